@@ -1,0 +1,154 @@
+// Package target holds what the front ends (SCSI over iSCSI, NVMe over TCP)
+// need of a volume, and nothing of how a volume is kept.
+package target
+
+// Kind is what an operation does.
+type Kind uint8
+
+const (
+	Read            Kind = iota // fill Data from [LBA, LBA+Blocks)
+	Write                       // put Data at [LBA, LBA+Blocks)
+	Zero                        // [LBA, LBA+Blocks) reads as zeros and may stay allocated
+	Unmap                       // [LBA, LBA+Blocks) reads as zeros and its space is given back
+	CompareAndWrite             // Data is 2 x Blocks long: compare with the first half, then write the second
+	Verify                      // read and check; with Data, compare with it
+	Flush                       // everything acknowledged before is on stable storage
+	LBAStatus                   // fill Extents from LBA on
+)
+
+func (k Kind) String() string {
+	return [...]string{"read", "write", "zero", "unmap", "compare-and-write", "verify", "flush", "lba-status"}[k]
+}
+
+// Status is how an operation ended. Each front end maps it in one table.
+type Status uint8
+
+const (
+	OK          Status = iota
+	Busy               // not now: try again (SCSI BUSY; NVMe without DNR)
+	Full               // too much in flight (SCSI TASK SET FULL)
+	Aborted            // fenced before it was sequenced: nothing of it will ever be seen
+	OutOfRange         // the range ends beyond the device
+	Miscompare         // Op.Offset is the byte offset of the first difference
+	NoSpace            // the pool has no room (SCSI 27h/07h)
+	MediumError        // no copy of the data has a good checksum
+	Protected          // the device or this host's access to it is read-only
+	Gone               // the volume or its export is no more
+	Conflict           // another host's reservation forbids it
+)
+
+func (s Status) String() string {
+	return [...]string{"ok", "busy", "full", "aborted", "out of range", "miscompare", "no space",
+		"medium error", "protected", "gone", "reservation conflict"}[s]
+}
+
+// Nexus is an I_T nexus (SAM-5 4.7): a host's port logged in to one of our ports.
+type Nexus struct {
+	Host       string // initiator port: IQN and ISID ("iqn...,i,0x..."), or host NQN and Host ID
+	Port       uint16 // relative target port id, unique in the cluster
+	Generation uint64 // of the session: a later login of the same host and port has a higher one
+}
+
+// Stamp says when a command's last byte was read. A front end takes it from
+// Device.Stamp right after that read, and never looks inside.
+type Stamp struct {
+	Epoch uint64 // the head's reign that the portal knew of
+	Token int64  // the head's freshness token: its CLOCK_BOOTTIME, ns
+	Read  int64  // this node's CLOCK_BOOTTIME at the reading, ns
+}
+
+// Extent is a run of blocks of one allocation state.
+type Extent struct {
+	LBA    uint64
+	Blocks uint64
+	Mapped bool
+}
+
+// Op is one operation on a Device. The submitter fills the first part; Data
+// belongs to the Device from Submit until Done is called, and to the submitter
+// again after it, whatever the status.
+type Op struct {
+	Kind   Kind
+	FUA    bool
+	LBA    uint64 // in logical blocks of Info.BlockSize bytes
+	Blocks uint32
+	Data   []byte // Blocks x BlockSize bytes (CompareAndWrite: twice that; Verify: that or nil)
+	Nexus  Nexus
+	Stamp  Stamp
+	Done   func(*Op) // called exactly once, from any goroutine; must not block
+
+	Status  Status
+	Offset  uint64   // Miscompare: byte offset of the first difference in Data
+	Extents []Extent // LBAStatus: appended to, from LBA on, at most cap(Extents) of them
+
+	Private any // the Device's own, between Submit and Done
+}
+
+// Info is what a device is. All but Blocks and ReadOnly never change.
+type Info struct {
+	ID         uint64 // the volume's number in its cluster, never reused
+	Name       string
+	NAA        [16]byte // NAA 6 designator, unique for ever, the same from every node
+	Serial     string   // unit serial number, unique for ever
+	BlockSize  uint32   // logical block, bytes: 512 or 4096
+	Physical   uint32   // physical block, bytes: 4096
+	Blocks     uint64   // capacity in logical blocks
+	ReadOnly   bool
+	WriteCache bool // acknowledged may mean in memory only, until Flush
+}
+
+// PathState is a port group's state (SPC-4 5.16.2, values as in REPORT TARGET
+// PORT GROUPS; NVMe maps them to ANA states).
+type PathState uint8
+
+const (
+	Optimized    PathState = 0
+	NonOptimized PathState = 1
+)
+
+// PortGroup is the ports of one node. Its number is the TPGT, the target port
+// group and the relative target port id; it belongs to the node for ever.
+type PortGroup struct {
+	ID    uint16
+	State PathState
+}
+
+// Event is a change that hosts are told of.
+type Event uint8
+
+const (
+	Resized Event = iota
+	PathsChanged
+	Removed
+)
+
+// Scope is what a fence covers.
+type Scope uint8
+
+const (
+	FenceNexus Scope = iota // all operations of one nexus (host, port, generation or lower)
+	FenceHost               // all of a host name, whatever port
+	FenceUnit               // all of the device, through every node
+)
+
+// Device is a volume as a front end sees it. All methods may be called from any
+// goroutine.
+type Device interface {
+	Info() Info
+	// Groups are the port groups of all nodes that serve the device, in
+	// ascending order of ID, and local is this node's.
+	Groups() (groups []PortGroup, local uint16)
+	// Stamp is taken right after the last byte of a command was read.
+	Stamp() Stamp
+	// Submit starts op and never blocks. An operation held by a failover is
+	// answered Busy after 4 s at the latest.
+	Submit(op *Op)
+	// Fence makes sure that no operation of the scope that was submitted
+	// before takes effect later than done: each is completed (Aborted or its
+	// own result) and what others do afterwards is ordered after it. done is
+	// called once, within 4 s, with nil or why the proof could not be had.
+	Fence(scope Scope, nexus Nexus, done func(error))
+	// Watch registers a listener for events; cancel ends it. The listener
+	// must not block.
+	Watch(listener func(Event)) (cancel func())
+}
