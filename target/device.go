@@ -81,6 +81,7 @@ type Op struct {
 	Offset  uint64   // Miscompare: byte offset of the first difference in Data
 	Extents []Extent // LBAStatus: appended to, from LBA on, at most cap(Extents) of them
 
+	Owner   any // the submitter's own: a Device leaves it alone
 	Private any // the Device's own, between Submit and Done
 }
 
@@ -120,6 +121,7 @@ const (
 	Resized Event = iota
 	PathsChanged
 	Removed
+	UnitReset // somebody fenced the unit: told to all listeners, through every node, before the fence is done
 )
 
 // Scope is what a fence covers.

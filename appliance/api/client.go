@@ -1,0 +1,177 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+)
+
+// Client gives orders to the node behind a unix socket.
+type Client struct {
+	socket string
+	http   *http.Client
+}
+
+// NewClient is a client of the node with that socket (node.SocketPath). It
+// connects with each call.
+func NewClient(socket string) *Client {
+	return &Client{socket, &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		},
+	}}}
+}
+
+// answerMax bounds an answer, bytes: a volume of 1 PiB has a million segments.
+const answerMax = 512 << 20
+
+// do sends an order and reads its answer into out, where that is not nil. What
+// the node refuses is a *Problem.
+func (c *Client) do(ctx context.Context, method, path string, in, out any) error {
+	var send io.Reader
+	if in != nil {
+		text, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		send = bytes.NewReader(text)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, "http://node/v1"+path, send)
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	answer, err := c.http.Do(r)
+	if err != nil {
+		return c.unreachable(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(answer.Body, answerMax))
+	if err != nil {
+		return c.unreachable(err)
+	}
+	if answer.StatusCode >= 300 {
+		return problemOf(answer, text)
+	}
+	if out == nil {
+		return nil
+	}
+	return json.Unmarshal(text, out)
+}
+
+func problemOf(answer *http.Response, text []byte) error {
+	p := &Problem{}
+	if json.Unmarshal(text, p) != nil || p.Detail == "" {
+		return fmt.Errorf("the node answered %s: %s", answer.Status, strings.TrimSpace(string(text)))
+	}
+	return p
+}
+
+func (c *Client) unreachable(err error) error {
+	p := &Problem{Code: "no-daemon", Detail: fmt.Sprintf("no answer from the node at %s: %v", c.socket, err)}
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		p.Detail = fmt.Sprintf("no node serves at %s", c.socket)
+		p.Next = "start one with: ashlar serve --dir DIR --address IP (and give the same --dir here, or set $ASHLAR_DIR)"
+	case errors.Is(err, fs.ErrPermission):
+		p.Detail = fmt.Sprintf("not allowed to open %s", c.socket)
+		p.Next = "run as the user that the node runs as"
+	}
+	return p
+}
+
+func ask[T any](ctx context.Context, c *Client, method, path string, in any) (out T, err error) {
+	err = c.do(ctx, method, path, in, &out)
+	return out, err
+}
+
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	return ask[Status](ctx, c, "GET", "/status", nil)
+}
+
+func (c *Client) Cluster(ctx context.Context) (Cluster, error) {
+	return ask[Cluster](ctx, c, "GET", "/cluster", nil)
+}
+
+func (c *Client) CreateCluster(ctx context.Context, in NewCluster) error {
+	return c.do(ctx, "POST", "/cluster", in, nil)
+}
+
+func (c *Client) JoinCluster(ctx context.Context, in Join) error {
+	return c.do(ctx, "POST", "/cluster/join", in, nil)
+}
+
+func (c *Client) Secret(ctx context.Context) (Secret, error) {
+	return ask[Secret](ctx, c, "GET", "/cluster/secret", nil)
+}
+
+func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
+	return ask[[]Node](ctx, c, "GET", "/nodes", nil)
+}
+
+func (c *Client) Node(ctx context.Context, name string) (Node, error) {
+	return ask[Node](ctx, c, "GET", "/nodes/"+url.PathEscape(name), nil)
+}
+
+func (c *Client) Disks(ctx context.Context) ([]Disk, error) {
+	return ask[[]Disk](ctx, c, "GET", "/disks", nil)
+}
+
+func (c *Client) AddDisk(ctx context.Context, in NewDisk) (Disk, error) {
+	return ask[Disk](ctx, c, "POST", "/disks", in)
+}
+
+func (c *Client) Volumes(ctx context.Context) ([]Volume, error) {
+	return ask[[]Volume](ctx, c, "GET", "/volumes", nil)
+}
+
+func (c *Client) Volume(ctx context.Context, name string) (VolumeDetail, error) {
+	return ask[VolumeDetail](ctx, c, "GET", "/volumes/"+url.PathEscape(name), nil)
+}
+
+func (c *Client) CreateVolume(ctx context.Context, in NewVolume) (Volume, error) {
+	return ask[Volume](ctx, c, "POST", "/volumes", in)
+}
+
+func (c *Client) DeleteVolume(ctx context.Context, name string) error {
+	return c.do(ctx, "DELETE", "/volumes/"+url.PathEscape(name), nil, nil)
+}
+
+// VerifyVolume compares all copies of a volume. It takes as long as reading them all.
+func (c *Client) VerifyVolume(ctx context.Context, name string) (Verification, error) {
+	return ask[Verification](ctx, c, "POST", "/volumes/"+url.PathEscape(name)+"/verify", nil)
+}
+
+func (c *Client) Hosts(ctx context.Context) ([]Host, error) {
+	return ask[[]Host](ctx, c, "GET", "/hosts", nil)
+}
+
+func (c *Client) AddHost(ctx context.Context, in Host) error {
+	return c.do(ctx, "POST", "/hosts", in, nil)
+}
+
+func (c *Client) DeleteHost(ctx context.Context, name string) error {
+	return c.do(ctx, "DELETE", "/hosts/"+url.PathEscape(name), nil, nil)
+}
+
+func (c *Client) Exports(ctx context.Context) ([]Export, error) {
+	return ask[[]Export](ctx, c, "GET", "/exports", nil)
+}
+
+func (c *Client) AddExport(ctx context.Context, in Export) error {
+	return c.do(ctx, "POST", "/exports", in, nil)
+}
+
+func (c *Client) DeleteExport(ctx context.Context, volume, host string) error {
+	return c.do(ctx, "DELETE", "/exports/"+url.PathEscape(volume)+"/"+url.PathEscape(host), nil, nil)
+}

@@ -1,0 +1,169 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"ashlar/node"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+)
+
+// orderTimeout bounds an order that needs the cluster's agreement; joining
+// and verifying take their time.
+const orderTimeout = 15 * time.Second
+
+// Handler serves the API of a node.
+func Handler(n *node.Node, version string) http.Handler {
+	mux := http.NewServeMux()
+	config := huma.DefaultConfig("Ashlar", "1")
+	config.Info.Description = "Orders for one node and its cluster."
+	config.DocsPath = ""
+	config.SchemasPath = ""
+	config.CreateHooks = nil
+	a := humago.New(mux, config)
+	s := server{n, version}
+	s.cluster(a)
+	s.pool(a)
+	s.volumes(a)
+	s.hosts(a)
+	return mux
+}
+
+type server struct {
+	node    *node.Node
+	version string
+}
+
+type nothing struct{}
+
+// body is an answer.
+type body[T any] struct{ Body T }
+
+// input is an order without parameters but its body.
+type input[T any] struct{ Body T }
+
+type named struct {
+	Name string `path:"name" maxLength:"64"`
+}
+
+// get registers a question.
+func get[I, O any](a huma.API, path, id, summary string, f func(context.Context, *I) (O, error)) {
+	register(a, http.MethodGet, path, id, summary, orderTimeout, f)
+}
+
+// register adds one operation, whose handler gets a context with a deadline.
+func register[I, O any](a huma.API, method, path, id, summary string, timeout time.Duration, f func(context.Context, *I) (O, error)) {
+	huma.Register(a, huma.Operation{
+		OperationID: id, Method: method, Path: "/v1" + path, Summary: summary, MaxBodyBytes: 64 << 10,
+	}, func(ctx context.Context, in *I) (*body[O], error) {
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		out, err := f(ctx, in)
+		if err != nil {
+			return nil, answer(err)
+		}
+		return &body[O]{out}, nil
+	})
+}
+
+// order registers an order that answers nothing but that it was carried out.
+func order[I any](a huma.API, method, path, id, summary string, timeout time.Duration, f func(context.Context, *I) error) {
+	huma.Register(a, huma.Operation{
+		OperationID: id, Method: method, Path: "/v1" + path, Summary: summary, MaxBodyBytes: 64 << 10,
+		DefaultStatus: http.StatusNoContent,
+	}, func(ctx context.Context, in *I) (*struct{}, error) {
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		return nil, answer(f(ctx, in))
+	})
+}
+
+func (s server) cluster(a huma.API) {
+	get(a, "/status", "get-status", "What this node says of itself", func(_ context.Context, _ *nothing) (Status, error) {
+		return s.status(), nil
+	})
+	get(a, "/cluster", "get-cluster", "The cluster at a glance", func(_ context.Context, _ *nothing) (Cluster, error) {
+		return view(s.node, clusterView)
+	})
+	order(a, http.MethodPost, "/cluster", "create-cluster", "Make a cluster of this node", orderTimeout,
+		func(ctx context.Context, in *input[NewCluster]) error {
+			return s.node.CreateCluster(ctx, in.Body.Name, in.Body.SegmentSize)
+		})
+	order(a, http.MethodPost, "/cluster/join", "join-cluster", "Make this node a member of a cluster", time.Minute,
+		func(ctx context.Context, in *input[Join]) error {
+			return s.node.JoinCluster(ctx, in.Body.Address, in.Body.Secret)
+		})
+	get(a, "/cluster/secret", "get-secret", "The secret with which nodes join", func(_ context.Context, _ *nothing) (Secret, error) {
+		secret, err := s.node.Secret()
+		return Secret{secret}, err
+	})
+}
+
+func (s server) pool(a huma.API) {
+	get(a, "/nodes", "list-nodes", "All nodes", func(_ context.Context, _ *nothing) ([]Node, error) {
+		return view(s.node, nodeViews)
+	})
+	get(a, "/nodes/{name}", "get-node", "One node", func(_ context.Context, in *named) (Node, error) {
+		return find(s.node, nodeViews, "node", in.Name, func(n Node) string { return n.Name })
+	})
+	get(a, "/disks", "list-disks", "All disks", func(_ context.Context, _ *nothing) ([]Disk, error) {
+		return view(s.node, diskViews)
+	})
+	register(a, http.MethodPost, "/disks", "add-disk", "Give a device or file of this node to the pool", time.Minute,
+		func(ctx context.Context, in *input[NewDisk]) (Disk, error) {
+			id, err := s.node.AddDisk(ctx, in.Body.Path, in.Body.Size, in.Body.Force)
+			if err != nil {
+				return Disk{}, err
+			}
+			return find(s.node, diskViews, "disk", string(id), func(d Disk) string { return d.ID })
+		})
+}
+
+func (s server) volumes(a huma.API) {
+	get(a, "/volumes", "list-volumes", "All volumes", func(_ context.Context, _ *nothing) ([]Volume, error) {
+		return view(s.node, volumeViews)
+	})
+	get(a, "/volumes/{name}", "get-volume", "One volume and where its copies are", func(_ context.Context, in *named) (VolumeDetail, error) {
+		return find(s.node, volumeDetails, "volume", in.Name, func(v VolumeDetail) string { return v.Name })
+	})
+	register(a, http.MethodPost, "/volumes", "create-volume", "Make a volume", orderTimeout,
+		func(ctx context.Context, in *input[NewVolume]) (Volume, error) {
+			if err := s.node.CreateVolume(ctx, in.Body.Name, in.Body.Size, in.Body.Copies); err != nil {
+				return Volume{}, err
+			}
+			return find(s.node, volumeViews, "volume", in.Body.Name, func(v Volume) string { return v.Name })
+		})
+	order(a, http.MethodDelete, "/volumes/{name}", "delete-volume", "Remove a volume and all that is on it", orderTimeout,
+		func(ctx context.Context, in *named) error { return s.node.DeleteVolume(ctx, in.Name) })
+	register(a, http.MethodPost, "/volumes/{name}/verify", "verify-volume", "Compare all copies of a volume, block by block", 24*time.Hour,
+		func(ctx context.Context, in *named) (Verification, error) { return s.verify(ctx, in.Name) })
+}
+
+func (s server) hosts(a huma.API) {
+	get(a, "/hosts", "list-hosts", "All hosts", func(_ context.Context, _ *nothing) ([]Host, error) {
+		return view(s.node, hostViews)
+	})
+	order(a, http.MethodPost, "/hosts", "add-host", "Name an initiator", orderTimeout,
+		func(ctx context.Context, in *input[Host]) error {
+			return s.node.AddHost(ctx, in.Body.Name, in.Body.IQN)
+		})
+	order(a, http.MethodDelete, "/hosts/{name}", "delete-host", "Forget an initiator", orderTimeout,
+		func(ctx context.Context, in *named) error { return s.node.DeleteHost(ctx, in.Name) })
+	get(a, "/exports", "list-exports", "Which volume is published to which host", func(_ context.Context, _ *nothing) ([]Export, error) {
+		return view(s.node, exportViews)
+	})
+	order(a, http.MethodPost, "/exports", "add-export", "Publish a volume to a host", orderTimeout,
+		func(ctx context.Context, in *input[Export]) error {
+			return s.node.Publish(ctx, in.Body.Volume, in.Body.Host, in.Body.ReadOnly)
+		})
+	order(a, http.MethodDelete, "/exports/{volume}/{host}", "delete-export", "Take a volume back from a host", orderTimeout,
+		func(ctx context.Context, in *struct {
+			Volume string `path:"volume" maxLength:"64"`
+			Host   string `path:"host" maxLength:"64"`
+		}) error {
+			return s.node.Withdraw(ctx, in.Volume, in.Host)
+		})
+}

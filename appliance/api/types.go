@@ -1,0 +1,155 @@
+package api
+
+// Sizes are in bytes. Names are unique within their kind and cluster.
+
+// Status is what a node says of itself.
+type Status struct {
+	Version     string   `json:"version" doc:"Release of the program"`
+	Folder      string   `json:"folder"`
+	State       string   `json:"state" enum:"alone,starting,ready" doc:"alone: in no cluster; starting: not allowed to serve hosts yet or at the moment; ready: serves hosts"`
+	Name        string   `json:"name" doc:"Name of the node"`
+	ID          uint16   `json:"id" doc:"Number of the node in its cluster, 0 while alone"`
+	Incarnation uint64   `json:"incarnation" doc:"Which run of its process this is"`
+	Cluster     string   `json:"cluster" doc:"Name of the cluster, empty while alone"`
+	Leader      string   `json:"leader" doc:"Node that leads the control plane, empty while nobody does"`
+	Peer        string   `json:"peer" doc:"Address for the other nodes"`
+	Portals     []string `json:"portals" nullable:"false" doc:"Addresses for hosts"`
+}
+
+// Cluster is the whole at a glance.
+type Cluster struct {
+	ID          string   `json:"id"`
+	Name        string   `json:"name"`
+	SegmentSize uint64   `json:"segment_size"`
+	State       string   `json:"state" enum:"healthy,degraded,waiting" doc:"The worst of its volumes and nodes"`
+	Leader      string   `json:"leader" doc:"Node that leads the control plane, empty while nobody does"`
+	Nodes       []Node   `json:"nodes" nullable:"false"`
+	Volumes     []Volume `json:"volumes" nullable:"false"`
+}
+
+// Node is one server.
+type Node struct {
+	ID          uint16   `json:"id" doc:"Also its target portal group tag and target port group"`
+	Name        string   `json:"name"`
+	State       string   `json:"state" enum:"new,up,down" doc:"new: admitted, never started"`
+	Incarnation uint64   `json:"incarnation"`
+	Voter       bool     `json:"voter" doc:"Takes part in the cluster's elections"`
+	Peer        string   `json:"peer"`
+	Portals     []string `json:"portals" nullable:"false"`
+	Disks       int      `json:"disks"`
+	Heads       int      `json:"heads" doc:"Volumes that it is the head of"`
+}
+
+// Disk is a raw device or file in the pool.
+type Disk struct {
+	ID       string `json:"id"`
+	Node     string `json:"node"`
+	Path     string `json:"path"`
+	Size     uint64 `json:"size"`
+	State    string `json:"state" enum:"ok,failed,missing" doc:"missing: its node could not open it; known on that node only"`
+	Replicas int    `json:"replicas" doc:"Copies of segments that it holds"`
+}
+
+// Volume is a virtual disk.
+type Volume struct {
+	ID       uint64   `json:"id"`
+	Name     string   `json:"name"`
+	Size     uint64   `json:"size"`
+	Copies   int      `json:"copies"`
+	State    string   `json:"state" enum:"healthy,degraded,waiting" doc:"healthy: every copy in sync; degraded: some are not; waiting: writes wait for copies to return"`
+	Head     string   `json:"head" doc:"Node that orders its writes, empty while none can"`
+	Epoch    uint64   `json:"epoch" doc:"Number of the head's reign"`
+	Segments int      `json:"segments"`
+	InSync   int      `json:"in_sync" doc:"Copies of segments in sync"`
+	Replicas int      `json:"replicas" doc:"Copies of segments there should be"`
+	IQN      string   `json:"iqn" doc:"Name of its iSCSI target; the volume is LUN 0"`
+	Exports  []Export `json:"exports" nullable:"false"`
+}
+
+// VolumeDetail is a volume with where its copies are.
+type VolumeDetail struct {
+	Volume
+	Placement []Segment `json:"placement" nullable:"false"`
+}
+
+// Segment is a piece of a volume.
+type Segment struct {
+	Segment  uint32    `json:"segment"`
+	Replicas []Replica `json:"replicas" nullable:"false"`
+}
+
+// Replica is one copy of a segment.
+type Replica struct {
+	Node   string `json:"node"`
+	Disk   string `json:"disk"`
+	InSync bool   `json:"in_sync"`
+}
+
+// Verification is what a comparison of all copies found.
+type Verification struct {
+	Volume      string   `json:"volume"`
+	Copies      int      `json:"copies" doc:"Copies of segments that were read"`
+	Blocks      uint64   `json:"blocks" doc:"Blocks of 4 KiB that were compared"`
+	Differences []string `json:"differences" nullable:"false" doc:"What was found, in words; empty when all copies are equal"`
+}
+
+// Host is an initiator.
+type Host struct {
+	Name string `json:"name"`
+	IQN  string `json:"iqn"`
+}
+
+// Export publishes a volume to a host.
+type Export struct {
+	Volume   string `json:"volume"`
+	Host     string `json:"host"`
+	ReadOnly bool   `json:"read_only"`
+}
+
+// Secret lets other nodes join.
+type Secret struct {
+	Secret string `json:"secret"`
+}
+
+// NewCluster makes a cluster of the node that is asked.
+type NewCluster struct {
+	Name        string `json:"name"`
+	SegmentSize uint64 `json:"segment_size,omitempty" default:"1073741824" doc:"A power of two from 1 MiB to 4 GiB, fixed for ever"`
+}
+
+// Join makes the node that is asked a member of a cluster.
+type Join struct {
+	Address string `json:"address" doc:"ip:port of any node of the cluster"`
+	Secret  string `json:"secret"`
+}
+
+// NewDisk gives a device or file of the node that is asked to the pool.
+type NewDisk struct {
+	Path  string `json:"path"`
+	Size  uint64 `json:"size,omitempty" doc:"A file that does not exist is made, of that size"`
+	Force bool   `json:"force,omitempty" doc:"Overwrite what is on it"`
+}
+
+// NewVolume is a volume to be made.
+type NewVolume struct {
+	Name   string `json:"name"`
+	Size   uint64 `json:"size"`
+	Copies int    `json:"copies,omitempty" default:"2"`
+}
+
+// Problem says why an order was not carried out (RFC 9457). Code and Next are ours.
+type Problem struct {
+	Title  string `json:"title" doc:"Text of the HTTP status"`
+	Status int    `json:"status"`
+	Detail string `json:"detail" doc:"One sentence for people"`
+	Code   string `json:"code" doc:"What kind of problem it is; stable"`
+	Next   string `json:"next,omitempty" doc:"What to do about it"`
+}
+
+func (p *Problem) Error() string { return p.Detail }
+
+// GetStatus is the HTTP status.
+func (p *Problem) GetStatus() int { return p.Status }
+
+// ContentType is RFC 9457's.
+func (p *Problem) ContentType(string) string { return "application/problem+json" }

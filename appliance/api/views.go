@@ -1,0 +1,217 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+
+	"ashlar/node"
+	"ashlar/node/cluster"
+	"ashlar/replication/wire"
+)
+
+// view shows the cluster's state as this node knows it.
+func view[T any](n *node.Node, f func(*node.Node, *cluster.State) T) (T, error) {
+	s, err := n.State()
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return f(n, s), nil
+}
+
+// find is the one of a kind with a name.
+func find[T any](n *node.Node, list func(*node.Node, *cluster.State) []T, what, name string, nameOf func(T) string) (T, error) {
+	all, err := view(n, list)
+	var none T
+	if err != nil {
+		return none, err
+	}
+	var names []string
+	for _, v := range all {
+		if nameOf(v) == name {
+			return v, nil
+		}
+		names = append(names, nameOf(v))
+	}
+	return none, node.Unknown(what, name, names)
+}
+
+func (s server) status() Status {
+	c := s.node.Config()
+	out := Status{Version: s.version, Folder: c.Dir, State: "alone", Name: c.Name, Peer: c.Peer(), Portals: c.PortalTexts()}
+	self, ok := s.node.Self()
+	if !ok {
+		return out
+	}
+	out.State = "starting"
+	if s.node.Ready() {
+		out.State = "ready"
+	}
+	out.ID, out.Name, out.Incarnation, out.Cluster = uint16(self.Node), self.Name, uint64(self.Incarnation), self.ClusterName
+	if st, err := s.node.State(); err == nil {
+		out.Leader = leaderName(s.node, st)
+	}
+	return out
+}
+
+func leaderName(n *node.Node, s *cluster.State) string {
+	id, _ := n.Leader()
+	return nodeName(s, id)
+}
+
+func nodeName(s *cluster.State, id wire.NodeID) string {
+	if n := s.Nodes[id]; n != nil {
+		return n.Name
+	}
+	return ""
+}
+
+func clusterView(n *node.Node, s *cluster.State) Cluster {
+	c := Cluster{ID: s.ID, Name: s.Name, SegmentSize: s.SegmentBytes, State: "healthy",
+		Leader: leaderName(n, s), Nodes: nodeViews(n, s), Volumes: volumeViews(n, s)}
+	for _, m := range c.Nodes {
+		if m.State == "down" {
+			c.State = "degraded"
+		}
+	}
+	for _, v := range c.Volumes {
+		if v.State == "waiting" || v.State == "degraded" && c.State == "healthy" {
+			c.State = v.State
+		}
+	}
+	return c
+}
+
+func nodeViews(_ *node.Node, s *cluster.State) []Node {
+	out := []Node{}
+	for _, id := range s.NodeIDs() {
+		n := s.Nodes[id]
+		v := Node{ID: uint16(id), Name: n.Name, State: "down", Incarnation: uint64(n.Incarnation), Voter: n.Voter, Peer: n.Peer, Portals: n.Portals}
+		switch {
+		case n.Up:
+			v.State = "up"
+		case n.Incarnation == 0:
+			v.State = "new"
+		}
+		for _, d := range s.Disks {
+			if d.Node == id {
+				v.Disks++
+			}
+		}
+		for _, vol := range s.Volumes {
+			if vol.Head == id {
+				v.Heads++
+			}
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+func diskViews(n *node.Node, s *cluster.State) []Disk {
+	out := []Disk{}
+	missing := n.MissingDisks()
+	replicas := map[cluster.DiskID]int{}
+	for _, v := range s.Volumes {
+		for _, g := range v.Segments {
+			for _, r := range g.Replicas {
+				replicas[r.Disk]++
+			}
+		}
+	}
+	for _, id := range s.DiskIDs() {
+		d := s.Disks[id]
+		v := Disk{ID: string(id), Node: nodeName(s, d.Node), Path: d.Path, Size: d.Size, State: "ok", Replicas: replicas[id]}
+		switch {
+		case d.Failed:
+			v.State = "failed"
+		case missing[id] != nil:
+			v.State = "missing"
+		}
+		out = append(out, v)
+	}
+	slices.SortStableFunc(out, func(a, b Disk) int { return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Path, b.Path)) })
+	return out
+}
+
+func volumeViews(_ *node.Node, s *cluster.State) []Volume {
+	out := []Volume{}
+	for _, id := range s.VolumeIDs() {
+		out = append(out, volumeView(s, s.Volumes[id]))
+	}
+	slices.SortFunc(out, func(a, b Volume) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+func volumeView(s *cluster.State, v *cluster.Volume) Volume {
+	out := Volume{ID: uint64(v.ID), Name: v.Name, Size: v.Bytes, Copies: v.Copies, State: "healthy",
+		Head: nodeName(s, v.Head), Epoch: v.Epoch, Segments: len(v.Segments), IQN: s.IQN(v), Exports: []Export{}}
+	for _, g := range v.Segments {
+		usable := 0
+		for _, r := range g.Replicas {
+			out.Replicas++
+			if r.InSync {
+				out.InSync++
+				if s.Usable(r) {
+					usable++
+				}
+			}
+		}
+		if usable < max(1, v.MinInSync) {
+			out.State = "waiting"
+		}
+	}
+	if v.Head == 0 {
+		out.State = "waiting"
+	}
+	if out.State == "healthy" && out.InSync < out.Replicas {
+		out.State = "degraded"
+	}
+	for _, e := range v.Exports {
+		out.Exports = append(out.Exports, Export{v.Name, e.Host, e.ReadOnly})
+	}
+	return out
+}
+
+func volumeDetails(_ *node.Node, s *cluster.State) []VolumeDetail {
+	out := []VolumeDetail{}
+	for _, id := range s.VolumeIDs() {
+		v := s.Volumes[id]
+		d := VolumeDetail{Volume: volumeView(s, v), Placement: []Segment{}}
+		for i, g := range v.Segments {
+			seg := Segment{Segment: uint32(i), Replicas: []Replica{}}
+			for _, r := range g.Replicas {
+				seg.Replicas = append(seg.Replicas, Replica{nodeName(s, r.Node), string(r.Disk), r.InSync})
+			}
+			d.Placement = append(d.Placement, seg)
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+func hostViews(_ *node.Node, s *cluster.State) []Host {
+	out := []Host{}
+	for _, name := range slices.Sorted(maps.Keys(s.Hosts)) {
+		out = append(out, Host{name, s.Hosts[name].IQN})
+	}
+	return out
+}
+
+func exportViews(n *node.Node, s *cluster.State) []Export {
+	out := []Export{}
+	for _, v := range volumeViews(n, s) {
+		out = append(out, v.Exports...)
+	}
+	return out
+}
+
+func (s server) verify(ctx context.Context, name string) (Verification, error) {
+	v, err := s.node.Verify(ctx, name)
+	if v.Differences == nil {
+		v.Differences = []string{}
+	}
+	return Verification{Volume: name, Copies: v.Copies, Blocks: v.Blocks, Differences: v.Differences}, err
+}

@@ -1,0 +1,146 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+
+	"ashlar/appliance/api"
+	"ashlar/node"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/urfave/cli/v2"
+)
+
+func versionCommand(version string) *cli.Command {
+	return &cli.Command{Name: "version", Usage: "print the release of this program", Flags: []cli.Flag{outputFlag()},
+		Action: func(c *cli.Context) error {
+			return done(c, map[string]string{"version": version}, "ashlar %s", version)
+		}}
+}
+
+func statusCommand() *cli.Command {
+	return leaf("status", "what this node says of itself", "", "ashlar status --dir /var/lib/ashlar",
+		func(c *cli.Context, n *api.Client) error {
+			s, err := n.Status(c.Context)
+			if err != nil {
+				return err
+			}
+			return show(c, s, func() {
+				rows := []table.Row{{"node", s.Name}, {"state", s.State}, {"cluster", dash(s.Cluster)}}
+				if s.Cluster != "" {
+					rows = append(rows, table.Row{"number", s.ID}, table.Row{"incarnation", s.Incarnation}, table.Row{"leader", dash(s.Leader)})
+				}
+				facts(c, append(rows, table.Row{"peer address", s.Peer}, table.Row{"portals", strings.Join(s.Portals, " ")},
+					table.Row{"folder", s.Folder}, table.Row{"version", s.Version})...)
+			})
+		})
+}
+
+func clusterCommand() *cli.Command {
+	return group("cluster", "make, join and look at the cluster",
+		leaf("create", "make a cluster of this node", "NAME", "ashlar cluster create prod", createCluster,
+			&cli.StringFlag{Name: "segment-size", Value: "1G", Usage: "unit of placement, a power of two from 1M to 4G, fixed for ever"}),
+		leaf("join", "make this node a member of a cluster", "ADDRESS", "ashlar cluster join 10.1.0.1 --secret-file /root/secret", joinCluster,
+			&cli.StringFlag{Name: "secret-file", Usage: "file with the join secret, or - for stdin; else $ASHLAR_SECRET is used"}),
+		leaf("status", "the cluster at a glance", "", "ashlar cluster status -o json", clusterStatus),
+		leaf("secret", "print the secret with which nodes join", "", "ashlar cluster secret > /root/secret",
+			func(c *cli.Context, n *api.Client) error {
+				s, err := n.Secret(c.Context)
+				if err != nil {
+					return err
+				}
+				return done(c, s, "%s", s.Secret)
+			}))
+}
+
+func createCluster(c *cli.Context, n *api.Client) error {
+	size, err := parseSize("--segment-size", c.String("segment-size"))
+	if err != nil {
+		return err
+	}
+	name := c.Args().First()
+	if err := n.CreateCluster(c.Context, api.NewCluster{Name: name, SegmentSize: size}); err != nil {
+		return err
+	}
+	s, err := n.Cluster(c.Context)
+	if err != nil {
+		return err
+	}
+	return done(c, s, "cluster %q created; other nodes join with the secret that `ashlar cluster secret` prints", name)
+}
+
+func joinCluster(c *cli.Context, n *api.Client) error {
+	secret, err := readSecret(c)
+	if err != nil {
+		return err
+	}
+	address, err := peerAddress(c.Args().First())
+	if err != nil {
+		return err
+	}
+	if err := n.JoinCluster(c.Context, api.Join{Address: address, Secret: secret}); err != nil {
+		return err
+	}
+	s, err := n.Status(c.Context)
+	if err != nil {
+		return err
+	}
+	return done(c, s, "node %q is now in cluster %q", s.Name, s.Cluster)
+}
+
+// secretMax bounds what is read of a secret's file, bytes.
+const secretMax = 4096
+
+// readSecret never takes the secret from the command line, where every process sees it.
+func readSecret(c *cli.Context) (string, error) {
+	from := c.String("secret-file")
+	var text []byte
+	var err error
+	switch from {
+	case "":
+		if text = []byte(os.Getenv("ASHLAR_SECRET")); len(text) == 0 {
+			return "", misuse("a node joins with the cluster's secret: give --secret-file FILE (- for stdin) or $ASHLAR_SECRET")
+		}
+	case "-":
+		text, err = io.ReadAll(io.LimitReader(c.App.Reader, secretMax))
+	default:
+		var f *os.File
+		if f, err = os.Open(from); err == nil {
+			defer f.Close()
+			text, err = io.ReadAll(io.LimitReader(f, secretMax))
+		}
+	}
+	return strings.TrimSpace(string(text)), err
+}
+
+// peerAddress adds the default port.
+func peerAddress(text string) (string, error) {
+	host, port := text, strconv.Itoa(node.DefaultPeerPort)
+	if h, p, err := net.SplitHostPort(text); err == nil {
+		host, port = h, p
+	}
+	host = strings.Trim(host, "[]")
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || host == "" || strings.ContainsAny(host, " /") {
+		return "", misuse("%q is no address of a node: write IP or IP:PORT", text)
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+func clusterStatus(c *cli.Context, n *api.Client) error {
+	s, err := n.Cluster(c.Context)
+	if err != nil {
+		return err
+	}
+	return show(c, s, func() {
+		facts(c, table.Row{"cluster", s.Name}, table.Row{"state", s.State}, table.Row{"leader", dash(s.Leader)},
+			table.Row{"segment size", formatSize(s.SegmentSize)}, table.Row{"identity", s.ID})
+		fmt.Fprintln(c.App.Writer)
+		listNodes(c, s.Nodes)
+		fmt.Fprintln(c.App.Writer)
+		listVolumes(c, s.Volumes)
+	})
+}

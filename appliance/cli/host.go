@@ -1,0 +1,60 @@
+package cli
+
+import (
+	"ashlar/appliance/api"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/urfave/cli/v2"
+)
+
+func hostCommand() *cli.Command {
+	return group("host", "initiators that volumes are published to",
+		leaf("add", "name an initiator", "NAME IQN", "ashlar host add web1 iqn.1993-08.org.debian:01:abcdef", func(c *cli.Context, n *api.Client) error {
+			h := api.Host{Name: c.Args().Get(0), IQN: c.Args().Get(1)}
+			if err := n.AddHost(c.Context, h); err != nil {
+				return err
+			}
+			return done(c, h, "host %q is known", h.Name)
+		}),
+		leaf("list", "all hosts", "", "ashlar host list", func(c *cli.Context, n *api.Client) error {
+			all, err := n.Hosts(c.Context)
+			if err != nil {
+				return err
+			}
+			return list(c, all, "There are no hosts; add one with: ashlar host add NAME IQN", table.Row{"host", "iqn"},
+				func(h api.Host) table.Row { return table.Row{h.Name, h.IQN} })
+		}),
+		leaf("delete", "forget an initiator", "NAME", "ashlar host delete web1", func(c *cli.Context, n *api.Client) error {
+			name := c.Args().First()
+			if err := n.DeleteHost(c.Context, name); err != nil {
+				return err
+			}
+			return done(c, struct{}{}, "host %q is forgotten", name)
+		}))
+}
+
+func exportCommand() *cli.Command {
+	return group("export", "volumes published to hosts",
+		leaf("add", "publish a volume to a host", "VOLUME HOST", "ashlar export add db web1", func(c *cli.Context, n *api.Client) error {
+			e := api.Export{Volume: c.Args().Get(0), Host: c.Args().Get(1), ReadOnly: c.Bool("read-only")}
+			if err := n.AddExport(c.Context, e); err != nil {
+				return err
+			}
+			return done(c, e, "volume %q is published to host %q", e.Volume, e.Host)
+		}, &cli.BoolFlag{Name: "read-only", Usage: "the host may not write"}),
+		leaf("list", "which volume is published to which host", "", "ashlar export list", func(c *cli.Context, n *api.Client) error {
+			all, err := n.Exports(c.Context)
+			if err != nil {
+				return err
+			}
+			return list(c, all, "Nothing is published; publish with: ashlar export add VOLUME HOST", table.Row{"volume", "host", "read-only"},
+				func(e api.Export) table.Row { return table.Row{e.Volume, e.Host, yes(e.ReadOnly)} })
+		}),
+		leaf("delete", "take a volume back from a host", "VOLUME HOST", "ashlar export delete db web1", func(c *cli.Context, n *api.Client) error {
+			volume, host := c.Args().Get(0), c.Args().Get(1)
+			if err := n.DeleteExport(c.Context, volume, host); err != nil {
+				return err
+			}
+			return done(c, struct{}{}, "volume %q is no longer published to host %q", volume, host)
+		}))
+}

@@ -1,0 +1,75 @@
+package cli
+
+import (
+	"path/filepath"
+	"strings"
+
+	"ashlar/appliance/api"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/urfave/cli/v2"
+)
+
+func nodeCommand() *cli.Command {
+	return group("node", "the servers of the cluster",
+		leaf("list", "all nodes", "", "ashlar node list", func(c *cli.Context, n *api.Client) error {
+			all, err := n.Nodes(c.Context)
+			if err != nil {
+				return err
+			}
+			return listNodes(c, all)
+		}),
+		leaf("show", "one node", "NAME", "ashlar node show node1", func(c *cli.Context, n *api.Client) error {
+			v, err := n.Node(c.Context, c.Args().First())
+			if err != nil {
+				return err
+			}
+			return show(c, v, func() {
+				facts(c, table.Row{"node", v.Name}, table.Row{"number", v.ID}, table.Row{"state", v.State}, table.Row{"incarnation", v.Incarnation},
+					table.Row{"voter", yes(v.Voter)}, table.Row{"peer address", v.Peer}, table.Row{"portals", strings.Join(v.Portals, " ")},
+					table.Row{"disks", v.Disks}, table.Row{"head of volumes", v.Heads})
+			})
+		}))
+}
+
+func listNodes(c *cli.Context, all []api.Node) error {
+	return list(c, all, "There are no nodes.", table.Row{"node", "number", "state", "voter", "disks", "heads", "peer address", "portals"},
+		func(n api.Node) table.Row {
+			return table.Row{n.Name, n.ID, n.State, yes(n.Voter), n.Disks, n.Heads, n.Peer, strings.Join(n.Portals, " ")}
+		})
+}
+
+func diskCommand() *cli.Command {
+	return group("disk", "the devices and files of the pool",
+		leaf("add", "give a block device or a file of this node to the pool", "PATH", "ashlar disk add /dev/nvme0n1", addDisk,
+			&cli.StringFlag{Name: "size", Usage: "make the file, of that size (like 100G)"},
+			&cli.BoolFlag{Name: "force", Usage: "overwrite what is on it"}),
+		leaf("list", "all disks", "", "ashlar disk list", func(c *cli.Context, n *api.Client) error {
+			all, err := n.Disks(c.Context)
+			if err != nil {
+				return err
+			}
+			return list(c, all, "There are no disks; add one with: ashlar disk add PATH", table.Row{"node", "path", "size", "state", "copies", "identity"},
+				func(d api.Disk) table.Row {
+					return table.Row{d.Node, d.Path, formatSize(d.Size), d.State, d.Replicas, d.ID}
+				})
+		}))
+}
+
+func addDisk(c *cli.Context, n *api.Client) error {
+	path, err := filepath.Abs(c.Args().First())
+	if err != nil {
+		return err
+	}
+	in := api.NewDisk{Path: path, Force: c.Bool("force")}
+	if c.IsSet("size") {
+		if in.Size, err = parseSize("--size", c.String("size")); err != nil {
+			return err
+		}
+	}
+	d, err := n.AddDisk(c.Context, in)
+	if err != nil {
+		return err
+	}
+	return done(c, d, "disk %s (%s) is in the pool", d.Path, formatSize(d.Size))
+}

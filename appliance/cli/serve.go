@@ -1,0 +1,144 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"ashlar/appliance/api"
+	"ashlar/node"
+
+	"github.com/urfave/cli/v2"
+)
+
+func serveCommand(version string) *cli.Command {
+	return &cli.Command{
+		Name: "serve", Usage: "run a node until it is told to stop (the daemon)",
+		Description: "Before the node belongs to a cluster it waits for orders: `ashlar cluster create` or `ashlar cluster join`.\n\n" +
+			"Example:\n   ashlar serve --dir /var/lib/ashlar --address 10.1.0.1 --address 10.2.0.1",
+		Flags: []cli.Flag{
+			dirFlag(),
+			&cli.StringSliceFlag{Name: "address", Usage: "IP of this node, once per fabric; the first also serves the other nodes; needed"},
+			&cli.StringFlag{Name: "name", Usage: "name of the node in its cluster (default: the machine's)"},
+			&cli.UintFlag{Name: "peer-port", Value: node.DefaultPeerPort, Usage: "TCP port for the other nodes"},
+			&cli.UintFlag{Name: "gossip-port", Value: node.DefaultGossipPort, Usage: "TCP and UDP port for membership"},
+			&cli.UintFlag{Name: "iscsi-port", Value: node.DefaultISCSIPort, Usage: "TCP port for hosts, on every address"},
+			&cli.StringSliceFlag{Name: "portal", Usage: "IP:PORT for hosts, instead of every address at the iSCSI port"},
+			&cli.BoolFlag{Name: "debug", Usage: "log more"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := checkArguments(c, ""); err != nil {
+				return err
+			}
+			config, err := nodeConfig(c)
+			if err != nil {
+				return err
+			}
+			return serve(c.Context, config, version)
+		},
+	}
+}
+
+func nodeConfig(c *cli.Context) (node.Config, error) {
+	level := slog.LevelInfo
+	if c.Bool("debug") {
+		level = slog.LevelDebug
+	}
+	config := node.Config{Dir: c.String("dir"), Name: c.String("name"),
+		Log: slog.New(slog.NewTextHandler(c.App.ErrWriter, &slog.HandlerOptions{Level: level}))}
+	if len(c.StringSlice("address")) == 0 {
+		return config, misuse("a node needs the address at which the others reach it: --address IP")
+	}
+	for _, text := range c.StringSlice("address") {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			return config, misuse("--address: %q is no IP address", text)
+		}
+		config.Addresses = append(config.Addresses, a)
+	}
+	for _, text := range c.StringSlice("portal") {
+		p, err := netip.ParseAddrPort(text)
+		if err != nil {
+			return config, misuse("--portal: %q is not IP:PORT", text)
+		}
+		config.Portals = append(config.Portals, p)
+	}
+	for flag, port := range map[string]*uint16{"peer-port": &config.PeerPort, "gossip-port": &config.GossipPort, "iscsi-port": &config.ISCSIPort} {
+		n := c.Uint(flag)
+		if n == 0 || n > 65535 {
+			return config, misuse("--%s: %d is no port", flag, n)
+		}
+		*port = uint16(n)
+	}
+	return config, nil
+}
+
+// serve runs a node until a signal, or until it is over: an incarnation that
+// the cluster took for dead is replaced by a new one, in the same process.
+func serve(ctx context.Context, config node.Config, version string) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	n, err := node.Open(config)
+	if err != nil {
+		return err
+	}
+	server, err := takeOrders(n, version)
+	if err != nil {
+		return errors.Join(err, n.Close())
+	}
+	config.Log.Info("serving", "folder", config.Dir, "addresses", config.Addresses, "version", version)
+	select {
+	case <-ctx.Done():
+		config.Log.Info("stopping")
+	case err = <-n.Over():
+		config.Log.Error("this incarnation is over", "error", err)
+	}
+	server.Close()
+	closed := n.Close()
+	if errors.Is(err, node.ErrFenced) {
+		return startOver(closed)
+	}
+	return errors.Join(err, closed)
+}
+
+// startOver replaces the process by a new one of the same program and
+// arguments: nothing of the old incarnation's memory must live on.
+func startOver(closed error) error {
+	if closed != nil {
+		slog.Warn("closing", "error", closed)
+	}
+	self, err := os.Executable()
+	if err == nil {
+		err = syscall.Exec(self, os.Args, os.Environ())
+	}
+	return fmt.Errorf("starting over: %w", err)
+}
+
+// takeOrders serves the API on the socket in the node's folder, whose lock the
+// node holds: a socket that is there is nobody's.
+func takeOrders(n *node.Node, version string) (*http.Server, error) {
+	path, err := node.SocketPath(n.Config().Dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	old := syscall.Umask(0o177) // 0600 from the first moment
+	l, err := net.Listen("unix", path)
+	syscall.Umask(old)
+	if err != nil {
+		return nil, err
+	}
+	server := &http.Server{Handler: api.Handler(n, version), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
+	go server.Serve(l)
+	return server, nil
+}

@@ -1,0 +1,107 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"ashlar/appliance/api"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/urfave/cli/v2"
+)
+
+func volumeCommand() *cli.Command {
+	return group("volume", "virtual disks",
+		leaf("create", "make a volume", "NAME", "ashlar volume create db --size 10G --copies 2", createVolume,
+			&cli.StringFlag{Name: "size", Usage: "like 10G; needed"},
+			&cli.IntFlag{Name: "copies", Value: 2, Usage: "1, 2 or 3, each on another node"}),
+		leaf("list", "all volumes", "", "ashlar volume list", func(c *cli.Context, n *api.Client) error {
+			all, err := n.Volumes(c.Context)
+			if err != nil {
+				return err
+			}
+			return listVolumes(c, all)
+		}),
+		leaf("show", "one volume, and where its copies are", "NAME", "ashlar volume show db", showVolume),
+		leaf("delete", "remove a volume and all that is on it", "NAME", "ashlar volume delete db", func(c *cli.Context, n *api.Client) error {
+			name := c.Args().First()
+			if err := n.DeleteVolume(c.Context, name); err != nil {
+				return err
+			}
+			return done(c, struct{}{}, "volume %q is gone", name)
+		}),
+		leaf("verify", "compare all copies of a volume, block by block", "NAME", "ashlar volume verify db", verifyVolume))
+}
+
+func createVolume(c *cli.Context, n *api.Client) error {
+	if !c.IsSet("size") {
+		return misuse("a volume needs a size (like --size 10G)")
+	}
+	size, err := parseSize("--size", c.String("size"))
+	if err != nil {
+		return err
+	}
+	v, err := n.CreateVolume(c.Context, api.NewVolume{Name: c.Args().First(), Size: size, Copies: c.Int("copies")})
+	if err != nil {
+		return err
+	}
+	return done(c, v, "volume %q created: %s, copies: %d, head: %s\npublish it with: ashlar export add %s HOST", v.Name, formatSize(v.Size), v.Copies, dash(v.Head), v.Name)
+}
+
+func listVolumes(c *cli.Context, all []api.Volume) error {
+	return list(c, all, "There are no volumes.", table.Row{"volume", "size", "copies", "state", "in sync", "head", "epoch", "hosts"},
+		func(v api.Volume) table.Row {
+			return table.Row{v.Name, formatSize(v.Size), v.Copies, v.State, inSync(v), dash(v.Head), v.Epoch, hostsOf(v)}
+		})
+}
+
+func inSync(v api.Volume) string { return fmt.Sprintf("%d of %d", v.InSync, v.Replicas) }
+
+func hostsOf(v api.Volume) string {
+	var hosts []string
+	for _, e := range v.Exports {
+		if e.ReadOnly {
+			e.Host += " (read-only)"
+		}
+		hosts = append(hosts, e.Host)
+	}
+	return dash(strings.Join(hosts, ", "))
+}
+
+func showVolume(c *cli.Context, n *api.Client) error {
+	v, err := n.Volume(c.Context, c.Args().First())
+	if err != nil {
+		return err
+	}
+	return show(c, v, func() {
+		facts(c, table.Row{"volume", v.Name}, table.Row{"number", v.ID}, table.Row{"size", formatSize(v.Size)}, table.Row{"state", v.State},
+			table.Row{"copies", v.Copies}, table.Row{"in sync", inSync(v.Volume)}, table.Row{"head", dash(v.Head)}, table.Row{"epoch", v.Epoch},
+			table.Row{"iqn", v.IQN}, table.Row{"hosts", hostsOf(v.Volume)})
+		fmt.Fprintln(c.App.Writer)
+		t := newTable(c)
+		t.AppendHeader(table.Row{"segment", "node", "disk", "in sync"})
+		for _, s := range v.Placement {
+			for _, r := range s.Replicas {
+				t.AppendRow(table.Row{s.Segment, r.Node, r.Disk, yes(r.InSync)})
+			}
+		}
+		t.Render()
+	})
+}
+
+func verifyVolume(c *cli.Context, n *api.Client) error {
+	v, err := n.VerifyVolume(c.Context, c.Args().First())
+	if err != nil {
+		return err
+	}
+	err = show(c, v, func() {
+		for _, d := range v.Differences {
+			fmt.Fprintln(c.App.Writer, d)
+		}
+		fmt.Fprintf(c.App.Writer, "volume %q: %d copies of segments, %d blocks compared\n", v.Volume, v.Copies, v.Blocks)
+	})
+	if err == nil && len(v.Differences) > 0 {
+		err = fmt.Errorf("the copies of volume %q are not the same: differences: %d", v.Volume, len(v.Differences))
+	}
+	return err
+}

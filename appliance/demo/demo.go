@@ -1,0 +1,5 @@
+package demo
+
+import "github.com/urfave/cli/v2"
+
+func Command() *cli.Command { return &cli.Command{Name: "demo"} }

@@ -1,0 +1,177 @@
+package cluster
+
+import "ashlar/replication/wire"
+
+// Command is one change, exactly one of the pointers set. Request makes it
+// idempotent: a second one with the same Request gets the first one's answer.
+type Command struct {
+	Version int
+	Request string
+
+	Create       *Create       `json:",omitempty"`
+	AddNode      *AddNode      `json:",omitempty"`
+	Register     *Register     `json:",omitempty"`
+	SetVoter     *SetVoter     `json:",omitempty"`
+	Fence        *Fence        `json:",omitempty"`
+	AddDisk      *AddDisk      `json:",omitempty"`
+	FailDisk     *FailDisk     `json:",omitempty"`
+	CreateVolume *CreateVolume `json:",omitempty"`
+	DeleteVolume *DeleteVolume `json:",omitempty"`
+	AddHost      *AddHost      `json:",omitempty"`
+	DeleteHost   *DeleteHost   `json:",omitempty"`
+	SetExport    *SetExport    `json:",omitempty"`
+	Eject        *Eject        `json:",omitempty"`
+	Join         *Join         `json:",omitempty"`
+	MoveHead     *MoveHead     `json:",omitempty"`
+	MoveReplica  *MoveReplica  `json:",omitempty"`
+}
+
+// Create makes the cluster, and its first node, a voter.
+type Create struct {
+	ID, Name     string
+	SegmentBytes uint64
+	Authority    Authority
+	Secret       []byte
+	GossipKey    []byte
+	Node         AddNode
+}
+
+// AddNode admits a server. Its number is in the Result.
+type AddNode struct {
+	Name, Peer, Gossip string
+	Portals            []string
+}
+
+// Register starts a node's new incarnation, whose number is in the Result. It
+// also ends the one before: a node registers only while it holds the lock of
+// its folder, and only after its peer port listens.
+type Register struct {
+	Node         wire.NodeID
+	Peer, Gossip string
+	Portals      []string
+}
+
+// SetVoter follows raft's own configuration.
+type SetVoter struct {
+	Node  wire.NodeID
+	Voter bool
+}
+
+// Ballot is a voter's word that an incarnation's lease has run out with it and
+// will never be granted again. It dies with the voter's own incarnation.
+type Ballot struct {
+	Voter       wire.NodeID
+	Incarnation wire.Incarnation
+}
+
+// Fence declares incarnations dead, together: either a majority of the voters
+// said so, or their kernels did (their peer port refused a connection). All
+// that follows from it (copies that leave, heads that move) is in this one command.
+type Fence struct {
+	Dead    []Dead
+	Ballots []Ballot // from a majority of the voters, unless Refused
+	Refused bool
+}
+
+// Dead is one incarnation.
+type Dead struct {
+	Node        wire.NodeID
+	Incarnation wire.Incarnation
+}
+
+// AddDisk puts a formatted disk into the pool.
+type AddDisk struct {
+	ID   DiskID
+	Node wire.NodeID
+	Path string
+	Size uint64
+}
+
+// FailDisk takes a disk that failed a write out for ever.
+type FailDisk struct{ ID DiskID }
+
+// CreateVolume places all segments of a new volume, named in the Result.
+type CreateVolume struct {
+	Name   string
+	Bytes  uint64
+	Copies int
+}
+
+// DeleteVolume removes a volume that has no exports.
+type DeleteVolume struct{ Name string }
+
+// AddHost names an initiator.
+type AddHost struct{ Name, IQN string }
+
+// DeleteHost forgets an initiator without exports.
+type DeleteHost struct{ Name string }
+
+// SetExport publishes a volume to a host, or takes it back.
+type SetExport struct {
+	Volume, Host string
+	ReadOnly     bool
+	Remove       bool
+}
+
+// Eject takes the in-sync copies that Node has of a volume out of their sets,
+// because its head cannot reach them, where that leaves a usable one.
+type Eject struct {
+	Volume wire.VolumeID
+	Epoch  uint64 // the head's that complains
+	Node   wire.NodeID
+}
+
+// Join puts copies that have caught up into their in-sync sets: those of
+// Segments whose Gen still holds; the others are left as they are.
+type Join struct {
+	Volume      wire.VolumeID
+	Epoch       uint64 // the head's that copied
+	Node        wire.NodeID
+	Incarnation wire.Incarnation // of Node
+	Segments    []SegmentGen
+}
+
+// SegmentGen names one state of a segment's copies.
+type SegmentGen struct {
+	Segment wire.Segment
+	Gen     uint64
+}
+
+// MoveHead makes another node the head. To 0: the best there is.
+type MoveHead struct {
+	Volume wire.VolumeID
+	Epoch  uint64 // the head's that ends
+	To     wire.NodeID
+}
+
+// MoveReplica replaces a copy that is not in sync by an empty one on another
+// disk, which the head then fills.
+type MoveReplica struct {
+	Volume   wire.VolumeID
+	Segment  wire.Segment
+	Gen      uint64
+	From, To DiskID
+}
+
+// Result is what a command came to. Problem is empty, or a sentence; the state
+// is then unchanged.
+type Result struct {
+	Problem     string
+	Code        Code
+	Node        wire.NodeID
+	Incarnation wire.Incarnation
+	Volume      wire.VolumeID
+}
+
+// Code classes a Problem for machines.
+type Code string
+
+const (
+	NotFound Code = "not-found"
+	Exists   Code = "exists"
+	Invalid  Code = "invalid"
+	Refused  Code = "wrong-state" // right by itself, but not as things are
+	Stale    Code = "stale"       // what it compared with has changed meanwhile
+	TooFew   Code = "too-few-domains"
+	Full     Code = "no-space"
+)

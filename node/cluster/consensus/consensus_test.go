@@ -1,0 +1,230 @@
+package consensus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/raft"
+
+	"ashlar/node/cluster"
+	"ashlar/replication/wire"
+)
+
+func host(name string) cluster.Command {
+	return cluster.Command{AddHost: &cluster.AddHost{Name: name, IQN: "iqn.2026-11.io.example:" + name}}
+}
+
+func trio(l *lab) {
+	one := l.found()
+	two := l.join(2, one)
+	l.join(3, two)
+	l.await("three voters by raft and by the state", func(n *labNode) bool {
+		version, ids := n.Voters()
+		return version > 0 && slices.Equal(ids, []wire.NodeID{1, 2, 3}) && slices.Equal(n.State().Voters(), ids)
+	})
+}
+
+func TestThreeNodesOutliveTheirLeader(t *testing.T) {
+	l := newLab(t)
+	trio(l)
+	l.await("one version of the voters", func(n *labNode) bool {
+		a, _ := n.Voters()
+		b, _ := l.nodes[1].Voters()
+		return a == b
+	})
+	for id, n := range l.nodes {
+		l.propose(n, host(fmt.Sprintf("from-%d", id)))
+		if n.State().Hosts[fmt.Sprintf("from-%d", id)] == nil {
+			t.Errorf("node %d does not see what it proposed", id)
+		}
+	}
+	// A request that is in the air while its leader dies.
+	leader := l.leader()
+	var survivor *labNode
+	for _, n := range l.nodes {
+		if n != leader {
+			survivor = n
+		}
+	}
+	began := time.Now()
+	l.stop(leader)
+	again := host("during")
+	again.Request = "one request"
+	l.propose(survivor, again)
+	t.Logf("agreed %v after the leader's end", time.Since(began))
+	index := survivor.State().Index
+	if r := l.propose(survivor, again); r.Problem != "" {
+		t.Errorf("the same request was told: %s", r.Problem)
+	}
+	if len(survivor.State().Hosts) != 4 || survivor.State().Index <= index {
+		t.Errorf("%d hosts at index %d, before %d", len(survivor.State().Hosts), survivor.State().Index, index)
+	}
+	back := l.start(leader.id, nil)
+	l.register(back)
+	l.await("the same state", func(n *labNode) bool { return cmp.Equal(n.State(), back.State()) })
+	if back.State().Nodes[leader.id].Incarnation != 2 {
+		t.Error("the restart is no new incarnation")
+	}
+}
+
+// Nobody knows any state after a restart before a leader says what is agreed,
+// so the addresses must be known without it.
+func TestAllNodesRestartAtOnce(t *testing.T) {
+	l := newLab(t)
+	trio(l)
+	l.propose(l.nodes[2], host("kept"))
+	var stopped []wire.NodeID
+	for id, n := range l.nodes {
+		l.stop(n)
+		stopped = append(stopped, id)
+	}
+	for _, id := range stopped {
+		if n := l.start(id, nil); !n.Existing() {
+			t.Errorf("node %d has forgotten its cluster", id)
+		}
+	}
+	for _, n := range l.nodes {
+		l.register(n)
+		if n.State().Hosts["kept"] == nil {
+			t.Error("what was agreed is lost")
+		}
+	}
+	// And the lead can be handed over.
+	leader := l.leader()
+	if err := leader.LeadershipTransfer(l.context()); err != nil {
+		t.Fatal(err)
+	}
+	l.await("another leader", func(n *labNode) bool { id, ok := n.Leader(); return ok && id != leader.id })
+	l.propose(leader, host("after"))
+}
+
+func TestSnapshotReachesWhoIsBehindIt(t *testing.T) {
+	l := newLab(t)
+	l.adapt = func(c *Config) { c.trailing = 1 }
+	one := l.found()
+	for i := range 20 {
+		l.propose(one, host(fmt.Sprintf("h%d", i)))
+	}
+	if err := one.Snapshot(l.context()); err != nil {
+		t.Fatal(err)
+	}
+	if first, err := one.store.FirstIndex(); first < 20 || err != nil {
+		t.Fatalf("the log still begins at %d, %v", first, err)
+	}
+	two := l.join(2, one)
+	l.await("the same state", func(n *labNode) bool { return cmp.Equal(n.State(), one.State()) && len(n.State().Hosts) == 20 })
+	v1, ids1 := one.Voters()
+	if v2, ids2 := two.Voters(); v1 != v2 || !slices.Equal(ids1, ids2) {
+		t.Errorf("voters %v of %d, and %v of %d", ids1, v1, ids2, v2)
+	}
+	before := one.State()
+	l.stop(one)
+	one = l.start(1, nil)
+	if len(one.State().Hosts) != 20 {
+		t.Error("the snapshot was not restored")
+	}
+	if v, ids := one.Voters(); v != v1 || !slices.Equal(ids, ids1) {
+		t.Errorf("after the restart voters %v of %d", ids, v)
+	}
+	l.await("what was agreed after the snapshot", func(n *labNode) bool { return n.State().Index >= before.Index })
+}
+
+func TestNobodyLeadsWithoutAMajority(t *testing.T) {
+	l := newLab(t)
+	trio(l)
+	l.stop(l.nodes[2])
+	l.stop(l.nodes[3])
+	one := l.nodes[1]
+	l.await("no leader", func(n *labNode) bool { _, ok := n.Leader(); return !ok && !n.IsLeader() })
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := one.Propose(ctx, host("alone")); !errors.Is(err, ErrNoLeader) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	if err := one.Barrier(l.context()); !errors.Is(err, ErrNotLeader) {
+		t.Error(err)
+	}
+	began := time.Now()
+	if err := one.Shutdown(); err != nil || time.Since(began) > stopMax {
+		t.Error(err, time.Since(began))
+	}
+}
+
+// faulty is a disk that hangs or fails when told.
+type faulty struct {
+	stores
+	fault func() error
+}
+
+func (f *faulty) StoreLogs(l []*raft.Log) error {
+	if f.fault != nil {
+		if err := f.fault(); err != nil {
+			return err
+		}
+	}
+	return f.stores.StoreLogs(l)
+}
+
+func TestDiskThatHangsOrFailsIsFatal(t *testing.T) {
+	for name, c := range map[string]struct {
+		hang bool
+		max  time.Duration
+	}{"hangs": {true, writeMax + 2*time.Second}, "fails": {false, time.Second}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t)
+			free := make(chan struct{})
+			broken := errors.New("input/output error")
+			var disk *faulty
+			l.adapt = func(c *Config) {
+				c.wrap = func(s stores) stores { disk = &faulty{stores: s}; return disk }
+				c.StepEvery = time.Hour // nobody else writes
+			}
+			n := l.found()
+			disk.fault = func() error {
+				if c.hang {
+					<-free
+					return nil
+				}
+				return broken
+			}
+			t.Cleanup(func() { close(free) }) // before the lab's own
+			began := time.Now()
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			defer cancel()
+			go n.Propose(ctx, host("h"))
+			select {
+			case err := <-n.fatal:
+				if took := time.Since(began); took > c.max || c.hang && took < writeMax {
+					t.Errorf("after %v", took)
+				}
+				if !c.hang && !errors.Is(err, broken) {
+					t.Error(err)
+				}
+			case <-time.After(patience):
+				t.Fatal("nothing was fatal")
+			}
+			if len(n.State().Hosts) != 0 {
+				t.Error("a command was applied that no disk holds")
+			}
+		})
+	}
+}
+
+func TestEntryOfANewerVersionIsFatal(t *testing.T) {
+	var fatal error
+	m := newMachine(func(*cluster.State) {}, func(err error) { fatal = err })
+	before := m.view.Load()
+	m.Apply(&raft.Log{Index: 1, Data: fmt.Appendf(nil, `{"Version":%d}`, cluster.FormatVersion+1)})
+	if fatal == nil || m.view.Load() != before {
+		t.Error("a node skipped what others did, and went on")
+	}
+	if _, err := m.Snapshot(); err == nil {
+		t.Error("and would write it down")
+	}
+}

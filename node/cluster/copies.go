@@ -1,0 +1,218 @@
+package cluster
+
+import (
+	"fmt"
+
+	"ashlar/replication/wire"
+)
+
+// settle brings copies and heads in line with which nodes and disks can be
+// used. Where an in-sync copy can be used, those that cannot leave the set: it
+// holds every acknowledged write, so the others are not needed. Where none can,
+// the set stays as it is: each member is as good as the others, and the first
+// to return will do. A volume whose head is gone gets the best one there is.
+func (s *State) settle() {
+	var heads map[wire.NodeID]int
+	for _, id := range s.VolumeIDs() {
+		for i, g := range s.Volumes[id].Segments {
+			if replicas, changed := s.settled(g.Replicas); changed {
+				s.editVolume(id).editReplicas(wire.Segment(i), replicas)
+			}
+		}
+		v := s.Volumes[id]
+		if n := s.Nodes[v.Head]; n != nil && n.Up && n.Incarnation == v.HeadIncarnation {
+			continue
+		}
+		if heads == nil {
+			heads = s.headCounts()
+		}
+		best := s.bestHead(v, heads, 0)
+		if best == 0 && v.Head == 0 {
+			continue
+		}
+		v = s.editVolume(id)
+		heads[v.Head]--
+		heads[best]++
+		s.grant(v, best)
+	}
+}
+
+// settled is what a segment's copies come to, in a slice of its own if changed.
+func (s *State) settled(replicas []Replica) ([]Replica, bool) {
+	usable, unusable := 0, 0
+	for _, r := range replicas {
+		if r.InSync && s.Usable(r) {
+			usable++
+		} else if r.InSync {
+			unusable++
+		}
+	}
+	if usable == 0 || unusable == 0 {
+		return replicas, false
+	}
+	out := append([]Replica(nil), replicas...)
+	for i := range out {
+		out[i].InSync = out[i].InSync && s.Usable(out[i])
+	}
+	return out, true
+}
+
+// grant begins a new reign. Its epoch was never used before; to node 0 the
+// volume is left without a head.
+func (s *State) grant(v *Volume, to wire.NodeID) {
+	v.Head, v.HeadIncarnation = to, 0
+	if to == 0 {
+		return
+	}
+	v.HeadIncarnation = s.Nodes[to].Incarnation
+	v.Epoch++
+	v.HeadIndex = s.Index
+}
+
+// bestHead is the node, other than but, that is up and has the most usable
+// in-sync copies of the volume; then the one with the fewest heads; then the
+// lowest number. 0 where no in-sync copy can be used.
+func (s *State) bestHead(v *Volume, heads map[wire.NodeID]int, but wire.NodeID) wire.NodeID {
+	copies := map[wire.NodeID]int{}
+	for _, g := range v.Segments {
+		for _, r := range g.Replicas {
+			if r.InSync && s.Usable(r) && r.Node != but {
+				copies[r.Node]++
+			}
+		}
+	}
+	var best wire.NodeID
+	for _, n := range s.NodeIDs() {
+		switch {
+		case copies[n] == 0:
+		case best == 0, copies[n] > copies[best], copies[n] == copies[best] && heads[n] < heads[best]:
+			best = n
+		}
+	}
+	return best
+}
+
+func (s *State) eject(c *Eject) Result {
+	v := s.Volumes[c.Volume]
+	if v == nil || v.Epoch != c.Epoch {
+		return problem(Stale, "the head of volume %d is not of epoch %d", c.Volume, c.Epoch)
+	}
+	if v.Head == c.Node {
+		return problem(Refused, "node %d is the head of volume %q", c.Node, v.Name)
+	}
+	some := false
+	for i, g := range v.Segments {
+		others := 0
+		for _, r := range g.Replicas {
+			if r.InSync && r.Node != c.Node && s.Usable(r) {
+				others++
+			}
+		}
+		if r := g.On(c.Node); r == nil || !r.InSync || others == 0 {
+			continue
+		}
+		if !some {
+			v = s.editVolume(c.Volume)
+			some = true
+		}
+		replicas := append([]Replica(nil), g.Replicas...)
+		for k := range replicas {
+			replicas[k].InSync = replicas[k].InSync && replicas[k].Node != c.Node
+		}
+		v.editReplicas(wire.Segment(i), replicas)
+	}
+	if !some {
+		return problem(Refused, "node %d has no copy of volume %q that its set can do without", c.Node, v.Name)
+	}
+	return Result{Volume: v.ID}
+}
+
+func (s *State) join(c *Join) Result {
+	v, n := s.Volumes[c.Volume], s.Nodes[c.Node]
+	if v == nil || v.Epoch != c.Epoch {
+		return problem(Stale, "the head of volume %d is not of epoch %d", c.Volume, c.Epoch)
+	}
+	if n == nil || !n.Up || n.Incarnation != c.Incarnation {
+		return problem(Stale, "node %d is not up as incarnation %d", c.Node, c.Incarnation)
+	}
+	some := false
+	for _, sg := range c.Segments {
+		if int(sg.Segment) >= len(v.Segments) || v.Segments[sg.Segment].Gen != sg.Gen {
+			continue
+		}
+		r := v.Segments[sg.Segment].On(c.Node)
+		if r == nil || r.InSync || !s.Usable(*r) {
+			continue
+		}
+		if !some {
+			v = s.editVolume(c.Volume)
+			some = true
+		}
+		replicas := append([]Replica(nil), v.Segments[sg.Segment].Replicas...)
+		for k := range replicas {
+			replicas[k].InSync = replicas[k].InSync || replicas[k].Node == c.Node
+		}
+		v.editReplicas(sg.Segment, replicas)
+	}
+	if !some {
+		return problem(Stale, "none of these segments is as it was when the copying began")
+	}
+	return Result{Volume: v.ID}
+}
+
+func (s *State) moveHead(c *MoveHead) Result {
+	v := s.Volumes[c.Volume]
+	if v == nil || v.Epoch != c.Epoch {
+		return problem(Stale, "the head of volume %d is not of epoch %d", c.Volume, c.Epoch)
+	}
+	to := c.To
+	if to == 0 {
+		to = s.bestHead(v, s.headCounts(), v.Head)
+	}
+	if n := s.Nodes[to]; n == nil || !n.Up || to == v.Head {
+		return problem(Refused, "no other node can be the head of volume %q", v.Name)
+	}
+	s.grant(s.editVolume(c.Volume), to)
+	return Result{Volume: v.ID, Node: to}
+}
+
+func (s *State) moveReplica(c *MoveReplica) Result {
+	v, to := s.Volumes[c.Volume], s.Disks[c.To]
+	if v == nil || int(c.Segment) >= len(v.Segments) || v.Segments[c.Segment].Gen != c.Gen {
+		return problem(Stale, "segment %d of volume %d is not of generation %d", c.Segment, c.Volume, c.Gen)
+	}
+	if to == nil || to.Failed || !s.Nodes[to.Node].Up {
+		return problem(Refused, "disk %s cannot take a copy", c.To)
+	}
+	replicas := append([]Replica(nil), v.Segments[c.Segment].Replicas...)
+	found := -1
+	for i, r := range replicas {
+		switch {
+		case r.Disk == c.From && r.InSync:
+			return problem(Refused, "the copy on disk %s is in sync", c.From)
+		case r.Disk == c.From:
+			found = i
+		case r.Node == to.Node:
+			return problem(TooFew, "node %d already has a copy of segment %d", to.Node, c.Segment)
+		}
+	}
+	if found < 0 {
+		return problem(NotFound, "no copy of segment %d on disk %s", c.Segment, c.From)
+	}
+	replicas[found] = Replica{Node: to.Node, Disk: c.To}
+	s.editVolume(c.Volume).editReplicas(c.Segment, replicas)
+	return Result{Volume: v.ID}
+}
+
+// check panics where a change broke what must always hold: epochs and
+// generations only grow, and an in-sync set is never emptied (invariants I1, I4).
+func (v *Volume) check(before *Volume) {
+	if v.Epoch < before.Epoch {
+		panic(fmt.Sprintf("cluster: volume %d went from epoch %d to %d", v.ID, before.Epoch, v.Epoch))
+	}
+	for i, g := range v.Segments {
+		if g.Gen < before.Segments[i].Gen || len(g.InSync()) == 0 {
+			panic(fmt.Sprintf("cluster: volume %d segment %d went from %+v to %+v", v.ID, i, before.Segments[i], g))
+		}
+	}
+}

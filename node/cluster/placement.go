@@ -1,0 +1,121 @@
+package cluster
+
+import (
+	"ashlar/replication/wire"
+)
+
+// createVolume places a copy of each segment on the head's node, so that reads
+// are local, and the others in turn over all other nodes, so that a rebuild is
+// from many to many.
+func (s *State) createVolume(c *CreateVolume) Result {
+	switch {
+	case !nameRule.MatchString(c.Name):
+		return badName("volume", c.Name)
+	case s.VolumeNamed(c.Name) != nil:
+		return problem(Exists, "a volume named %q is there already", c.Name)
+	case c.Copies < 1 || c.Copies > 3:
+		return problem(Invalid, "a volume has 1, 2 or 3 copies, not %d", c.Copies)
+	case c.Bytes == 0 || c.Bytes%wire.BlockSize != 0 || c.Bytes > 1<<50:
+		return problem(Invalid, "a volume's size is a multiple of 4096 bytes from 4 KiB to 1 PiB, not %d", c.Bytes)
+	}
+	domains := s.disksByNode()
+	if len(domains) < c.Copies {
+		return problem(TooFew, "%d copies need %d nodes that are up and have a disk; there are %d (see: ashlar node list, ashlar disk list)",
+			c.Copies, c.Copies, len(domains))
+	}
+	load := s.diskLoad()
+	s.LastVolume++
+	v := &Volume{ID: s.LastVolume, Name: c.Name, Bytes: c.Bytes, Copies: c.Copies, MinInSync: max(1, c.Copies-1)}
+	home := s.leastHeads(domains)
+	count := (c.Bytes + s.SegmentBytes - 1) / s.SegmentBytes
+	v.Segments = make([]Segment, count)
+	for i := range v.Segments {
+		nodes := []wire.NodeID{home}
+		for len(nodes) < c.Copies {
+			nodes = append(nodes, leastLoaded(domains, load, nodes))
+		}
+		replicas := make([]Replica, len(nodes))
+		for k, n := range nodes {
+			d := leastDisk(domains[n], load)
+			load[d]++
+			replicas[k] = Replica{Node: n, Disk: d, InSync: true}
+		}
+		v.Segments[i] = Segment{Gen: 1, Replicas: replicas}
+	}
+	s.Volumes[v.ID] = v
+	s.grant(v, home)
+	return Result{Volume: v.ID}
+}
+
+// disksByNode are the usable disks of each node that is up and has one.
+func (s *State) disksByNode() map[wire.NodeID][]DiskID {
+	m := map[wire.NodeID][]DiskID{}
+	for _, id := range s.DiskIDs() {
+		if d := s.Disks[id]; !d.Failed && s.Nodes[d.Node].Up {
+			m[d.Node] = append(m[d.Node], id)
+		}
+	}
+	return m
+}
+
+// diskLoad counts the copies on each disk.
+func (s *State) diskLoad() map[DiskID]int {
+	m := map[DiskID]int{}
+	for _, v := range s.Volumes {
+		for _, g := range v.Segments {
+			for _, r := range g.Replicas {
+				m[r.Disk]++
+			}
+		}
+	}
+	return m
+}
+
+func (s *State) headCounts() map[wire.NodeID]int {
+	m := map[wire.NodeID]int{}
+	for _, v := range s.Volumes {
+		m[v.Head]++
+	}
+	return m
+}
+
+func (s *State) leastHeads(domains map[wire.NodeID][]DiskID) wire.NodeID {
+	heads := s.headCounts()
+	var best wire.NodeID
+	for _, n := range s.NodeIDs() {
+		if len(domains[n]) > 0 && (best == 0 || heads[n] < heads[best]) {
+			best = n
+		}
+	}
+	return best
+}
+
+// leastLoaded is the node, other than those taken, whose least loaded disk has
+// the fewest copies; the lowest number among equals.
+func leastLoaded(domains map[wire.NodeID][]DiskID, load map[DiskID]int, taken []wire.NodeID) wire.NodeID {
+	var best wire.NodeID
+	var bestLoad int
+next:
+	for n, disks := range domains {
+		for _, t := range taken {
+			if t == n {
+				continue next
+			}
+		}
+		l := load[leastDisk(disks, load)]
+		if best == 0 || l < bestLoad || l == bestLoad && n < best {
+			best, bestLoad = n, l
+		}
+	}
+	return best
+}
+
+func leastDisk(disks []DiskID, load map[DiskID]int) DiskID {
+	best := disks[0]
+	for _, d := range disks[1:] {
+		if load[d] < load[best] {
+			best = d
+		}
+	}
+	return best
+}

@@ -1,0 +1,219 @@
+// Package cluster is what the cluster has agreed on: its nodes, disks, volumes,
+// copies, heads and exports, and the commands that change it. It is pure: a
+// State is immutable, Apply returns the next one, and every node that applies
+// the same commands in the same order has the same State.
+package cluster
+
+import (
+	"maps"
+	"slices"
+
+	"ashlar/replication/wire"
+)
+
+// FormatVersion is that of State and Command. A node refuses a newer one.
+const FormatVersion = 1
+
+// DiskID is a disk's random identity, 32 hex digits, also in its superblock.
+type DiskID string
+
+// State is the whole of the agreed truth. Nobody changes one in place.
+type State struct {
+	Version      int
+	Index        uint64 // of the last command applied
+	ID           string // the cluster's random identity, 32 hex digits; empty before it is created
+	Name         string
+	SegmentBytes uint64
+	Authority    Authority
+	Secret       []byte // SHA-256 of the join secret
+	GossipKey    []byte // 32 bytes, encrypts what serf says
+
+	Nodes   map[wire.NodeID]*Node
+	Disks   map[DiskID]*Disk
+	Volumes map[wire.VolumeID]*Volume
+	Hosts   map[string]*Host // by name
+
+	LastNode   wire.NodeID // highest numbers ever given: none is used twice
+	LastVolume wire.VolumeID
+
+	Answered []Answer // of the latest requests, oldest first: a command that comes twice is applied once
+}
+
+// Authority is the cluster's own certificate authority, PEM.
+type Authority struct{ Certificate, Key []byte }
+
+// Node is one server.
+type Node struct {
+	ID          wire.NodeID // also its TPGT, target port group and relative target port
+	Name        string
+	Peer        string   // host:port where it serves the other nodes and the API
+	Gossip      string   // host:port of its serf agent
+	Portals     []string // ip:port of its iSCSI portals
+	Incarnation wire.Incarnation
+	Up          bool // registered, and not fenced since
+	Voter       bool // takes part in raft elections and grants leases
+}
+
+// Disk is a raw device or file that a node gave to the pool.
+type Disk struct {
+	ID     DiskID
+	Node   wire.NodeID
+	Path   string
+	Size   uint64 // bytes
+	Failed bool   // a write failed once: never used again
+}
+
+// Volume is a virtual disk.
+type Volume struct {
+	ID        wire.VolumeID
+	Name      string
+	Bytes     uint64
+	Copies    int
+	MinInSync int // fewer in-sync copies than that: writes wait
+
+	Head            wire.NodeID // 0: none can be
+	HeadIncarnation wire.Incarnation
+	Epoch           uint64 // of the latest head; grows with each grant
+	HeadIndex       uint64 // raft index of the grant
+
+	Segments []Segment
+	Exports  []Export
+}
+
+// Segment is one piece's copies. Gen grows with every change of them.
+type Segment struct {
+	Gen      uint64
+	Replicas []Replica
+}
+
+// Replica is one copy of a segment.
+type Replica struct {
+	Node   wire.NodeID
+	Disk   DiskID
+	InSync bool // holds every acknowledged write; may be read, promoted, copied from
+}
+
+// Host is an initiator that volumes are published to.
+type Host struct {
+	Name string
+	IQN  string
+}
+
+// Export publishes a volume to a host.
+type Export struct {
+	Host     string
+	ReadOnly bool
+}
+
+// Answer is what a request was told.
+type Answer struct {
+	Request string
+	Result  Result
+}
+
+// New is the state before any command.
+func New() *State {
+	return &State{Version: FormatVersion, Nodes: map[wire.NodeID]*Node{}, Disks: map[DiskID]*Disk{},
+		Volumes: map[wire.VolumeID]*Volume{}, Hosts: map[string]*Host{}}
+}
+
+// clone copies the top of s; what its maps point to is shared until edited.
+func (s *State) clone() *State {
+	c := *s
+	c.Nodes, c.Disks, c.Volumes, c.Hosts = maps.Clone(s.Nodes), maps.Clone(s.Disks), maps.Clone(s.Volumes), maps.Clone(s.Hosts)
+	c.Answered = slices.Clone(s.Answered)
+	return &c
+}
+
+func (s *State) editNode(id wire.NodeID) *Node {
+	n := *s.Nodes[id]
+	s.Nodes[id] = &n
+	return &n
+}
+
+func (s *State) editDisk(id DiskID) *Disk {
+	d := *s.Disks[id]
+	s.Disks[id] = &d
+	return &d
+}
+
+func (s *State) editVolume(id wire.VolumeID) *Volume {
+	v := *s.Volumes[id]
+	v.Segments = slices.Clone(v.Segments)
+	s.Volumes[id] = &v
+	return &v
+}
+
+// editReplicas replaces the segment's copies and counts its generation.
+func (v *Volume) editReplicas(i wire.Segment, replicas []Replica) {
+	v.Segments[i] = Segment{Gen: v.Segments[i].Gen + 1, Replicas: replicas}
+}
+
+// NodeIDs, VolumeIDs: in ascending order, since Go's maps have none.
+func (s *State) NodeIDs() []wire.NodeID { return slices.Sorted(maps.Keys(s.Nodes)) }
+
+// VolumeIDs are in ascending order.
+func (s *State) VolumeIDs() []wire.VolumeID { return slices.Sorted(maps.Keys(s.Volumes)) }
+
+// DiskIDs are in ascending order.
+func (s *State) DiskIDs() []DiskID { return slices.Sorted(maps.Keys(s.Disks)) }
+
+// Voters are the nodes whose majority grants leases.
+func (s *State) Voters() (ids []wire.NodeID) {
+	for _, id := range s.NodeIDs() {
+		if s.Nodes[id].Voter {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// VolumeNamed finds a volume, or nil.
+func (s *State) VolumeNamed(name string) *Volume {
+	for _, v := range s.Volumes {
+		if v.Name == name {
+			return v
+		}
+	}
+	return nil
+}
+
+// NodeNamed finds a node, or nil.
+func (s *State) NodeNamed(name string) *Node {
+	for _, n := range s.Nodes {
+		if n.Name == name {
+			return n
+		}
+	}
+	return nil
+}
+
+// Usable says whether a copy can be reached and written as far as is agreed:
+// its node is up and its disk has not failed.
+func (s *State) Usable(r Replica) bool {
+	n, d := s.Nodes[r.Node], s.Disks[r.Disk]
+	return n != nil && n.Up && d != nil && !d.Failed
+}
+
+// InSync are the nodes of a segment's in-sync set.
+func (g Segment) InSync() (nodes []wire.NodeID) {
+	for _, r := range g.Replicas {
+		if r.InSync {
+			nodes = append(nodes, r.Node)
+		}
+	}
+	return nodes
+}
+
+// On is the segment's replica on a node, or nil.
+func (g Segment) On(n wire.NodeID) *Replica {
+	for i := range g.Replicas {
+		if g.Replicas[i].Node == n {
+			return &g.Replicas[i]
+		}
+	}
+	return nil
+}
+
+// IQN is the name of the volume's iSCSI target. The prefix is permanent.
+func (s *State) IQN(v *Volume) string { return "iqn.2026-11.io.ashlar:" + s.Name + "." + v.Name }

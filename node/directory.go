@@ -1,0 +1,145 @@
+package node
+
+import (
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+
+	"ashlar/node/cluster"
+	"ashlar/replication/wire"
+	"ashlar/target"
+	"ashlar/target/iscsi"
+	"ashlar/target/scsi"
+)
+
+// directory tells the iSCSI front end who may use what: one target per volume,
+// the volume at LUN 0, for the hosts that it is published to. It answers from
+// the cluster's state as this node knows it.
+type directory struct {
+	service *service
+
+	mu      sync.Mutex
+	targets map[targetKey]*scsi.Target
+}
+
+// targetKey is one way to see a volume. A host that may only read sees a
+// write-protected unit, beside others that may write.
+type targetKey struct {
+	volume   wire.VolumeID
+	readOnly bool
+}
+
+const lun = 0
+
+func (d *directory) Ready() bool { return d.service.ready() }
+
+// exported is the volume of a target name and how it is published to an
+// initiator; nils where there is none.
+func (d *directory) exported(initiator, iqn string) (*cluster.Volume, *cluster.Export) {
+	s := d.service.consensus.State()
+	for _, v := range s.Volumes {
+		if s.IQN(v) == iqn {
+			return v, exportTo(s, v, initiator)
+		}
+	}
+	return nil, nil
+}
+
+func exportTo(s *cluster.State, v *cluster.Volume, initiator string) *cluster.Export {
+	for i := range v.Exports {
+		// iSCSI names are compared after folding to lower case (RFC 3722).
+		if h := s.Hosts[v.Exports[i].Host]; h != nil && strings.EqualFold(h.IQN, initiator) {
+			return &v.Exports[i]
+		}
+	}
+	return nil
+}
+
+func (d *directory) Visible(initiator, iqn string) bool {
+	_, export := d.exported(initiator, iqn)
+	return export != nil
+}
+
+func (d *directory) Target(initiator, iqn string) *scsi.Target {
+	v, export := d.exported(initiator, iqn)
+	engine := d.service.engine.Load()
+	if v == nil || engine == nil {
+		return nil
+	}
+	key := targetKey{v.ID, export != nil && export.ReadOnly}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if t := d.targets[key]; t != nil {
+		return t
+	}
+	device := (*engine).Device(v.ID)
+	if device == nil {
+		return nil
+	}
+	if key.readOnly {
+		device = readOnly{device}
+	}
+	t := scsi.NewTarget(scsi.Config{Name: iqn})
+	if err := t.Add(lun, device); err != nil {
+		d.service.log.Error("a volume has no logical unit", "volume", v.Name, "error", err)
+		return nil
+	}
+	d.targets[key] = t
+	return t
+}
+
+// forget drops the targets of volumes that are gone.
+func (d *directory) forget(s *cluster.State) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	present := map[wire.VolumeID]bool{}
+	for id := range s.Volumes {
+		present[id] = true
+	}
+	for key, t := range d.targets {
+		if !present[key.volume] {
+			t.Remove(lun)
+			delete(d.targets, key)
+		}
+	}
+}
+
+func (d *directory) Listings(initiator string) (all []iscsi.Listing) {
+	s := d.service.consensus.State()
+	portals := portalsOf(s)
+	for _, id := range s.VolumeIDs() {
+		if v := s.Volumes[id]; exportTo(s, v, initiator) != nil {
+			all = append(all, iscsi.Listing{IQN: s.IQN(v), Portals: portals})
+		}
+	}
+	return all
+}
+
+// portalsOf are those of all nodes that ever started, up or not: a host that
+// discovers during a failure learns the paths that will return.
+func portalsOf(s *cluster.State) (all []iscsi.Portal) {
+	for _, id := range s.NodeIDs() {
+		n := s.Nodes[id]
+		if n.Incarnation == 0 {
+			continue
+		}
+		for _, text := range n.Portals {
+			if address, err := netip.ParseAddrPort(text); err == nil {
+				all = append(all, iscsi.Portal{Address: address, Group: uint16(id)})
+			}
+		}
+	}
+	return all
+}
+
+func (d *directory) PortalGroup(net.Addr) uint16 { return uint16(d.service.record.Node) }
+
+// readOnly is a device as a host sees it that may only read.
+type readOnly struct{ target.Device }
+
+func (r readOnly) Info() target.Info {
+	i := r.Device.Info()
+	i.ReadOnly = true
+	return i
+}

@@ -1,0 +1,120 @@
+package disk_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"ashlar/node/disk"
+	"ashlar/replication/wire"
+)
+
+const (
+	benchDevice  = 1 << 30
+	benchSegment = 64 << 10 // blocks: 256 MiB
+)
+
+// spread runs n operations, depth at a time, and reports their median and 99th percentile.
+func spread(b *testing.B, depth int, operation func(r *rand.Rand, i uint64)) {
+	times := make([]time.Duration, b.N)
+	var next atomic.Int64
+	var done sync.WaitGroup
+	b.SetBytes(wire.BlockSize)
+	b.ResetTimer()
+	for worker := range depth {
+		done.Go(func() {
+			r := rand.New(rand.NewPCG(uint64(worker), 0))
+			for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
+				start := time.Now()
+				operation(r, uint64(i))
+				times[i-1] = time.Since(start)
+			}
+		})
+	}
+	done.Wait()
+	b.StopTimer()
+	slices.Sort(times)
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "IOPS")
+	b.ReportMetric(float64(times[b.N/2].Microseconds()), "p50-us")
+	b.ReportMetric(float64(times[b.N*99/100].Microseconds()), "p99-us")
+}
+
+// filledFile is a file whose blocks the file system has written once, so that
+// no measured write waits for allocation.
+func filledFile(b *testing.B) *disk.File {
+	dev, err := disk.OpenFile(tempFile(b, benchDevice))
+	check(b, err)
+	chunk := make([]byte, 1<<20)
+	for at := int64(0); at < benchDevice; at += int64(len(chunk)) {
+		_, err := dev.WriteAt(chunk, at)
+		check(b, err)
+	}
+	check(b, dev.Sync())
+	return dev
+}
+
+// BenchmarkRandomWrite4K compares the store with the bare device, O_DIRECT|O_DSYNC.
+func BenchmarkRandomWrite4K(b *testing.B) {
+	for _, depth := range []int{1, 32} {
+		b.Run(fmt.Sprintf("bare/QD%d", depth), func(b *testing.B) {
+			dev := filledFile(b)
+			data := content(replica(1, 0), 1, v(1, 1))
+			spread(b, depth, func(r *rand.Rand, _ uint64) {
+				if _, err := dev.WriteThrough(data, r.Int64N(benchDevice/4096)*4096); err != nil {
+					b.Error(err)
+				}
+			})
+			check(b, dev.Close())
+		})
+		b.Run(fmt.Sprintf("store/QD%d", depth), func(b *testing.B) {
+			s, r := benchStore(b)
+			data := content(r, 1, v(1, 1))
+			spread(b, depth, func(rnd *rand.Rand, i uint64) {
+				block := rnd.Uint32N(benchSegment)
+				w := &disk.Write{Replica: r, Block: block, Count: 1, Version: v(1<<40+i, 0), Data: data,
+					CRC: []uint32{wire.BlockCRC(r.Volume, r.Segment, block, data)}}
+				if err := submit(s, w); err != nil && depth == 1 {
+					b.Error(err)
+				}
+			})
+			st := s.Stats()
+			b.ReportMetric(float64(st.Writes)/float64(max(st.Batches, 1)), "writes/record")
+			b.ReportMetric(float64(st.Checkpoints), "checkpoints")
+			check(b, s.Close())
+		})
+	}
+}
+
+func benchStore(b *testing.B) (*disk.Store, disk.Replica) {
+	dev, r := filledFile(b), replica(1, 0)
+	id := testIdentity
+	id.SegmentBlocks = benchSegment
+	check(b, disk.Format(dev, id, disk.FormatOptions{}))
+	s, err := disk.Open(dev, id, disk.Options{})
+	check(b, err)
+	check(b, s.Create(r))
+	return s, r
+}
+
+// BenchmarkRandomRead4K reads what was written back, with its page in the cache.
+func BenchmarkRandomRead4K(b *testing.B) {
+	s, r := benchStore(b)
+	for block := uint32(0); block < benchSegment; block += 256 {
+		check(b, put(s, r, block, 256, v(1, 1)))
+	}
+	s.Checkpoint()
+	for _, depth := range []int{1, 32} {
+		b.Run(fmt.Sprintf("QD%d", depth), func(b *testing.B) {
+			spread(b, depth, func(rnd *rand.Rand, _ uint64) {
+				if read := get(s, r, rnd.Uint32N(benchSegment), 1); read.Err != nil {
+					b.Error(read.Err)
+				}
+			})
+		})
+	}
+	check(b, s.Close())
+}

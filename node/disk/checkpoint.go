@@ -1,0 +1,294 @@
+package disk
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sync"
+)
+
+// A checkpoint moves a frozen overlay to chunks and pages, in this order:
+//
+//  1. freeze the overlay and all that the control slot will say
+//  2. write data in place (the journal still has it), and new pages to free slots
+//  3. sync
+//  4. write the control slot: from here on a crash starts from this checkpoint
+//  5. free the pages of the one before, and the journal up to the freeze
+
+// image is what the store was at the freeze.
+type image struct {
+	control
+	overlay *overlay
+	groups  []*frozenGroup
+}
+
+type frozenGroup struct {
+	deltaKey
+	delta  *delta
+	before group
+	page   *page // built from the old page and the delta; nil if the old page is damaged
+	slot   uint32
+}
+
+// wantCheckpoint asks for a checkpoint. mu is held.
+func (s *Store) wantCheckpoint() {
+	if !s.wanted {
+		s.wanted = true
+		s.work.Broadcast()
+	}
+}
+
+func (s *Store) runCheckpoints() {
+	defer close(s.checkpointsDone)
+	for {
+		s.mu.Lock()
+		for !s.wanted && !s.stopping && s.err == nil {
+			s.work.Wait()
+		}
+		last, failed := s.stopping, s.err != nil
+		s.mu.Unlock()
+		if failed {
+			return
+		}
+		if err := s.makeCheckpoint(); err != nil {
+			s.fail(fmt.Errorf("write-back: %w", err))
+			return
+		}
+		if last {
+			return
+		}
+	}
+}
+
+func (s *Store) makeCheckpoint() error {
+	s.mu.Lock()
+	img := s.freeze()
+	s.mu.Unlock()
+	if err := s.writeBack(img); err != nil {
+		return err
+	}
+	if err := s.writePages(img); err != nil {
+		return err
+	}
+	if err := s.dev.Sync(); err != nil {
+		return err
+	}
+	if err := writeControl(s.dev, &s.geometry, s.id.Nonce, &img.control); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.settle(img)
+	s.mu.Unlock()
+	return nil
+}
+
+// freeze starts a new overlay and notes what the old one stands for. Records in flight belong to the new one.
+func (s *Store) freeze() *image {
+	s.wanted = false
+	img := &image{overlay: s.active}
+	img.number, img.tail, img.nextSeq, img.nextInstance = s.number+1, s.head, s.nextSeq, s.nextInstance
+	s.frozen, s.active = s.active, newOverlay()
+	for _, rep := range s.sorted() {
+		img.replicas = append(img.replicas, controlReplica{rep.Replica, rep.instance, rep.commit, rep.pages, rep.hash, rep.damaged})
+		delete(s.commits, rep)
+	}
+	for volume, epoch := range s.promises {
+		img.promises = append(img.promises, promise{volume, epoch})
+	}
+	for key, d := range s.frozen.deltas {
+		img.groups = append(img.groups, &frozenGroup{deltaKey: key, delta: d, before: *key.rep.group(key.group)})
+	}
+	slices.SortFunc(img.groups, func(a, b *frozenGroup) int {
+		return cmp.Or(cmp.Compare(a.rep.instance, b.rep.instance), cmp.Compare(a.group, b.group))
+	})
+	return img
+}
+
+// writeBack writes the data of all groups and builds their pages, several at a time.
+func (s *Store) writeBack(img *image) error {
+	work := make(chan *frozenGroup)
+	errs := make([]error, s.o.Writers)
+	var wg sync.WaitGroup
+	for i := range errs {
+		wg.Go(func() {
+			buffer := alignedBytes(chunkBytes)
+			for f := range work {
+				if errs[i] == nil {
+					errs[i] = s.writeBackGroup(f, img.number, buffer)
+				}
+			}
+		})
+	}
+	for _, f := range img.groups {
+		work <- f
+	}
+	close(work)
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) writeBackGroup(f *frozenGroup, number uint64, buffer []byte) error {
+	for at := uint32(0); at < groupBlocks; {
+		b := f.delta.get(at)
+		if b == nil || b.data == nil {
+			at++
+			continue
+		}
+		// A run of changed blocks of one chunk is one write.
+		start, n := at, 0
+		for ; at < groupBlocks && at/chunkBlocks == start/chunkBlocks; at++ {
+			if b = f.delta.get(at); b == nil || b.data == nil {
+				break
+			}
+			n += copy(buffer[n:], b.data[:])
+		}
+		if _, err := s.dev.WriteAt(buffer[:n], s.blockAt(f.before.place[start/chunkBlocks], start)); err != nil {
+			return err
+		}
+	}
+	s.buildPage(f, number)
+	return nil
+}
+
+// blockAt is where a group's block lies, given the place of its chunk.
+func (s *Store) blockAt(place, block uint32) int64 {
+	return s.chunks + int64(place)*chunkBytes + int64(block%chunkBlocks)*blockSize
+}
+
+// buildPage merges the group's delta into its page. A page that cannot be read any
+// more leaves f.page nil: only that replica is damaged.
+func (s *Store) buildPage(f *frozenGroup, number uint64) {
+	p := &page{instance: f.rep.instance, group: f.group}
+	if f.before.paged && len(f.delta.blocks) < groupBlocks {
+		old, err := s.oldPage(f)
+		if err != nil {
+			return
+		}
+		*p = *old
+	}
+	p.checkpoint = number
+	for i := range uint32(groupBlocks) {
+		if b := f.delta.get(i); b != nil {
+			p.version[i], p.crc[i] = b.version, b.crc
+		}
+	}
+	p.mapped = f.before.mapped
+	for c := range p.place {
+		p.place[c] = noChunk
+		if p.mapped[c] != 0 {
+			p.place[c] = f.before.place[c]
+		}
+	}
+	f.page = p
+}
+
+func (s *Store) oldPage(f *frozenGroup) (*page, error) {
+	s.mu.Lock()
+	p := s.cache.get(f.rep.instance, f.group, f.before.sum)
+	s.mu.Unlock()
+	if p != nil {
+		return p, nil
+	}
+	return s.readPage(f.rep.instance, f.group, f.before.slot, f.before.sum)
+}
+
+// writePages puts the new pages into free slots, neighbours in one write, and counts them into the control rows.
+func (s *Store) writePages(img *image) error {
+	s.takeSlots(img)
+	rows := map[uint64]*controlReplica{}
+	for i := range img.replicas {
+		rows[img.replicas[i].instance] = &img.replicas[i]
+	}
+	buffer := alignedBytes(min(len(img.groups)*blockSize, 1<<20))
+	first, n := uint32(0), 0 // slots in the buffer
+	flush := func() error {
+		_, err := s.dev.WriteAt(buffer[:n*blockSize], s.pages+int64(first)*blockSize)
+		clear(buffer[:n*blockSize])
+		return err
+	}
+	for _, f := range img.groups {
+		row := rows[f.rep.instance]
+		if f.page == nil {
+			row.damaged = true
+			continue
+		}
+		if n > 0 && (f.slot != first+uint32(n) || n == len(buffer)/blockSize) {
+			if err := flush(); err != nil {
+				return err
+			}
+			n = 0
+		}
+		if n == 0 {
+			first = f.slot
+		}
+		f.page.marshal(buffer[n*blockSize:][:blockSize], s.id.Nonce)
+		n++
+		row.count(f)
+	}
+	if n == 0 {
+		return nil
+	}
+	return flush()
+}
+
+func (row *controlReplica) count(f *frozenGroup) {
+	if f.before.paged {
+		row.hash ^= pageHash(f.group, f.before.sum)
+	} else {
+		row.pages++
+	}
+	row.hash ^= pageHash(f.group, f.page.sum)
+}
+
+func (s *Store) takeSlots(img *image) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range img.groups {
+		if f.page == nil {
+			continue
+		}
+		slot, ok := s.slotMap.take()
+		if !ok {
+			panic("disk: a checkpoint has more pages than spare slots")
+		}
+		f.slot = slot
+		s.slotEnd = max(s.slotEnd, slot+1)
+	}
+	img.pagesEnd = s.slotEnd
+}
+
+// settle makes memory follow the checkpoint that has become valid. mu is held.
+func (s *Store) settle(img *image) {
+	for _, f := range img.groups {
+		s.settleGroup(f)
+	}
+	for i := range img.replicas {
+		row := &img.replicas[i]
+		if rep := s.replicas[row.Replica]; rep != nil && rep.instance == row.instance {
+			rep.pages, rep.hash, rep.damaged = row.pages, row.hash, row.damaged
+		}
+	}
+	s.frozen, s.tail, s.number = nil, img.tail, img.number
+	s.stats.Checkpoints++
+	s.work.Broadcast()
+}
+
+func (s *Store) settleGroup(f *frozenGroup) {
+	switch {
+	case f.page == nil:
+	case f.rep.gone:
+		s.slotMap.release(f.slot) // removed meanwhile, which released the page before
+	default:
+		if f.before.paged {
+			s.slotMap.release(f.before.slot)
+		}
+		g := f.rep.group(f.group)
+		g.paged, g.slot, g.sum = true, f.slot, f.page.sum
+		s.cache.put(f.page)
+	}
+}

@@ -1,0 +1,261 @@
+package disk_test
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"ashlar/node/disk"
+	"ashlar/node/disk/disktest"
+)
+
+func TestDecayedBlockIsFoundAndTheOthersAreRead(t *testing.T) {
+	dev, r := formatted(t), replica(1, 0)
+	s := open(t, dev)
+	check(t, s.Create(r))
+	check(t, put(s, r, 0, 40, v(1, 1)))
+	s.Checkpoint()
+	place, _ := s.BlockPlace(r, 33)
+	dev.Flip(place + 1000)
+	read := get(s, r, 30, 6)
+	var sum *disk.ChecksumError
+	if !errors.As(read.Err, &sum) || !slices.Equal(sum.Blocks, []uint32{33}) {
+		t.Fatalf("read over a flipped bit: %v", read.Err)
+	}
+	if !bytes.Equal(read.Data[4*4096:5*4096], content(r, 34, v(1, 1))) {
+		t.Error("the block behind the bad one was not filled")
+	}
+	check(t, put(s, r, 33, 1, v(1, 2))) // overwriting repairs
+	s.Checkpoint()
+	holds(t, s, r, 33, 1, v(1, 2))
+	check(t, s.Close())
+}
+
+func TestDecayedMetadataPageDamagesOneReplicaUntilReset(t *testing.T) {
+	dev, r, other := formatted(t), replica(1, 0), replica(1, 1)
+	s := open(t, dev)
+	for _, r := range []disk.Replica{r, other} {
+		check(t, s.Create(r))
+		check(t, put(s, r, 0, 40, v(1, 1)))
+		s.Checkpoint()
+		check(t, put(s, r, 0, 40, v(1, 2))) // an older page of the group stays behind on the disk
+	}
+	check(t, s.Close())
+	s = open(t, dev.Again())
+	_, page := s.BlockPlace(r, 0)
+	check(t, s.Close())
+	dev = dev.Again()
+	dev.Flip(page + 200)
+	for range 2 {
+		s = open(t, dev)
+		wantError(t, get(s, r, 0, 1).Err, disk.ErrDamaged)
+		wantError(t, put(s, r, 0, 1, v(1, 9)), disk.ErrDamaged)
+		if list := s.Replicas(); !list[0].Damaged || list[1].Damaged {
+			t.Fatalf("damage was found elsewhere: %v", list)
+		}
+		holds(t, s, other, 0, 40, v(1, 2))
+		check(t, put(s, other, 0, 40, v(1, 2)))
+		check(t, s.Close())
+		dev = dev.Again()
+	}
+	s = open(t, dev)
+	check(t, s.Reset(r))
+	check(t, put(s, r, 0, 8, v(1, 9)))
+	audit(t, s)
+	check(t, s.Close())
+	s = open(t, dev.Again())
+	holds(t, s, r, 0, 8, v(1, 9))
+	check(t, s.Close())
+}
+
+func TestPageThatDecaysWhileOpenDamagesItsReplica(t *testing.T) {
+	dev, r := formatted(t), replica(1, 0)
+	s := open(t, dev)
+	check(t, s.Create(r))
+	check(t, put(s, r, 0, 40, v(1, 1)))
+	s.Checkpoint()
+	s.DropCache()
+	_, page := s.BlockPlace(r, 0)
+	dev.Flip(page + 200)
+	wantError(t, get(s, r, 0, 1).Err, disk.ErrDamaged)
+	check(t, put(s, r, 1, 1, v(1, 2))) // needs no page until it is written back
+	s.Checkpoint()
+	wantError(t, get(s, r, 1, 1).Err, disk.ErrDamaged)
+	check(t, s.Close())
+	s = open(t, dev.Again())
+	wantError(t, get(s, r, 1, 1).Err, disk.ErrDamaged)
+	check(t, s.Close())
+}
+
+func TestOneDecayedSuperblockOrControlSlotIsHealed(t *testing.T) {
+	for part := range 8 {
+		dev, r := formatted(t), replica(1, 0)
+		s := open(t, dev)
+		check(t, s.Create(r))
+		check(t, put(s, r, 0, 40, v(1, 1)))
+		s.Checkpoint()
+		superblocks, control, slot, _, _ := s.Layout()
+		s.Abandon()
+		dev = dev.Again()
+		if part < 4 {
+			dev.Flip(superblocks[part] + 100)
+		} else {
+			dev.Flip(control + int64(part-4)*slot + 50)
+		}
+		for range 2 {
+			s = open(t, dev)
+			holds(t, s, r, 0, 40, v(1, 1))
+			s.Abandon()
+			dev = dev.Again()
+		}
+	}
+}
+
+func TestTwoDecayedControlSlotsAreNotGuessedAt(t *testing.T) {
+	dev := formatted(t)
+	s := open(t, dev)
+	_, control, slot, _, _ := s.Layout()
+	check(t, s.Close())
+	dev = dev.Again()
+	dev.Flip(control + 40)
+	dev.Flip(control + slot + 40)
+	_, err := disk.Open(dev, testIdentity, disk.Options{})
+	wantError(t, err, disk.ErrDamaged)
+}
+
+func TestDecayedJournalRecordIsNotTakenForItsEnd(t *testing.T) {
+	dev, r := formatted(t), replica(1, 0)
+	s := open(t, dev)
+	check(t, s.Create(r))
+	_, _, _, _, second := s.Layout()
+	check(t, put(s, r, 0, 1, v(1, 1)))
+	_, _, _, _, third := s.Layout()
+	check(t, put(s, r, 1, 1, v(1, 2)))
+	s.Abandon()
+	damaged := dev.Again().Clone()
+	damaged.Flip(second + 5000) // in the data of the last record but one
+	_, err := disk.Open(damaged, testIdentity, disk.Options{})
+	wantError(t, err, disk.ErrDamaged)
+
+	torn := dev.Again().Clone() // the last record may be one that a crash cut off
+	torn.Flip(third + 5000)
+	s = open(t, torn)
+	holds(t, s, r, 0, 1, v(1, 1))
+	isZero(t, s, r, 1, 1, v(0, 0))
+	check(t, s.Close())
+}
+
+// Whatever write or flush fails, what was acknowledged is there after a restart,
+// and the store writes nothing more.
+func TestEveryWriteFailsInTurn(t *testing.T) {
+	t.Parallel()
+	r := replica(1, 0)
+	for n := 1; ; n++ {
+		memory := formatted(t)
+		dev := disktest.NewFaulty(memory)
+		s := open(t, dev)
+		check(t, s.Create(r))
+		made := dev.Writes()
+		dev.FailWrite(n, syscall.EIO)
+		acked := map[uint32]uint64{}
+		issued := uint64(0)
+		for s.Err() == nil && issued < 40 {
+			issued++
+			block := uint32(issued*37) % 300
+			if err := put(s, r, block, 8, v(1, issued)); err == nil {
+				for i := range uint32(8) {
+					acked[block+i] = issued
+				}
+			} else {
+				wantError(t, err, disk.ErrFailed)
+			}
+			if issued%10 == 0 {
+				s.Checkpoint()
+			}
+		}
+		failed := s.Err() != nil
+		if failed {
+			wantStopped(t, s, r, acked)
+		}
+		s.Close()
+		if after := dev.Writes() - made - n; failed && after > 3 { // as many may be in the device at once
+			t.Fatalf("write %d failed, and %d were made after it", n, after)
+		}
+		s = open(t, memory.Again())
+		for block, seq := range acked {
+			read := get(s, r, block, 1)
+			check(t, read.Err)
+			if got := read.Versions[0]; got.Seq < seq || got.Seq > issued || !bytes.Equal(read.Data, content(r, block, got)) {
+				t.Fatalf("write %d failed: block %d has version %v, acknowledged was %d", n, block, got, seq)
+			}
+		}
+		audit(t, s)
+		check(t, s.Close())
+		if !failed {
+			t.Logf("%d writes and flushes failed in turn", n-1)
+			return
+		}
+	}
+}
+
+func wantStopped(t *testing.T, s *disk.Store, r disk.Replica, acked map[uint32]uint64) {
+	t.Helper()
+	select {
+	case <-s.Failed():
+	case <-time.After(5 * time.Second):
+		t.Fatal("Failed was not closed")
+	}
+	wantError(t, s.Promise(1, 1), disk.ErrFailed)
+	wantError(t, s.Reserve(r, 0, 1), disk.ErrFailed)
+	wantError(t, put(s, r, 0, 1, v(2, 0)), disk.ErrFailed)
+	for block := range acked {
+		check(t, get(s, r, block, 1).Err)
+		break
+	}
+}
+
+func TestFailedReadFailsThatReadAlone(t *testing.T) {
+	r := replica(1, 0)
+	dev := disktest.NewFaulty(formatted(t))
+	s := open(t, dev)
+	check(t, s.Create(r))
+	check(t, put(s, r, 0, 8, v(1, 1)))
+	s.Checkpoint()
+	dev.FailReads(true)
+	wantError(t, get(s, r, 0, 8).Err, syscall.EIO)
+	check(t, put(s, r, 0, 1, v(1, 2)))
+	holds(t, s, r, 0, 1, v(1, 2)) // in memory
+	dev.FailReads(false)
+	holds(t, s, r, 1, 7, v(1, 1))
+	check(t, s.Err())
+	check(t, s.Close())
+}
+
+// A slow device makes writers wait for room in the journal; none fails.
+func TestFullJournalHoldsWritesBack(t *testing.T) {
+	r := replica(1, 0)
+	dev := disktest.NewFaulty(formatted(t))
+	s := open(t, dev)
+	check(t, s.Create(r))
+	dev.Slow(200 * time.Microsecond)
+	const writes = 400
+	results := make(chan error, writes)
+	for i := range uint64(writes) {
+		w := dataWrite(r, uint32(i*4%testSegment), 4, v(1, i+1))
+		w.Done = func(w *disk.Write) { results <- w.Err }
+		s.Write(w)
+	}
+	for range writes {
+		check(t, <-results)
+		if st := s.Stats(); st.JournalUsed > st.JournalSize || st.Dirty > st.JournalSize {
+			t.Fatalf("journal %d of %d, dirty %d", st.JournalUsed, st.JournalSize, st.Dirty)
+		}
+	}
+	if st := s.Stats(); st.Batches == st.Writes {
+		t.Error("no two writes shared a record")
+	}
+	check(t, s.Close())
+}

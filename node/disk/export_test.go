@@ -1,0 +1,76 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Abandon ends a store as a crash does: nothing more is written.
+func (s *Store) Abandon() {
+	s.fail(errors.New("abandoned by the test"))
+	s.Close()
+}
+
+// Checkpoint makes one now and waits for it.
+func (s *Store) Checkpoint() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	target := s.number + 1
+	if s.frozen != nil {
+		target++ // the one under way began too early
+	}
+	s.wantCheckpoint()
+	for s.number < target && s.err == nil {
+		s.work.Wait()
+	}
+}
+
+// DropCache makes the next reads take metadata pages from the device.
+func (s *Store) DropCache() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.cache.pages)
+}
+
+// BlockPlace is where on the device a block was written back to, and its page; 0: nowhere.
+func (s *Store) BlockPlace(r Replica, block uint32) (data, page int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.replicas[r].group(block / groupBlocks)
+	return s.blockAt(g.place[block%groupBlocks/chunkBlocks], block%groupBlocks), s.pages + int64(g.slot)*blockSize
+}
+
+// Layout is where the parts of a store lie.
+func (s *Store) Layout() (superblocks [4]int64, control, controlSlot, journal, head int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.superblocks(), s.control, s.controlSlot, s.journal, s.journal + int64(s.head%uint64(s.journalSize))
+}
+
+// Audit compares the space in use with what the replicas account for.
+func (s *Store) Audit() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.frozen != nil && s.err == nil {
+		s.work.Wait()
+	}
+	var chunks, groups, slots uint32
+	for _, rep := range s.replicas {
+		rep.each(func(_ uint32, g *group) {
+			groups++
+			if g.paged {
+				slots++
+			}
+			for _, place := range g.place {
+				if place != noChunk {
+					chunks++
+				}
+			}
+		})
+	}
+	if chunks != s.chunkMap.used || groups != s.groups || slots != s.slotMap.used {
+		return fmt.Errorf("space is lost or counted twice: chunks %d of %d, groups %d of %d, slots %d of %d",
+			chunks, s.chunkMap.used, groups, s.groups, slots, s.slotMap.used)
+	}
+	return nil
+}

@@ -1,0 +1,125 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"syscall"
+)
+
+// File is a Device on a block device or a regular file. It bypasses the page
+// cache (O_DIRECT) where the file system can, because a failed write-back of
+// a cached page is reported to nobody.
+type File struct {
+	data    *os.File // O_DIRECT
+	durable *os.File // O_DIRECT | O_DSYNC
+	size    int64
+	direct  bool
+	bounce  sync.Pool // *[]byte, aligned, bounceBytes long
+}
+
+const bounceBytes = 1 << 20
+
+// OpenFile opens an existing block device or file for one process alone:
+// ErrInUse if another holds it (a mounted file system, or another node).
+func OpenFile(path string) (*File, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	flags := os.O_RDWR
+	if info.Mode()&os.ModeDevice != 0 {
+		flags |= os.O_EXCL // open(2): EBUSY for a block device that the system uses
+	}
+	f := &File{direct: true}
+	f.data, err = os.OpenFile(path, flags|syscall.O_DIRECT, 0)
+	if errors.Is(err, syscall.EINVAL) {
+		f.direct = false
+		f.data, err = os.OpenFile(path, flags, 0)
+	}
+	if errors.Is(err, syscall.EBUSY) {
+		return nil, fmt.Errorf("%w: %s is mounted or held by the system", ErrInUse, path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := f.claim(path); err != nil {
+		f.data.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// claim locks the file, opens its durable half and learns its size.
+func (f *File) claim(path string) (err error) {
+	if err := syscall.Flock(int(f.data.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return fmt.Errorf("%w: another process has %s open (%v)", ErrInUse, path, err)
+	}
+	if f.size, err = f.data.Seek(0, io.SeekEnd); err != nil {
+		return err
+	}
+	f.size &^= blockSize - 1
+	flags := os.O_RDWR | syscall.O_DSYNC
+	if f.direct {
+		flags |= syscall.O_DIRECT
+	}
+	f.durable, err = os.OpenFile(path, flags, 0)
+	f.bounce.New = func() any { b := alignedBytes(bounceBytes); return &b }
+	return err
+}
+
+// Direct says whether the page cache is bypassed.
+func (f *File) Direct() bool { return f.direct }
+
+func (f *File) Size() int64 { return f.size }
+
+func (f *File) ReadAt(p []byte, off int64) (int, error) {
+	return f.aligned(p, func(at int, buffer, p []byte) error {
+		if _, err := f.data.ReadAt(buffer, off+int64(at)); err != nil {
+			return err
+		}
+		copy(p, buffer)
+		return nil
+	}, func() (int, error) { return f.data.ReadAt(p, off) })
+}
+
+func (f *File) WriteAt(p []byte, off int64) (int, error)      { return f.write(f.data, p, off) }
+func (f *File) WriteThrough(p []byte, off int64) (int, error) { return f.write(f.durable, p, off) }
+
+func (f *File) write(file *os.File, p []byte, off int64) (int, error) {
+	return f.aligned(p, func(at int, buffer, p []byte) error {
+		copy(buffer, p)
+		_, err := file.WriteAt(buffer, off+int64(at))
+		return err
+	}, func() (int, error) { return file.WriteAt(p, off) })
+}
+
+// aligned runs whole when p can go to the device as it is, else each piece by
+// piece through an aligned buffer.
+func (f *File) aligned(p []byte, piece func(at int, buffer, p []byte) error, whole func() (int, error)) (int, error) {
+	if !f.direct || isAligned(p) {
+		return whole()
+	}
+	buffer := f.bounce.Get().(*[]byte)
+	defer f.bounce.Put(buffer)
+	for at := 0; at < len(p); at += bounceBytes {
+		part := p[at:min(at+bounceBytes, len(p))]
+		if err := piece(at, (*buffer)[:len(part)], part); err != nil {
+			return at, err
+		}
+	}
+	return len(p), nil
+}
+
+func (f *File) Sync() error {
+	for {
+		err := syscall.Fdatasync(int(f.data.Fd()))
+		if err != syscall.EINTR {
+			return os.NewSyscallError("fdatasync", err)
+		}
+	}
+}
+
+func (f *File) Close() error { return errors.Join(f.durable.Close(), f.data.Close()) }

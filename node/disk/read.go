@@ -1,0 +1,330 @@
+package disk
+
+import (
+	"fmt"
+
+	"ashlar/replication/wire"
+)
+
+// Read fills r and calls r.Done, in any order with other reads. It sees every
+// write whose Done was called before, and of each block one whole version.
+func (s *Store) Read(r *Read) {
+	s.mu.Lock()
+	err := error(nil)
+	if s.closing {
+		err = ErrClosed
+	} else if !s.inSegment(r.Block, r.Count) || len(r.Data) != int(r.Count)*blockSize {
+		err = ErrRange
+	} else {
+		s.reads = append(s.reads, r)
+		s.readWork.Signal()
+	}
+	s.mu.Unlock()
+	if err != nil {
+		r.Err = err
+		go r.Done(r)
+	}
+}
+
+func (s *Store) runReads() {
+	defer s.readers.Done()
+	for {
+		s.mu.Lock()
+		for len(s.reads) == 0 && !s.stopping {
+			s.readWork.Wait()
+		}
+		if len(s.reads) == 0 {
+			s.mu.Unlock()
+			return
+		}
+		r := s.reads[0]
+		s.reads = s.reads[1:]
+		s.mu.Unlock()
+		r.Err = s.read(r)
+		r.Done(r)
+	}
+}
+
+// source is where a block's content is.
+type source struct {
+	version Version
+	crc     uint32
+	data    *[blockSize]byte // in memory
+	at      int64            // on the device, if data is nil; 0: zeros
+}
+
+func (src *source) zero() bool { return src.data == nil && src.at == 0 }
+
+func (s *Store) read(r *Read) error {
+	sources := make([]source, r.Count)
+	if err := s.locate(r.Replica, r.Block, sources); err != nil {
+		return err
+	}
+	if err := s.fill(r.Data, sources); err != nil {
+		return fmt.Errorf("disk: read of volume %d segment %d: %w", r.Volume, r.Segment, err)
+	}
+	r.CRC, r.Versions = sized(r.CRC, r.Count), sized(r.Versions, r.Count)
+	var bad []uint32
+	for i := range sources {
+		block, data := r.Block+uint32(i), r.Data[i*blockSize:][:blockSize]
+		ok, err := s.verify(r.Replica, block, data, &sources[i])
+		if err != nil {
+			return err
+		}
+		if !ok {
+			bad = append(bad, block)
+		}
+		r.CRC[i], r.Versions[i] = sources[i].crc, sources[i].version
+	}
+	if bad != nil {
+		s.checksumErrors.Add(uint64(len(bad)))
+		return &ChecksumError{r.Replica, bad}
+	}
+	return nil
+}
+
+func sized[T any](list []T, n uint32) []T {
+	if cap(list) < int(n) {
+		return make([]T, n)
+	}
+	return list[:n]
+}
+
+// verify checks one block that was read. What does not match may have been
+// overwritten in place or given to another replica during the read: then it
+// has another source by now, and is read again.
+func (s *Store) verify(rep Replica, block uint32, data []byte, src *source) (bool, error) {
+	for {
+		crc := wire.BlockCRC(rep.Volume, rep.Segment, block, data)
+		if src.zero() {
+			src.crc = crc
+			return true, nil
+		}
+		if crc == src.crc {
+			return true, nil
+		}
+		again := make([]source, 1)
+		if err := s.locate(rep, block, again); err != nil {
+			return false, err
+		}
+		if again[0] == *src {
+			return false, nil
+		}
+		*src = again[0]
+		if err := s.fill(data, again); err != nil {
+			return false, fmt.Errorf("disk: read of volume %d segment %d: %w", rep.Volume, rep.Segment, err)
+		}
+	}
+}
+
+// fill copies from memory and reads what lies side by side on the device at once.
+func (s *Store) fill(data []byte, sources []source) error {
+	for i := 0; i < len(sources); {
+		src := &sources[i]
+		switch {
+		case src.data != nil:
+			copy(data[i*blockSize:], src.data[:])
+			i++
+		case src.at == 0:
+			clear(data[i*blockSize:][:blockSize])
+			i++
+		default:
+			n := 1
+			for i+n < len(sources) && sources[i+n].at == src.at+int64(n)*blockSize && sources[i+n].data == nil {
+				n++
+			}
+			if _, err := s.dev.ReadAt(data[i*blockSize:][:n*blockSize], src.at); err != nil {
+				return err
+			}
+			i += n
+		}
+	}
+	return nil
+}
+
+// locate finds the blocks from block on. All of one group are of one moment.
+func (s *Store) locate(r Replica, block uint32, out []source) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return spans(block, uint32(len(out)), func(p span) error {
+		var loaded *page
+		for {
+			rep, err := s.replica(r)
+			if err != nil {
+				return err
+			}
+			if s.locateGroup(rep, p, loaded, out[p.skip:]) {
+				return nil
+			}
+			s.mu.Unlock()
+			loaded, err = s.loadPage(rep, p.group)
+			s.mu.Lock()
+			if err != nil && !rep.gone {
+				return err
+			}
+		}
+	})
+}
+
+// locateGroup is false when the group's page must be loaded first.
+func (s *Store) locateGroup(rep *replica, p span, loaded *page, out []source) bool {
+	g := rep.group(p.group)
+	if g == nil {
+		clear(out[:p.last-p.first])
+		return true
+	}
+	active, frozen := s.active.delta(rep, p.group), s.frozen.delta(rep, p.group)
+	var pg *page
+	for i := p.first; i < p.last; i++ {
+		d := active.get(i)
+		if d == nil {
+			d = frozen.get(i)
+		}
+		if d != nil {
+			out[i-p.first] = source{version: d.version, crc: d.crc, data: d.data}
+			continue
+		}
+		if g.paged && pg == nil {
+			if pg = s.currentPage(rep, p.group, g.sum, loaded); pg == nil {
+				return false
+			}
+		}
+		out[i-p.first] = s.pageSource(pg, i)
+	}
+	return true
+}
+
+// currentPage is the page of a group with CRC sum, if it is loaded or cached.
+func (s *Store) currentPage(rep *replica, group, sum uint32, loaded *page) *page {
+	if loaded != nil && loaded.sum == sum && loaded.instance == rep.instance {
+		return loaded
+	}
+	return s.cache.get(rep.instance, group, sum)
+}
+
+func (s *Store) pageSource(pg *page, block uint32) source {
+	if pg == nil {
+		return source{}
+	}
+	c := block / chunkBlocks
+	if pg.mapped[c]&(1<<(block%chunkBlocks)) == 0 {
+		return source{version: pg.version[block]}
+	}
+	return source{version: pg.version[block], crc: pg.crc[block], at: s.blockAt(pg.place[c], block)}
+}
+
+// loadPage reads a group's page as of the last checkpoint. mu is not held. By the time that
+// it returns, a checkpoint may have replaced the page: its sum tells.
+func (s *Store) loadPage(rep *replica, gi uint32) (*page, error) {
+	for {
+		s.mu.Lock()
+		if rep.gone {
+			s.mu.Unlock()
+			return nil, ErrNoReplica
+		}
+		g := *rep.group(gi)
+		s.mu.Unlock()
+		p, err := s.readPage(rep.instance, gi, g.slot, g.sum)
+
+		s.mu.Lock()
+		current := rep.group(gi).sum == g.sum && !rep.gone
+		if err == nil && current {
+			s.cache.put(p)
+		}
+		s.mu.Unlock()
+		if err == nil || current {
+			return p, err
+		}
+	}
+}
+
+// readPage reads the page of a group that was written to slot with CRC sum.
+func (s *Store) readPage(instance uint64, gi, slot, sum uint32) (*page, error) {
+	b := alignedBytes(blockSize)
+	if _, err := s.dev.ReadAt(b, s.pages+int64(slot)*blockSize); err != nil {
+		return nil, fmt.Errorf("disk: read of a metadata page: %w", err)
+	}
+	p := new(page)
+	if err := p.unmarshal(b, s.id.Nonce); err != nil || p.sum != sum || p.instance != instance || p.group != gi {
+		return nil, fmt.Errorf("%w: metadata page %d", ErrDamaged, slot)
+	}
+	return p, nil
+}
+
+// Changes lists, in block order, all blocks from block from on with a version higher than after,
+// at most max of them. next is where to go on, 0 at the end. It is cheap where nothing
+// changed: memory knows the highest version of each 512 KiB.
+func (s *Store) Changes(r Replica, after Version, from uint32, max int) (changes []Change, next uint32, err error) {
+	if max <= 0 || from >= s.id.SegmentBlocks {
+		return nil, 0, ErrRange
+	}
+	var sources [groupBlocks]source
+	for block := from; block < s.id.SegmentBlocks; {
+		n := min(groupBlocks-block%groupBlocks, s.id.SegmentBlocks-block)
+		changed, err := s.newer(r, block/groupBlocks, after)
+		if err != nil {
+			return nil, 0, err
+		}
+		if !changed {
+			block += n
+			continue
+		}
+		if err := s.locate(r, block, sources[:n]); err != nil {
+			return nil, 0, err
+		}
+		for i := range n {
+			src := &sources[i]
+			if !after.Less(src.version) {
+				continue
+			}
+			if len(changes) == max {
+				return changes, block + i, nil
+			}
+			changes = append(changes, Change{Block: block + i, Version: src.version, CRC: src.crc, Zero: src.zero()})
+		}
+		block += n
+	}
+	return changes, 0, nil
+}
+
+// newer says whether a group may have a block above after.
+func (s *Store) newer(r Replica, gi uint32, after Version) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false, ErrClosed
+	}
+	rep, err := s.replica(r)
+	if err != nil {
+		return false, err
+	}
+	g := rep.group(gi)
+	return g != nil && after.Less(g.max), nil
+}
+
+// Extents says which blocks of the range hold data, in runs. It needs no device.
+func (s *Store) Extents(r Replica, from, count uint32) ([]Extent, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rep, err := s.replica(r)
+	if err != nil {
+		return nil, err
+	}
+	if !s.inSegment(from, count) {
+		return nil, ErrRange
+	}
+	var list []Extent
+	spans(from, count, func(p span) error {
+		g := rep.group(p.group)
+		for i := p.first; i < p.last; i++ {
+			mapped := g != nil && g.mapped[i/chunkBlocks]&(1<<(i%chunkBlocks)) != 0
+			if n := len(list); n > 0 && list[n-1].Mapped == mapped {
+				list[n-1].Count++
+			} else {
+				list = append(list, Extent{from + p.skip + i - p.first, 1, mapped})
+			}
+		}
+		return nil
+	})
+	return list, nil
+}

@@ -1,0 +1,281 @@
+package disk
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math/bits"
+	"sync"
+
+	"ashlar/replication/wire"
+)
+
+// Open recovers the store on dev and owns dev from then on, unless it fails.
+// Recovery takes the newest control slot, the pages that it counts, and the
+// journal from its tail on. What it writes changes none of these, except by whole
+// checkpoints, so a crash during recovery costs nothing. Errors: those of Probe,
+// ErrWrongDisk, ErrDamaged, ErrFailed.
+func Open(dev Device, want Identity, o Options) (*Store, error) {
+	sb, err := readSuperblock(dev)
+	if err != nil {
+		return nil, err
+	}
+	zero := [16]byte{}
+	if want.Cluster != zero && want.Cluster != sb.id.Cluster || want.Disk != zero && want.Disk != sb.id.Disk {
+		return nil, fmt.Errorf("%w: cluster %x disk %x", ErrWrongDisk, sb.id.Cluster, sb.id.Disk)
+	}
+	c, err := loadControl(dev, &sb.geometry, sb.id.Nonce)
+	if err != nil {
+		return nil, err
+	}
+	s := newStore(dev, sb, o, c)
+	if err := s.scanPages(c); err != nil {
+		return nil, err
+	}
+	if err := s.replay(); err != nil {
+		return nil, err
+	}
+	s.start()
+	return s, nil
+}
+
+func newStore(dev Device, sb *superblock, o Options, c *control) *Store {
+	o.setDefaults(&sb.geometry)
+	s := &Store{dev: &gate{Device: dev}, id: sb.id, geometry: sb.geometry, o: o,
+		replicas: map[Replica]*replica{}, promises: map[wire.VolumeID]uint64{}, commits: map[*replica]struct{}{},
+		nextInstance: c.nextInstance, chunkMap: newBitmap(sb.chunkCount), slotMap: newBitmap(sb.pageSlots),
+		active: newOverlay(), cache: pageCache{map[pageKey]*page{}, o.CachePages},
+		head: c.tail, tail: c.tail, nextSeq: c.nextSeq, number: c.number, failed: make(chan struct{}),
+		journalDone: make(chan struct{}), checkpointsDone: make(chan struct{})}
+	s.work, s.readWork = sync.NewCond(&s.mu), sync.NewCond(&s.mu)
+	for i := range c.replicas {
+		row := &c.replicas[i]
+		rep := newReplica(row.Replica, row.instance, s.id.SegmentBlocks)
+		rep.commit, rep.pages, rep.hash, rep.damaged = row.commit, row.pages, row.hash, row.damaged
+		s.replicas[row.Replica] = rep
+	}
+	for _, p := range c.promises {
+		s.promises[p.volume] = p.epoch
+	}
+	return s
+}
+
+// scanPages finds each group's page: of those that are not newer than the checkpoint, the
+// newest. Newer ones are of a checkpoint that a crash cut off; the journal has all
+// they hold. They are erased, because the next checkpoint will have their number. They lie
+// in the first spareSlots free slots, so none is beyond pagesEnd by more.
+func (s *Store) scanPages(c *control) error {
+	byInstance := map[uint64]*replica{}
+	for _, rep := range s.replicas {
+		byInstance[rep.instance] = rep
+	}
+	newest := map[pageKey]uint64{}
+	end := min(c.pagesEnd+s.spareSlots, s.pageSlots)
+	buffer, zeros := alignedBytes(int(min(end, 256))*blockSize), alignedBytes(blockSize)
+	var p page
+	for slot := uint32(0); slot < end; {
+		n := min(end-slot, uint32(len(buffer)/blockSize))
+		s.readSlots(slot, buffer[:n*blockSize])
+		for i := range n {
+			if p.unmarshal(buffer[i*blockSize:][:blockSize], s.id.Nonce) != nil {
+				continue
+			}
+			if p.checkpoint > c.number {
+				if _, err := s.dev.WriteAt(zeros, s.pages+int64(slot+i)*blockSize); err != nil {
+					return fmt.Errorf("%w: %w", ErrFailed, err)
+				}
+				continue
+			}
+			rep, key := byInstance[p.instance], pageKey{p.instance, p.group}
+			if rep == nil || int(p.group/leafGroups) >= len(rep.leaves) || newest[key] > p.checkpoint {
+				continue
+			}
+			newest[key] = p.checkpoint
+			s.adopt(rep, &p, slot+i)
+		}
+		slot += n
+	}
+	for _, rep := range s.replicas {
+		s.claim(rep)
+	}
+	return nil
+}
+
+// readSlots reads page slots; what the device cannot read becomes zeros, which are no page.
+func (s *Store) readSlots(slot uint32, b []byte) {
+	at := s.pages + int64(slot)*blockSize
+	if _, err := s.dev.ReadAt(b, at); err == nil {
+		return
+	}
+	for i := 0; i < len(b); i += blockSize {
+		if _, err := s.dev.ReadAt(b[i:i+blockSize], at+int64(i)); err != nil {
+			clear(b[i : i+blockSize])
+		}
+	}
+}
+
+func (s *Store) adopt(rep *replica, p *page, slot uint32) {
+	g, made := rep.open(p.group)
+	if made {
+		s.groups++
+	}
+	g.paged, g.slot, g.sum = true, slot, p.sum
+	g.place, g.mapped, g.max = p.place, p.mapped, p.newest()
+}
+
+// claim takes the places of a replica's pages and chunks, and compares its pages
+// with its control row. A page that is missing, or older than the row
+// counted, damages this replica alone.
+func (s *Store) claim(rep *replica) {
+	var pages uint32
+	var hash uint64
+	rep.each(func(i uint32, g *group) {
+		pages++
+		hash ^= pageHash(i, g.sum)
+		s.slotMap.claim(g.slot)
+		s.slotEnd = max(s.slotEnd, g.slot+1)
+		for c, place := range g.place {
+			if place == noChunk {
+				continue
+			}
+			if !s.chunkMap.claim(place) {
+				g.place[c], g.mapped[c], rep.damaged = noChunk, 0, true
+			}
+			rep.mapped += uint64(bits.OnesCount32(g.mapped[c]))
+		}
+	})
+	if pages != rep.pages || hash != rep.hash {
+		rep.damaged = true
+	}
+}
+
+// replay applies the journal's records from the tail on, up to the first that is not whole.
+func (s *Store) replay() error {
+	for {
+		r, size, err := s.nextRecord()
+		if errors.Is(err, errBadRecord) {
+			break
+		}
+		if err := s.replayRecord(r, size); err != nil {
+			return err
+		}
+	}
+	if s.recordBeyond() {
+		return fmt.Errorf("%w: journal record %d is not whole, but later ones are", ErrDamaged, s.nextSeq)
+	}
+	return nil
+}
+
+// nextRecord reads the record at head, or at the ring's start when it did not fit there.
+func (s *Store) nextRecord() (*record, int64, error) {
+	r, size, err := s.readRecord(s.head)
+	if err == nil {
+		return r, size, nil
+	}
+	if left := uint64(s.journalSize) - s.head%uint64(s.journalSize); left < uint64(s.journalSize) {
+		return s.readRecord(s.head + left)
+	}
+	return nil, 0, errBadRecord
+}
+
+// readRecord reads the record with number nextSeq at a journal position. What
+// cannot be read counts as not whole: a write that a crash cut off may leave such blocks.
+func (s *Store) readRecord(at uint64) (*record, int64, error) {
+	off := int64(at % uint64(s.journalSize))
+	first := alignedBytes(blockSize)
+	if _, err := s.dev.ReadAt(first, s.journal+off); err != nil {
+		return nil, 0, errBadRecord
+	}
+	header, data, err := headerLength(first, s.id.Nonce)
+	size := header + data
+	if err != nil || off+size > s.journalSize || at+uint64(size)-s.tail > uint64(s.journalSize) {
+		return nil, 0, errBadRecord
+	}
+	b := alignedBytes(int(size))
+	if _, err := s.dev.ReadAt(b, s.journal+off); err != nil {
+		return nil, 0, errBadRecord
+	}
+	r := new(record)
+	if err := r.unmarshal(b[:header], b[header:]); err != nil || r.seq != s.nextSeq || r.at != at {
+		return nil, 0, errBadRecord
+	}
+	return r, size, nil
+}
+
+// replayRecord applies a record as it was applied when it was written. When memory or the
+// spare page slots would not do, a checkpoint up to it comes first.
+func (s *Store) replayRecord(r *record, size int64) error {
+	groups := uint32(len(s.active.deltas))
+	for _, e := range r.entries {
+		if e.kind == entryWrite {
+			if !s.inSegment(e.block, e.count) {
+				return fmt.Errorf("%w: journal record %d writes outside the segment", ErrDamaged, r.seq)
+			}
+			groups += spanCount(e.block, e.count)
+		}
+	}
+	if s.active.bytes+size > s.o.DirtyBytes && s.active.bytes > 0 || groups > s.spareSlots {
+		if err := s.makeCheckpoint(); err != nil {
+			return fmt.Errorf("%w: write-back during recovery: %w", ErrFailed, err)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.applyRecord(r, size, s.replayEntry)
+}
+
+func (s *Store) replayEntry(e *entry, data []byte) error {
+	rep := s.replicas[e.Replica]
+	switch e.kind {
+	case entryCreate:
+		if rep != nil {
+			return fmt.Errorf("%w: it creates what exists", ErrDamaged)
+		}
+	case entryWrite, entryRemove, entryReset:
+		if rep == nil || rep.instance != e.instance {
+			return fmt.Errorf("%w: it changes a replica that does not exist", ErrDamaged)
+		}
+	}
+	if e.kind == entryWrite {
+		if rep.damaged {
+			return nil
+		}
+		if err := s.allocate(rep, e.block, e.count, !e.zero); err != nil {
+			return fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		raise(rep, e)
+	}
+	return s.apply(e, data)
+}
+
+// recordBeyond looks for a later record near the end of the journal. Records are written
+// one at a time, so none can follow one that a crash cut off: then the end is damage.
+func (s *Store) recordBeyond() bool {
+	block := alignedBytes(blockSize)
+	reach := min(maxHeader+s.maxData(), s.journalSize)
+	for _, start := range []uint64{s.head, s.head - s.head%uint64(s.journalSize)} {
+		off := int64(start % uint64(s.journalSize))
+		for end := min(off+reach, s.journalSize); off < end; off += blockSize {
+			if s.laterRecordAt(off, block) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (s *Store) laterRecordAt(off int64, block []byte) bool {
+	if _, err := s.dev.ReadAt(block, s.journal+off); err != nil {
+		return false
+	}
+	header, _, err := headerLength(block, s.id.Nonce)
+	if err != nil || off+header > s.journalSize {
+		return false
+	}
+	b := alignedBytes(int(header))
+	if _, err := s.dev.ReadAt(b, s.journal+off); err != nil {
+		return false
+	}
+	return crc32.Checksum(b[8:], castagnoli) == binary.LittleEndian.Uint32(b[4:]) && binary.LittleEndian.Uint64(b[24:]) > s.nextSeq
+}

@@ -1,0 +1,269 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"ashlar/replication/wire"
+)
+
+// Options bound what a store takes of the node. Zero fields have defaults.
+type Options struct {
+	Readers    int   // reads in the device at once; default 32
+	Writers    int   // write-backs in the device at once; default 16
+	DirtyBytes int64 // most journal bytes one overlay keeps in memory, of two; default 64 MiB, at most half of the journal
+	CachePages int   // metadata pages in memory, 2.6 KiB each for 512 KiB of data; default 16,384
+}
+
+func (o *Options) setDefaults(g *geometry) {
+	if o.Readers <= 0 {
+		o.Readers = 32
+	}
+	if o.Writers <= 0 {
+		o.Writers = 16
+	}
+	if o.DirtyBytes <= 0 {
+		o.DirtyBytes = 64 << 20
+	}
+	o.DirtyBytes = min(o.DirtyBytes, g.journalSize/2)
+	if o.CachePages <= 0 {
+		o.CachePages = 16384
+	}
+}
+
+// Store is an open disk. All methods may be called from several goroutines.
+//
+// Three kinds of goroutine share it under mu: one writes the journal and
+// applies what became durable, one writes back and makes checkpoints, some read.
+type Store struct {
+	dev *gate
+	id  Identity
+	geometry
+	o Options
+
+	mu   sync.Mutex
+	work *sync.Cond // the queue, the journal's room, wanted, stopping or err changed
+
+	replicas     map[Replica]*replica
+	promises     map[wire.VolumeID]uint64
+	nextInstance uint64
+	commits      map[*replica]struct{} // commit points that no journal record carries yet
+
+	chunkMap *bitmap
+	slotMap  *bitmap
+	slotEnd  uint32 // no slot at or above it was ever taken
+	groups   uint32 // in use, at most maxGroups
+
+	active, frozen *overlay // frozen is being written back; active is newer
+	cache          pageCache
+	emptied        []emptied
+
+	queue      []*op
+	head, tail uint64 // journal positions: next record, oldest record that a crash would replay
+	nextSeq    uint64
+
+	number   uint64 // of the last checkpoint
+	wanted   bool   // a checkpoint is due
+	stopping bool   // last checkpoint, then no more
+
+	closing bool // no new work is taken
+	err     error
+	failed  chan struct{}
+
+	reads    []*Read
+	readWork *sync.Cond
+
+	journalDone, checkpointsDone chan struct{}
+	readers                      sync.WaitGroup
+
+	stats          Stats
+	checksumErrors atomic.Uint64
+}
+
+// Identity is what Format was given.
+func (s *Store) Identity() Identity { return s.id }
+
+// start lets the goroutines loose on a recovered store.
+func (s *Store) start() {
+	go s.runJournal()
+	go s.runCheckpoints()
+	s.readers.Add(s.o.Readers)
+	for range s.o.Readers {
+		go s.runReads()
+	}
+}
+
+// fail ends the store: a failed write may have reached the disk in part and a failed flush may
+// have dropped anything, so nothing that this store would write later could be trusted.
+func (s *Store) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return
+	}
+	s.err = fmt.Errorf("%w: %w", ErrFailed, err)
+	s.dev.shut.Store(true)
+	close(s.failed)
+	s.work.Broadcast()
+}
+
+// Failed is closed when the store has failed.
+func (s *Store) Failed() <-chan struct{} { return s.failed }
+
+// Err is nil until the store has failed.
+func (s *Store) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// refuses says why no new work is taken, if so. mu is held.
+func (s *Store) refuses() error {
+	if s.err != nil {
+		return s.err
+	}
+	if s.closing {
+		return ErrClosed
+	}
+	return nil
+}
+
+// Close completes what was begun, writes all back, and closes the device.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closing {
+		s.mu.Unlock()
+		return ErrClosed
+	}
+	s.closing = true
+	s.work.Broadcast()
+	s.mu.Unlock()
+	<-s.journalDone
+
+	s.mu.Lock()
+	s.stopping = true
+	s.work.Broadcast()
+	s.mu.Unlock()
+	<-s.checkpointsDone
+
+	s.readWork.Broadcast()
+	s.readers.Wait()
+	return errors.Join(s.Err(), s.dev.Close())
+}
+
+// replica finds what an operation works on. mu is held.
+func (s *Store) replica(r Replica) (*replica, error) {
+	rep := s.replicas[r]
+	switch {
+	case rep == nil:
+		return nil, fmt.Errorf("%w: volume %d segment %d", ErrNoReplica, r.Volume, r.Segment)
+	case rep.damaged:
+		return nil, fmt.Errorf("%w: version map of volume %d segment %d", ErrDamaged, r.Volume, r.Segment)
+	}
+	return rep, nil
+}
+
+func (s *Store) inSegment(block, count uint32) bool {
+	return count > 0 && block < s.id.SegmentBlocks && count <= s.id.SegmentBlocks-block
+}
+
+// Create makes an empty replica: all blocks never written. It is durable on return. ErrExists, ErrNoSpace.
+func (s *Store) Create(r Replica) error { return s.order(entry{kind: entryCreate, Replica: r}) }
+
+// Remove forgets a replica and gives its space back. It is durable on return. ErrNoReplica.
+func (s *Store) Remove(r Replica) error { return s.order(entry{kind: entryRemove, Replica: r}) }
+
+// Reset drops all content of a replica: every block is never written again, the
+// commit point is zero, and it is no longer damaged. It is durable on return. ErrNoReplica.
+func (s *Store) Reset(r Replica) error { return s.order(entry{kind: entryReset, Replica: r}) }
+
+// Promise stores that no lower epoch of the volume will be answered. It is
+// durable on return, and never lowers what was promised.
+func (s *Store) Promise(volume wire.VolumeID, epoch uint64) error {
+	return s.order(entry{kind: entryPromise, Replica: Replica{Volume: volume}, version: Version{Epoch: epoch}})
+}
+
+// Promised returns the highest epoch that Promise was given; 0: none.
+func (s *Store) Promised(volume wire.VolumeID) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.promises[volume]
+}
+
+// order puts an entry through the journal and waits for it.
+func (s *Store) order(e entry) error {
+	done := make(chan error, 1)
+	s.enqueue(&op{entry: e, finish: func(err error) { done <- err }})
+	return <-done
+}
+
+// SetCommit raises the replica's commit point; a lower one is ignored, so is an
+// unknown replica. It becomes durable with the next journal record or checkpoint.
+func (s *Store) SetCommit(r Replica, v Version) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if rep := s.replicas[r]; rep != nil && rep.commit.Less(v) {
+		rep.commit = v
+		s.commits[rep] = struct{}{}
+	}
+}
+
+// Commit returns the highest commit point set; zero for an unknown replica.
+func (s *Store) Commit(r Replica) Version {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if rep := s.replicas[r]; rep != nil {
+		return rep.commit
+	}
+	return Version{}
+}
+
+// Replicas lists what the disk holds, by volume and segment.
+func (s *Store) Replicas() []ReplicaState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]ReplicaState, 0, len(s.replicas))
+	for _, rep := range s.sorted() {
+		list = append(list, ReplicaState{Replica: rep.Replica, Commit: rep.commit, Mapped: rep.mapped, Damaged: rep.damaged})
+	}
+	return list
+}
+
+// sorted returns the replicas by volume and segment. mu is held.
+func (s *Store) sorted() []*replica {
+	return slices.SortedFunc(maps.Values(s.replicas), func(a, b *replica) int {
+		if a.Volume != b.Volume {
+			return compare(uint64(a.Volume), uint64(b.Volume))
+		}
+		return compare(uint64(a.Segment), uint64(b.Segment))
+	})
+}
+
+func compare(a, b uint64) int {
+	if a < b {
+		return -1
+	}
+	return 1
+}
+
+// Stats is a snapshot.
+func (s *Store) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.stats
+	st.Capacity = int64(s.chunkCount) * chunkBytes
+	st.Used = int64(s.chunkMap.used) * chunkBytes
+	st.Free = st.Capacity - st.Used
+	st.Low = s.chunkMap.free() < s.chunkCount/20 || s.maxGroups()-s.groups < s.maxGroups()/20
+	st.JournalSize, st.JournalUsed = s.journalSize, int64(s.head-s.tail)
+	st.Dirty = s.active.bytes
+	if s.frozen != nil {
+		st.Dirty += s.frozen.bytes
+	}
+	st.ChecksumErrors = s.checksumErrors.Load()
+	return st
+}

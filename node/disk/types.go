@@ -1,0 +1,81 @@
+package disk
+
+import "ashlar/replication/wire"
+
+// Version orders the writes of a segment; the zero Version is "never written".
+type Version = wire.Version
+
+// Replica names one copy of one segment. A disk holds at most one replica of a segment.
+type Replica struct {
+	Volume  wire.VolumeID
+	Segment wire.Segment
+}
+
+// ReplicaState is a replica as the disk knows it.
+type ReplicaState struct {
+	Replica
+	Commit Version // the highest commit point that SetCommit was told
+	Mapped uint64  // 4 KiB blocks that hold data
+	// Damaged: the disk lost a part of the replica's version map, so it can
+	// neither say nor take what is in it. Reads, writes and Changes fail with
+	// ErrDamaged until Reset or Remove.
+	Damaged bool
+}
+
+// Write is one write. The caller fills the first part and leaves all of it
+// alone until Done is called.
+type Write struct {
+	Replica
+	Block, Count uint32    // 4 KiB blocks in the segment
+	Data         []byte    // Count*4096 bytes; nil: the blocks become zeros and give their space back
+	CRC          []uint32  // wire.BlockCRC of each block; nil with nil Data
+	Version      Version   // of all blocks
+	Versions     []Version // if set: one per block, instead of Version (a copy from another replica)
+	// Done is called exactly once, from a goroutine of the store, and must not
+	// block. Err is nil when the write is on stable storage, else ErrVersion,
+	// ErrNoSpace, ErrNoReplica, ErrRange, ErrDamaged, ErrFailed, ErrClosed or *ChecksumError.
+	Done    func(*Write)
+	Err     error
+	Private any
+}
+
+// Read is one read. The caller fills the first part and leaves all of it alone until Done is called.
+type Read struct {
+	Replica
+	Block, Count uint32 // 4 KiB blocks in the segment
+	Data         []byte // Count*4096 bytes
+	// CRC and Versions get one element per block; they are allocated when their
+	// capacity is below Count. Never-written and zeroed blocks are zeros with the CRC of zeros.
+	CRC      []uint32
+	Versions []Version
+	// Done is called exactly once, from a goroutine of the store, and must not
+	// block for long: it holds up other reads.
+	Done    func(*Read)
+	Err     error
+	Private any
+}
+
+// Change is a block's state in the version map.
+type Change struct {
+	Block   uint32
+	Version Version
+	CRC     uint32 // 0 when Zero
+	Zero    bool
+}
+
+// Extent is a run of blocks of a segment that hold data, or do not.
+type Extent struct {
+	Block, Count uint32
+	Mapped       bool
+}
+
+// Stats is what a store holds and did since it was opened.
+type Stats struct {
+	Capacity, Used, Free     int64 // of the data area, bytes, in chunks of 128 KiB
+	Low                      bool  // below 5 % of chunks or metadata pages are free
+	JournalSize, JournalUsed int64 // bytes
+	Dirty                    int64 // journal bytes that wait in memory for write-back
+	Writes, Batches          uint64
+	Checkpoints              uint64
+	ChecksumErrors           uint64 // blocks whose data did not match on a read
+}

@@ -1,0 +1,291 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"ashlar/node/cluster"
+	"ashlar/node/disk"
+	"ashlar/replication/wire"
+)
+
+// disks are the stores of this node: those that the cluster's state lists for
+// it, opened as they can be.
+type disks struct {
+	service *service
+
+	work sync.Mutex // one disk is opened at a time
+
+	mu      sync.Mutex
+	open    map[cluster.DiskID]*disk.Store
+	missing map[cluster.DiskID]error // why it could not be opened
+}
+
+// reopenEvery is how often a disk that could not be opened is tried again: it
+// may only be late.
+const reopenEvery = 5 * time.Second
+
+// AddDisk gives a block device or file of this node to the pool. A file that
+// does not exist is made, where size (bytes) is not zero. Force overwrites what
+// is on it, but never a disk that this cluster uses.
+func (n *Node) AddDisk(ctx context.Context, path string, size uint64, force bool) (cluster.DiskID, error) {
+	s, err := n.member()
+	if err != nil {
+		return "", err
+	}
+	engine := s.engine.Load()
+	if engine == nil {
+		return "", problem(NotReady, "this node is still starting").next("ashlar status shows how it is")
+	}
+	return s.disks.add(ctx, *engine, path, size, force)
+}
+
+func (d *disks) add(ctx context.Context, e Engine, path string, size uint64, force bool) (id cluster.DiskID, err error) {
+	if !filepath.IsAbs(path) {
+		return "", problem(cluster.Invalid, "the path of a disk must be absolute, not %q", path)
+	}
+	d.work.Lock()
+	defer d.work.Unlock()
+	state := d.service.consensus.State()
+	for _, have := range state.Disks {
+		if have.Node == d.service.record.Node && have.Path == path && !have.Failed {
+			return "", problem(cluster.Exists, "%s is already in the pool", path)
+		}
+	}
+	made, err := provide(path, size)
+	if err != nil {
+		return "", err
+	}
+	have := cluster.AddDisk{Node: d.service.record.Node, Path: path}
+	store, err := claim(&have, state, force || made)
+	if err == nil {
+		if _, err = d.service.propose(ctx, cluster.Command{AddDisk: &have}); err != nil {
+			store.Close()
+		}
+	}
+	if err != nil {
+		if refused := (*Problem)(nil); made && errors.As(err, &refused) && refused.Code != NotReady {
+			os.Remove(path)
+		}
+		return "", err
+	}
+	d.take(e, have.ID, store)
+	return have.ID, nil
+}
+
+// claim opens the store on a device, and makes it first where there is none.
+// What it learns goes into the disk's entry. Where that is then not agreed on,
+// the disk stays formatted, and the next attempt takes it as it is.
+func claim(entry *cluster.AddDisk, state *cluster.State, force bool) (*disk.Store, error) {
+	dev, err := disk.OpenFile(entry.Path)
+	if err != nil {
+		return nil, diskProblem(entry.Path, err)
+	}
+	id, err := identify(entry.Path, dev, state, force)
+	if err != nil {
+		dev.Close()
+		return nil, err
+	}
+	store, err := disk.Open(dev, id, disk.Options{})
+	if err != nil {
+		dev.Close()
+		return nil, diskProblem(entry.Path, err)
+	}
+	entry.ID, entry.Size = cluster.DiskID(hex.EncodeToString(id.Disk[:])), uint64(dev.Size())
+	return store, nil
+}
+
+// identify says who the disk is to be: a new one, or one that was made for this
+// cluster and never came into its state.
+func identify(path string, dev *disk.File, state *cluster.State, force bool) (disk.Identity, error) {
+	mine, err := clusterIdentity(state)
+	if err != nil {
+		return mine, err
+	}
+	found, err := disk.Probe(dev)
+	switch {
+	case err == nil && found.Cluster == mine.Cluster:
+		if have := state.Disks[cluster.DiskID(hex.EncodeToString(found.Disk[:]))]; have != nil {
+			return found, problem(InUse, "%s is a disk of this cluster already, as %s on node %q", path, have.Path, state.Nodes[have.Node].Name)
+		}
+		if !force {
+			return found, nil
+		}
+	case err == nil && !force:
+		return found, problem(BadDisk, "%s is a disk of another cluster (%x)", path, found.Cluster).next("--force overwrites what is on it")
+	case errors.Is(err, disk.ErrNoStore) && !force:
+		if err := blank(path, dev); err != nil {
+			return found, err
+		}
+	case err != nil && !force:
+		return found, diskProblem(path, err)
+	}
+	id := mine
+	rand.Read(id.Disk[:])
+	if err := disk.Format(dev, id, disk.FormatOptions{Force: force}); err != nil {
+		return id, diskProblem(path, err)
+	}
+	return disk.Probe(dev)
+}
+
+// clusterIdentity is what all disks of a cluster have in common.
+func clusterIdentity(state *cluster.State) (id disk.Identity, err error) {
+	raw, err := hex.DecodeString(state.ID)
+	if err != nil || len(raw) != len(id.Cluster) {
+		return id, fmt.Errorf("node: %q is no cluster's identity", state.ID)
+	}
+	copy(id.Cluster[:], raw)
+	id.SegmentBlocks = uint32(state.SegmentBytes / wire.BlockSize)
+	return id, nil
+}
+
+func diskProblem(path string, err error) error {
+	switch {
+	case errors.Is(err, disk.ErrInUse):
+		return problem(InUse, "%s is in use: another process has it open, or it is mounted", path)
+	case errors.Is(err, disk.ErrTooSmall):
+		return problem(BadDisk, "%s is too small to be a disk: %v", path, err)
+	case errors.Is(err, disk.ErrTooNew):
+		return problem(TooNew, "%s was written by a later release", path).next("run that release, or overwrite it with --force")
+	case errors.Is(err, disk.ErrDamaged):
+		return problem(BadDisk, "%s carries a damaged store: %v", path, err).next("--force overwrites what is on it")
+	case errors.Is(err, fs.ErrPermission):
+		return problem(BadDisk, "%s: permission denied", path)
+	}
+	return problem(BadDisk, "%s cannot be a disk: %v", path, err)
+}
+
+// take gives an open store to the engine and watches it.
+func (d *disks) take(e Engine, id cluster.DiskID, store *disk.Store) {
+	d.mu.Lock()
+	d.open[id] = store
+	delete(d.missing, id)
+	d.mu.Unlock()
+	e.AddDisk(id, store)
+	d.service.tasks.Go(func() { d.watch(id, store) })
+}
+
+// watch tells the cluster when a disk has failed, for as long as it takes: a
+// disk that failed a write is out for ever.
+func (d *disks) watch(id cluster.DiskID, store *disk.Store) {
+	select {
+	case <-d.service.ctx.Done():
+		return
+	case <-store.Failed():
+	}
+	d.service.log.Error("a disk has failed", "disk", id, "error", store.Err())
+	for d.service.ctx.Err() == nil {
+		ctx, cancel := context.WithTimeout(d.service.ctx, 10*time.Second)
+		_, err := d.service.propose(ctx, cluster.Command{FailDisk: &cluster.FailDisk{ID: id}})
+		cancel()
+		if err == nil {
+			return
+		}
+		d.service.log.Warn("telling the cluster of the failed disk", "disk", id, "error", err)
+		pause(d.service.ctx, time.Second)
+	}
+}
+
+// keep opens the disks that the state lists for this node, again and again
+// those that could not be.
+func (d *disks) keep(e Engine) {
+	for d.service.ctx.Err() == nil {
+		_, changed := d.service.consensus.Watch()
+		d.openAll(e)
+		select {
+		case <-changed:
+		case <-time.After(reopenEvery):
+		case <-d.service.ctx.Done():
+		}
+	}
+}
+
+func (d *disks) openAll(e Engine) {
+	d.work.Lock()
+	defer d.work.Unlock()
+	state := d.service.consensus.State()
+	for _, id := range state.DiskIDs() {
+		have := state.Disks[id]
+		if have.Node != d.service.record.Node || have.Failed || d.isOpen(id) {
+			continue
+		}
+		store, err := reopen(have, state)
+		if err == nil {
+			d.take(e, id, store)
+			continue
+		}
+		d.miss(have, err)
+	}
+}
+
+func (d *disks) isOpen(id cluster.DiskID) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.open[id] != nil
+}
+
+// miss notes why a disk could not be opened, and logs each reason once.
+func (d *disks) miss(have *cluster.Disk, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.missing[have.ID] == nil || d.missing[have.ID].Error() != err.Error() {
+		d.service.log.Error("a disk cannot be opened", "disk", have.ID, "path", have.Path, "error", err)
+	}
+	d.missing[have.ID] = err
+}
+
+// reopen opens a disk of the pool, which must be the very one.
+func reopen(have *cluster.Disk, state *cluster.State) (*disk.Store, error) {
+	want, err := clusterIdentity(state)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := hex.Decode(want.Disk[:], []byte(have.ID)); err != nil {
+		return nil, err
+	}
+	dev, err := disk.OpenFile(have.Path)
+	if err != nil {
+		return nil, err
+	}
+	store, err := disk.Open(dev, want, disk.Options{})
+	if err != nil {
+		dev.Close()
+	}
+	return store, err
+}
+
+// MissingDisks are those of this node that could not be opened, and why.
+func (n *Node) MissingDisks() map[cluster.DiskID]error {
+	out := map[cluster.DiskID]error{}
+	s := n.service.Load()
+	if s == nil {
+		return out
+	}
+	s.disks.mu.Lock()
+	defer s.disks.mu.Unlock()
+	for id, err := range s.disks.missing {
+		out[id] = err
+	}
+	return out
+}
+
+// close closes all stores. The engine that used them is closed before.
+func (d *disks) close() (err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for id, store := range d.open {
+		if e := store.Close(); e != nil {
+			err = errors.Join(err, fmt.Errorf("disk %s: %w", id, e))
+		}
+		delete(d.open, id)
+	}
+	return err
+}

@@ -1,0 +1,334 @@
+// Package engine is the data path of one incarnation of a node: its lease, its
+// sessions with the other nodes, its disks, and every volume of the cluster. See DESIGN.md.
+package engine
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ashlar/node/cluster"
+	"ashlar/node/disk"
+	"ashlar/node/peer"
+	"ashlar/node/volume"
+	"ashlar/replication/wire"
+	"ashlar/target"
+)
+
+// Consensus is what the engine needs of the control plane.
+type Consensus interface {
+	State() *cluster.State
+	Propose(ctx context.Context, c cluster.Command) (cluster.Result, error)
+	Leader() (wire.NodeID, bool)
+	IsLeader() bool
+	Voters() (version uint64, ids []wire.NodeID)
+}
+
+// Config of an Engine.
+type Config struct {
+	Self        wire.NodeID
+	Incarnation wire.Incarnation // as registered
+	Consensus   Consensus
+	Network     *peer.Network
+	Log         *slog.Logger
+}
+
+// Engine is one incarnation's data path. All methods may be called from any goroutine.
+type Engine struct {
+	Config
+	ctx    context.Context
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+
+	lease      atomic.Int64
+	registered atomic.Bool // the state has this incarnation up
+	fenced     chan struct{}
+	control    *control
+
+	mu      sync.Mutex
+	state   *cluster.State
+	volumes map[wire.VolumeID]*volume.Volume
+	links   map[wire.NodeID]*peer.Session // for our requests
+	inbound map[*peer.Session]*inbound
+	stores  map[cluster.DiskID]*disk.Store
+	tokens  map[wire.NodeID]token
+	drops   []func()
+	asks    map[uint64]chan wire.Message
+	lastAsk uint64
+	closed  bool
+}
+
+type token struct {
+	incarnation wire.Incarnation
+	token       int64
+}
+
+// Start begins to act for an incarnation that is registered. It serves once it
+// holds its lease.
+func Start(c Config) (*Engine, error) {
+	e := &Engine{Config: c, fenced: make(chan struct{}), volumes: map[wire.VolumeID]*volume.Volume{},
+		links: map[wire.NodeID]*peer.Session{}, inbound: map[*peer.Session]*inbound{}, stores: map[cluster.DiskID]*disk.Store{},
+		tokens: map[wire.NodeID]token{}, asks: map[uint64]chan wire.Message{}, lastAsk: askBit}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
+	for id := range c.Consensus.State().Nodes {
+		if s := c.Network.Session(id, peer.Data); s != nil {
+			e.links[id] = s
+		}
+	}
+	e.control = newControl(e)
+	e.tasks.Go(e.control.run)
+	return e, nil
+}
+
+// Close ends all that the engine does. The stores remain their owner's.
+func (e *Engine) Close() error {
+	e.cancel()
+	e.tasks.Wait()
+	e.mu.Lock()
+	e.closed = true
+	list := e.list()
+	e.mu.Unlock()
+	for _, v := range list {
+		v.Close()
+	}
+	return nil
+}
+
+// Now is CLOCK_BOOTTIME, which goes on while a machine is suspended, ns.
+func (e *Engine) Now() int64 { return now() }
+
+func now() int64 {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
+		panic("engine: CLOCK_BOOTTIME: " + err.Error())
+	}
+	return t.Nano()
+}
+
+// Lease is when this node's lease ends, by Now.
+func (e *Engine) Lease() int64 { return e.lease.Load() }
+
+// Ready says whether the node may serve hosts: it holds its lease, and knows of
+// its own registration and so of everything agreed on before.
+func (e *Engine) Ready() bool { return e.registered.Load() && now() < e.Lease() }
+
+// Fenced is closed when this incarnation is over.
+func (e *Engine) Fenced() <-chan struct{} { return e.fenced }
+
+// DropHosts registers what ends all host connections at once.
+func (e *Engine) DropHosts(f func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.drops = append(e.drops, f)
+}
+
+// AddDisk gives an open store to the engine.
+func (e *Engine) AddDisk(id cluster.DiskID, s *disk.Store) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stores = maps.Clone(e.stores)
+	e.stores[id] = s
+}
+
+// Store is an open disk of this node, or nil.
+func (e *Engine) Store(id cluster.DiskID) *disk.Store {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.stores[id]
+}
+
+// Stores are all open disks of this node.
+func (e *Engine) Stores() (list []*disk.Store) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, s := range e.stores {
+		list = append(list, s)
+	}
+	return list
+}
+
+// Device is a volume as front ends see it; nil where it is unknown here.
+func (e *Engine) Device(id wire.VolumeID) target.Device {
+	if v := e.volume(id); v != nil {
+		return v
+	}
+	return nil
+}
+
+// Status is what a volume does on this node; nil where it is unknown here.
+func (e *Engine) Status(id wire.VolumeID) *volume.Status {
+	if v := e.volume(id); v != nil {
+		return v.Status()
+	}
+	return nil
+}
+
+func (e *Engine) volume(id wire.VolumeID) *volume.Volume {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.volumes[id]
+}
+
+// list is all volumes. mu is held.
+func (e *Engine) list() (l []*volume.Volume) {
+	for _, v := range e.volumes {
+		l = append(l, v)
+	}
+	return l
+}
+
+// each does f with every volume.
+func (e *Engine) each(f func(*volume.Volume)) {
+	e.mu.Lock()
+	list := e.list()
+	e.mu.Unlock()
+	for _, v := range list {
+		f(v)
+	}
+}
+
+// Token is the newest one of a node's present incarnation.
+func (e *Engine) Token(from wire.NodeID) int64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	t := e.tokens[from]
+	if n := e.state; n == nil || n.Nodes[from] == nil || n.Nodes[from].Incarnation != t.incarnation {
+		return 0
+	}
+	return t.token
+}
+
+func (e *Engine) setToken(from wire.NodeID, m *wire.Token) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	t := e.tokens[from]
+	if m.Incarnation > t.incarnation || m.Incarnation == t.incarnation && m.Token > t.token {
+		e.tokens[from] = token{m.Incarnation, m.Token}
+	}
+}
+
+// follow opens and closes volumes as the cluster has agreed. It is the control
+// loop's.
+func (e *Engine) follow(st *cluster.State) {
+	e.mu.Lock()
+	if e.closed || e.state != nil && st.Index < e.state.Index {
+		e.mu.Unlock()
+		return
+	}
+	e.state = st
+	var gone []*volume.Volume
+	for id, v := range e.volumes {
+		if st.Volumes[id] == nil {
+			gone = append(gone, v)
+			delete(e.volumes, id)
+		}
+	}
+	known := e.list()
+	e.mu.Unlock()
+	for _, v := range gone {
+		v.Close()
+	}
+	for _, v := range known {
+		v.State(st)
+	}
+	for id := range st.Volumes {
+		if e.volume(id) == nil {
+			e.open(id, st)
+		}
+	}
+	if e.registered.Load() {
+		e.clean(st)
+	}
+}
+
+// open starts a volume. It hears of every link: of those there are now at once,
+// of later ones by events, none in between.
+func (e *Engine) open(id wire.VolumeID, st *cluster.State) {
+	v := volume.Open(id, e, e.Self, e.Incarnation, st, e.Log)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.volumes[id] = v
+	for n := range e.links {
+		v.Connected(n)
+	}
+}
+
+// clean removes copies that the cluster has placed elsewhere or that belong to
+// no volume any more. What it has agreed on before this incarnation registered
+// is all known by then, so a copy that is not in the state is not yet to come.
+func (e *Engine) clean(st *cluster.State) {
+	e.mu.Lock()
+	stores := e.stores
+	e.mu.Unlock()
+	for id, s := range stores {
+		for _, r := range s.Replicas() {
+			if r.Volume > st.LastVolume {
+				continue
+			}
+			v := st.Volumes[r.Volume]
+			if v != nil && int(r.Segment) < len(v.Segments) {
+				if here := v.Segments[r.Segment].On(e.Self); here != nil && here.Disk == id {
+					continue
+				}
+			}
+			if err := s.Remove(r.Replica); err != nil {
+				e.Log.Warn("remove a copy", "volume", r.Volume, "segment", r.Segment, "error", err)
+			}
+		}
+	}
+}
+
+// dropHosts ends the connections of all hosts here, and what they waited for.
+func (e *Engine) dropHosts() {
+	e.mu.Lock()
+	drops := e.drops
+	e.mu.Unlock()
+	for _, f := range drops {
+		f()
+	}
+	e.each(func(v *volume.Volume) { v.DropHosts() })
+}
+
+// Complain tells the raft leader of a node that does not answer a head.
+func (e *Engine) Complain(v wire.VolumeID, epoch uint64, about wire.NodeID) {
+	e.control.complain(v, epoch, about)
+}
+
+// Join proposes copies for their in-sync sets until the cluster has answered.
+func (e *Engine) Join(j cluster.Join, refused func()) {
+	e.tasks.Go(func() {
+		r, err := e.propose(cluster.Command{Join: &j})
+		if err == nil && r.Problem != "" {
+			e.Log.Info("copies not taken in", "volume", j.Volume, "node", j.Node, "why", r.Problem)
+			// The present generation may be known here a moment later.
+			select {
+			case <-e.ctx.Done():
+			case <-time.After(100 * time.Millisecond):
+				refused()
+			}
+		}
+	})
+}
+
+// propose repeats a command, under one request id, until it is answered.
+func (e *Engine) propose(c cluster.Command) (cluster.Result, error) {
+	c.Version, c.Request = cluster.FormatVersion, randomID()
+	for {
+		ctx, cancel := context.WithTimeout(e.ctx, 10*time.Second)
+		r, err := e.Consensus.Propose(ctx, c)
+		cancel()
+		if err == nil || e.ctx.Err() != nil {
+			return r, err
+		}
+		select {
+		case <-e.ctx.Done():
+			return r, e.ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,164 @@
+package engine
+
+import (
+	"encoding/binary"
+	"sync"
+
+	"ashlar/node/peer"
+	"ashlar/node/volume"
+	"ashlar/replication/wire"
+)
+
+// Messages of class Data are about one volume: its number, 8 bytes, and then
+// the message. Requests go on the session that their asker has dialled, answers
+// come back on it.
+const volumeHeader = 8
+
+// Handle registers the handlers of the engine's messages with a network that
+// does not serve yet. current is the engine, or nil while there is none: then
+// the session ends, and its owner asks again on another.
+func Handle(n *peer.Network, current func() *Engine) {
+	with := func(f func(*Engine, *peer.Session, uint16, []byte)) peer.Handler {
+		return func(s *peer.Session, kind uint16, payload []byte) {
+			if e := current(); e != nil {
+				f(e, s, kind, payload)
+			} else {
+				s.Close()
+			}
+		}
+	}
+	n.Handle(peer.Data, with((*Engine).data))
+	n.Handle(peer.Control, with((*Engine).controlMessage), controlKinds...)
+}
+
+// PeerEvent takes the network's news.
+func (e *Engine) PeerEvent(ev peer.Event) {
+	switch {
+	case ev.Kind == peer.Refused:
+		e.control.refused(ev)
+	case ev.Class != peer.Data || ev.Session == nil:
+	case ev.Kind == peer.Connected && ev.Session.Dialled():
+		e.linked(ev.Peer, ev.Session)
+	case ev.Kind == peer.Lost && ev.Session.Dialled():
+		e.unlinked(ev.Peer, ev.Session)
+	case ev.Kind == peer.Lost:
+		e.forget(ev.Session)
+	}
+}
+
+func (e *Engine) linked(n wire.NodeID, s *peer.Session) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.links[n] == s {
+		return
+	}
+	for _, v := range e.volumes {
+		if e.links[n] != nil {
+			v.Lost(n)
+		}
+		v.Connected(n)
+	}
+	e.links[n] = s
+}
+
+func (e *Engine) unlinked(n wire.NodeID, s *peer.Session) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.links[n] != s {
+		return
+	}
+	delete(e.links, n)
+	for _, v := range e.volumes {
+		v.Lost(n)
+	}
+}
+
+// inbound is a session from which requests come.
+type inbound struct{ session *peer.Session }
+
+// Reply sends an answer back.
+func (i *inbound) Reply(v wire.VolumeID, m wire.Message) { send(i.session, v, m) }
+
+func (e *Engine) inboundOf(s *peer.Session) *inbound {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	i := e.inbound[s]
+	if i == nil {
+		i = &inbound{s}
+		e.inbound[s] = i
+	}
+	return i
+}
+
+func (e *Engine) forget(s *peer.Session) {
+	e.mu.Lock()
+	i := e.inbound[s]
+	delete(e.inbound, s)
+	e.mu.Unlock()
+	if i != nil {
+		e.each(func(v *volume.Volume) { v.Forget(i) })
+	}
+}
+
+// Send is a request to a node over its link, lost where there is none: then the
+// asker hears of the link's end, if it has not yet.
+func (e *Engine) Send(to wire.NodeID, v wire.VolumeID, m wire.Message) {
+	e.mu.Lock()
+	s := e.links[to]
+	e.mu.Unlock()
+	if s != nil {
+		send(s, v, m)
+	}
+}
+
+var frames = sync.Pool{New: func() any { return new([]byte) }}
+
+func send(s *peer.Session, v wire.VolumeID, m wire.Message) {
+	b := frames.Get().(*[]byte)
+	*b = wire.Marshal(binary.BigEndian.AppendUint64((*b)[:0], uint64(v)), m)
+	s.Send(peer.Frame{Kind: uint16(m.Kind()), Head: *b, Done: func() { frames.Put(b) }})
+}
+
+// data takes a message about a volume. Its buffer is kept: writes refer to it
+// until they are on the disk.
+func (e *Engine) data(s *peer.Session, kind uint16, payload []byte) {
+	if len(payload) < volumeHeader {
+		e.Log.Warn("a malformed message", "from", s.Peer(), "bytes", len(payload))
+		s.Close()
+		return
+	}
+	s.Take()
+	id := wire.VolumeID(binary.BigEndian.Uint64(payload))
+	m, err := wire.Unmarshal(wire.Kind(kind), payload[volumeHeader:])
+	if err != nil {
+		e.Log.Warn("a malformed message", "from", s.Peer(), "error", err)
+		s.Close()
+		return
+	}
+	if s.Dialled() {
+		e.reply(s.Peer(), id, m)
+		return
+	}
+	from := e.inboundOf(s)
+	if v := e.volume(id); v != nil {
+		v.Request(from, m)
+	} else {
+		refuse(from, id, m)
+	}
+}
+
+func (e *Engine) reply(from wire.NodeID, id wire.VolumeID, m wire.Message) {
+	if req := request(m); req >= askBit {
+		e.mu.Lock()
+		c := e.asks[req]
+		delete(e.asks, req)
+		e.mu.Unlock()
+		if c != nil {
+			c <- m
+		}
+		return
+	}
+	if v := e.volume(id); v != nil {
+		v.Reply(from, m)
+	}
+}

@@ -1,0 +1,154 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"maps"
+	"slices"
+
+	"ashlar/node/cluster"
+	"ashlar/replication/wire"
+)
+
+// CreateVolume makes a volume of that many bytes and copies.
+func (n *Node) CreateVolume(ctx context.Context, name string, size uint64, copies int) error {
+	return n.order(ctx, cluster.Command{CreateVolume: &cluster.CreateVolume{Name: name, Bytes: size, Copies: copies}})
+}
+
+// DeleteVolume removes a volume that is published to no host.
+func (n *Node) DeleteVolume(ctx context.Context, name string) error {
+	if _, err := n.volume(name); err != nil {
+		return err
+	}
+	return n.order(ctx, cluster.Command{DeleteVolume: &cluster.DeleteVolume{Name: name}})
+}
+
+// AddHost names an initiator.
+func (n *Node) AddHost(ctx context.Context, name, iqn string) error {
+	return n.order(ctx, cluster.Command{AddHost: &cluster.AddHost{Name: name, IQN: iqn}})
+}
+
+// DeleteHost forgets an initiator that nothing is published to.
+func (n *Node) DeleteHost(ctx context.Context, name string) error {
+	if err := n.knowsHost(name); err != nil {
+		return err
+	}
+	return n.order(ctx, cluster.Command{DeleteHost: &cluster.DeleteHost{Name: name}})
+}
+
+// Publish exports a volume to a host.
+func (n *Node) Publish(ctx context.Context, volume, host string, readOnly bool) error {
+	return n.export(ctx, cluster.SetExport{Volume: volume, Host: host, ReadOnly: readOnly})
+}
+
+// Withdraw takes a volume back from a host.
+func (n *Node) Withdraw(ctx context.Context, volume, host string) error {
+	return n.export(ctx, cluster.SetExport{Volume: volume, Host: host, Remove: true})
+}
+
+func (n *Node) export(ctx context.Context, c cluster.SetExport) error {
+	if _, err := n.volume(c.Volume); err != nil {
+		return err
+	}
+	if err := n.knowsHost(c.Host); err != nil {
+		return err
+	}
+	return n.order(ctx, cluster.Command{SetExport: &c})
+}
+
+// volume is the one with that name.
+func (n *Node) volume(name string) (*cluster.Volume, error) {
+	s, err := n.State()
+	if err != nil {
+		return nil, err
+	}
+	if v := s.VolumeNamed(name); v != nil {
+		return v, nil
+	}
+	var names []string
+	for _, v := range s.Volumes {
+		names = append(names, v.Name)
+	}
+	return nil, Unknown("volume", name, names)
+}
+
+func (n *Node) knowsHost(name string) error {
+	s, err := n.State()
+	if err != nil {
+		return err
+	}
+	if s.Hosts[name] != nil {
+		return nil
+	}
+	return Unknown("host", name, slices.Sorted(maps.Keys(s.Hosts)))
+}
+
+func (n *Node) order(ctx context.Context, c cluster.Command) error {
+	s, err := n.member()
+	if err != nil {
+		return err
+	}
+	_, err = s.propose(ctx, c)
+	return err
+}
+
+// propose has the cluster agree on a command, and returns when this node's state
+// contains it: what a person asks for next shows what they just ordered.
+func (s *service) propose(ctx context.Context, c cluster.Command) (cluster.Result, error) {
+	r, err := s.consensus.Propose(ctx, c)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return r, problem(NotReady, "the cluster did not answer in time, so it may yet carry this out: is a majority of its voters up?").
+			next("ashlar cluster status shows what this node knows")
+	case err != nil:
+		return r, err
+	case r.Problem != "":
+		return r, problem(r.Code, "%s", r.Problem)
+	}
+	return r, nil
+}
+
+// await returns when the state is as wanted, or false when ctx ends before.
+func (s *service) await(ctx context.Context, wanted func(*cluster.State) bool) bool {
+	for {
+		state, changed := s.consensus.Watch()
+		if wanted(state) {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return false
+		case <-s.ctx.Done():
+			return false
+		}
+	}
+}
+
+func randomHex(bytes int) string {
+	b := make([]byte, bytes)
+	rand.Read(b)
+	return hex.EncodeToString(b)
+}
+
+// Verify compares all copies of a volume, block by block.
+func (n *Node) Verify(ctx context.Context, name string) (Verification, error) {
+	v, err := n.volume(name)
+	if err != nil {
+		return Verification{}, err
+	}
+	s, err := n.member()
+	if err != nil {
+		return Verification{}, err
+	}
+	e := s.engine.Load()
+	if e == nil {
+		return Verification{}, problem(NotReady, "this node is still starting")
+	}
+	return verify(ctx, *e, v.ID)
+}
+
+func verify(ctx context.Context, e Engine, v wire.VolumeID) (Verification, error) {
+	return e.Verify(ctx, v)
+}

@@ -1,0 +1,72 @@
+package peer
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"sync"
+)
+
+// A frame on the wire, big endian:
+//
+//	+----------------+----------+---------
+//	| payload length | kind     | payload
+//	| 4 bytes        | 2 bytes  |
+//	+----------------+----------+---------
+const frameHeader = 6
+
+// MaxPayload is the largest message, bytes: 8 MiB of data with its own header before it.
+const MaxPayload = 8<<20 + 4096
+
+// Frame is a message to send: Head and Body, one after the other, are its
+// payload. Either may be empty.
+type Frame struct {
+	Kind       uint16
+	Head, Body []byte
+
+	// Done, if not nil, is called exactly once, whatever becomes of the frame: from
+	// then on nobody reads Head and Body. It must not block.
+	Done func()
+}
+
+func (f *Frame) bytes() int { return frameHeader + len(f.Head) + len(f.Body) }
+
+func (f *Frame) putHeader(h *[frameHeader]byte) {
+	binary.BigEndian.PutUint32(h[:], uint32(len(f.Head)+len(f.Body)))
+	binary.BigEndian.PutUint16(h[4:], f.Kind)
+}
+
+func (f *Frame) done() {
+	if f.Done != nil {
+		f.Done()
+	}
+}
+
+// Buffer is a payload that its handler took over.
+type Buffer struct {
+	Bytes []byte
+	class int
+}
+
+// Buffers come in powers of two.
+const (
+	smallestBuffer = 9  // 512 bytes
+	largestBuffer  = 24 // 16 MiB
+)
+
+var buffers [largestBuffer + 1]sync.Pool
+
+func newBuffer(length int) *Buffer {
+	class := max(smallestBuffer, bits.Len(uint(max(length, 1)-1)))
+	b, _ := buffers[class].Get().(*Buffer)
+	if b == nil {
+		b = &Buffer{Bytes: make([]byte, 1<<class), class: class}
+	}
+	b.Bytes = b.Bytes[:length]
+	return b
+}
+
+// Release gives the buffer back. Nobody may touch Bytes after it.
+func (b *Buffer) Release() {
+	b.Bytes = b.Bytes[:0]
+	buffers[b.class].Put(b)
+}

@@ -1,0 +1,203 @@
+package peer
+
+import (
+	"bufio"
+	"crypto/tls"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"sync"
+
+	"ashlar/replication/wire"
+)
+
+// Session carries messages to and from one peer, in order, until it ends.
+type Session struct {
+	peer     wire.NodeID
+	class    Class
+	dialled  bool
+	conn     *tls.Conn
+	raw      *batchConn
+	handlers *handlers
+	frames   int // limits of the queue
+	bytes    int
+	done     chan struct{}
+	wake     chan struct{} // capacity 1: the queue is no longer empty
+	payload  *Buffer       // of the message being handled, unless taken; the reader's
+
+	readHeader, writeHeader [frameHeader]byte
+
+	mu          sync.Mutex
+	queue       []Frame
+	queuedBytes int // not yet given to the kernel, also of frames that left the queue
+	err         error
+}
+
+func newSession(n *Network, peer wire.NodeID, class Class, dialled bool, conn *tls.Conn, raw *batchConn) *Session {
+	raw.gather()
+	return &Session{peer: peer, class: class, dialled: dialled, conn: conn, raw: raw, handlers: &n.handlers[class],
+		frames: n.config.QueueFrames, bytes: n.config.QueueBytes, done: make(chan struct{}), wake: make(chan struct{}, 1)}
+}
+
+// Peer is the node at the other end, as its certificate says.
+func (s *Session) Peer() wire.NodeID { return s.peer }
+
+// Class is Control or Data.
+func (s *Session) Class() Class { return s.class }
+
+// Dialled says whether we opened the session, for our requests.
+func (s *Session) Dialled() bool { return s.dialled }
+
+// Done is closed when the session has ended.
+func (s *Session) Done() <-chan struct{} { return s.done }
+
+// Err is why the session ended, nil before.
+func (s *Session) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// Close ends the session. Queued frames may be lost.
+func (s *Session) Close() { s.end(ErrClosed) }
+
+// Send queues a frame and never blocks: where the queue is full, the session
+// ends. A nil error does not say that the frame arrives.
+func (s *Session) Send(f Frame) error {
+	if len(f.Head)+len(f.Body) > MaxPayload {
+		f.done()
+		return ErrTooLarge
+	}
+	s.mu.Lock()
+	if s.err != nil {
+		err := s.err
+		s.mu.Unlock()
+		f.done()
+		return err
+	}
+	if len(s.queue) >= s.frames || s.queuedBytes+f.bytes() > s.bytes {
+		s.mu.Unlock()
+		f.done()
+		s.end(ErrFull)
+		return ErrFull
+	}
+	s.queue = append(s.queue, f)
+	s.queuedBytes += f.bytes()
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// end closes the connection without farewell: messages have lengths, so a cut
+// one is noticed.
+func (s *Session) end(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return
+	}
+	s.err = err
+	close(s.done)
+	s.raw.Conn.Close()
+}
+
+// write sends what is queued until the session ends, then lets go of all frames.
+func (s *Session) write() {
+	w := bufio.NewWriterSize(s.conn, 16<<10) // one full TLS record
+	var batch []Frame
+	for s.Err() == nil {
+		select {
+		case <-s.wake:
+		case <-s.done:
+		}
+		batch = s.swap(batch)
+		if err := s.writeBatch(w, batch); err != nil {
+			s.end(fmt.Errorf("peer: sending to node %d: %w", s.peer, err))
+		}
+		s.release(batch)
+	}
+	s.release(s.swap(batch))
+}
+
+// swap takes the queue and leaves an empty one in the old batch's memory.
+func (s *Session) swap(old []Frame) []Frame {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	batch := s.queue
+	s.queue = old[:0]
+	return batch
+}
+
+func (s *Session) writeBatch(w *bufio.Writer, batch []Frame) error {
+	for i := range batch {
+		batch[i].putHeader(&s.writeHeader)
+		for _, part := range [...][]byte{s.writeHeader[:], batch[i].Head, batch[i].Body} {
+			if _, err := w.Write(part); err != nil {
+				return err
+			}
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return s.raw.flush()
+}
+
+func (s *Session) release(batch []Frame) {
+	var bytes int
+	for i := range batch {
+		bytes += batch[i].bytes()
+		batch[i].done()
+		batch[i] = Frame{}
+	}
+	s.mu.Lock()
+	s.queuedBytes -= bytes
+	s.mu.Unlock()
+}
+
+// read hands messages to their handlers until the session ends.
+func (s *Session) read() {
+	for {
+		if err := s.readMessage(); err != nil {
+			s.end(fmt.Errorf("peer: receiving from node %d: %w", s.peer, err))
+			return
+		}
+	}
+}
+
+func (s *Session) readMessage() error {
+	header := &s.readHeader
+	if _, err := io.ReadFull(s.conn, header[:]); err != nil {
+		return err
+	}
+	length, kind := binary.BigEndian.Uint32(header[:]), binary.BigEndian.Uint16(header[4:])
+	if length > MaxPayload {
+		return fmt.Errorf("%w: %d bytes", ErrTooLarge, length)
+	}
+	handle := s.handlers.of(kind)
+	if handle == nil {
+		return fmt.Errorf("%w: %#x", ErrUnknown, kind)
+	}
+	s.payload = newBuffer(int(length))
+	defer func() {
+		if s.payload != nil {
+			s.payload.Release()
+		}
+	}()
+	if _, err := io.ReadFull(s.conn, s.payload.Bytes); err != nil {
+		return err
+	}
+	handle(s, kind, s.payload.Bytes)
+	return nil
+}
+
+// Take makes the payload that is being handled the caller's, who releases it.
+// Only for a Handler, once per message.
+func (s *Session) Take() *Buffer {
+	b := s.payload
+	s.payload = nil
+	return b
+}

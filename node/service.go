@@ -1,0 +1,240 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"ashlar/node/cluster"
+	"ashlar/node/cluster/consensus"
+	"ashlar/node/disk"
+	"ashlar/node/identity"
+	"ashlar/node/peer"
+	"ashlar/replication/wire"
+	"ashlar/target"
+	"ashlar/target/iscsi"
+	"ashlar/target/scsi"
+)
+
+// service is what a node runs while it belongs to a cluster, for one
+// incarnation. Its parts start in the order of the fields.
+type service struct {
+	node   *Node
+	record record
+	log    *slog.Logger
+
+	network   *peer.Network
+	consensus *consensus.Consensus
+	portals   []net.Listener
+	watch     *target.StallWatch
+	server    *iscsi.Server
+	directory *directory
+	disks     *disks
+
+	incarnation atomic.Uint64          // 0 until registered
+	engine      atomic.Pointer[Engine] // nil until registered
+
+	registered chan struct{}   // closed when incarnation and engine are set
+	ctx        context.Context // ends with close
+	cancel     context.CancelFunc
+	tasks      sync.WaitGroup
+}
+
+// newService takes the ports and opens raft's log. Nothing is served before start. hints
+// are addresses of peers for a node that never ran.
+func (n *Node) newService(r record, hints map[wire.NodeID]string) (s *service, err error) {
+	s = &service{node: n, record: r, log: n.log.With("node", r.Name), registered: make(chan struct{})}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.directory = &directory{service: s, targets: map[targetKey]*scsi.Target{}}
+	s.disks = &disks{service: s, open: map[cluster.DiskID]*disk.Store{}, missing: map[cluster.DiskID]error{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	credentials, err := identity.Load(n.folder.identity())
+	if err != nil {
+		return s, fmt.Errorf("the identity in %s cannot be read: %w", n.folder.identity(), err)
+	}
+	if credentials.Name.Cluster != r.Cluster || credentials.Name.Node != r.Node {
+		return s, fmt.Errorf("the identity in %s is that of %v, not of node %d of cluster %s", n.folder.identity(), credentials.Name, r.Node, r.Cluster)
+	}
+	if s.network, err = peer.Listen(peer.Config{Credentials: credentials, Listen: n.config.Peer(), Log: s.log}); err != nil {
+		return s, listenProblem(n.config.Peer(), err)
+	}
+	for _, address := range n.config.PortalTexts() {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return s, listenProblem(address, err)
+		}
+		s.portals = append(s.portals, l)
+	}
+	s.consensus, err = consensus.Open(consensus.Config{Folder: n.folder.raft(), Network: s.network, Addresses: hints, Fatal: n.end, Log: s.log})
+	return s, err
+}
+
+// start begins to serve the other nodes, and hosts as soon as the cluster has
+// agreed on this incarnation.
+func (s *service) start() {
+	s.watch = target.NewStallWatch()
+	s.server = iscsi.NewServer(iscsi.Config{Directory: s.directory, Watch: s.watch, Log: s.log})
+	s.network.Serve()
+	s.tasks.Go(func() { s.serveJoins(s.network.Stream(peer.API)) })
+	for _, l := range s.portals {
+		s.tasks.Go(func() { s.servePortal(l) })
+	}
+	s.tasks.Go(s.live)
+}
+
+func (s *service) servePortal(l net.Listener) {
+	if err := s.server.Serve(l); s.ctx.Err() == nil {
+		s.node.end(fmt.Errorf("the portal %s: %w", l.Addr(), err))
+	}
+}
+
+// bootstrap makes raft's log that of a new cluster. It needs no other node.
+func (s *service) bootstrap(ctx context.Context, create *cluster.Create) error {
+	if err := s.consensus.Bootstrap(); err != nil {
+		return err
+	}
+	_, err := s.propose(ctx, cluster.Command{Create: create})
+	return err
+}
+
+// live is the way of an incarnation: it registers, begins to work, and follows
+// the state until it is over.
+func (s *service) live() {
+	if !s.await(s.ctx, func(state *cluster.State) bool { return state.Nodes[s.record.Node] != nil }) {
+		return
+	}
+	incarnation := s.register()
+	if s.ctx.Err() != nil {
+		return
+	}
+	engine, err := s.startEngine(incarnation)
+	if err != nil {
+		s.node.end(fmt.Errorf("the data path cannot start: %w", err))
+		return
+	}
+	engine.DropHosts(s.server.DropAll)
+	s.engine.Store(&engine)
+	s.incarnation.Store(uint64(incarnation))
+	close(s.registered)
+	s.log.Info("registered", "cluster", s.record.ClusterName, "incarnation", incarnation)
+	s.tasks.Go(func() { s.disks.keep(engine) })
+	s.tasks.Go(s.followExports)
+	select {
+	case <-s.ctx.Done():
+	case <-engine.Fenced():
+		s.server.DropAll()
+		s.node.end(ErrFenced)
+	}
+}
+
+// register has the cluster agree on this incarnation, however long that takes.
+// The peer port listens by now, so from here on a refused connection is proof
+// that this process is gone.
+func (s *service) register() wire.Incarnation {
+	c := s.node.config
+	for s.ctx.Err() == nil {
+		ctx, cancel := context.WithTimeout(s.ctx, 10*time.Second)
+		r, err := s.propose(ctx, cluster.Command{Register: &cluster.Register{Node: s.record.Node, Peer: c.Peer(), Gossip: c.gossip(), Portals: c.PortalTexts()}})
+		cancel()
+		if err == nil {
+			return r.Incarnation
+		}
+		s.log.Warn("registering this incarnation", "error", err)
+		pause(s.ctx, 500*time.Millisecond)
+	}
+	return 0
+}
+
+// followExports ends the sessions of hosts from which a volume was taken back.
+func (s *service) followExports() {
+	before := s.consensus.State()
+	for s.ctx.Err() == nil {
+		now, changed := s.consensus.Watch()
+		for _, iqn := range withdrawn(before, now) {
+			s.server.Drop(iqn)
+		}
+		s.directory.forget(now)
+		before = now
+		select {
+		case <-changed:
+		case <-s.ctx.Done():
+		}
+	}
+}
+
+// withdrawn are the targets that fewer hosts may use than before, or differently.
+func withdrawn(before, now *cluster.State) (iqns []string) {
+	for id, old := range before.Volumes {
+		v := now.Volumes[id]
+		if v == old {
+			continue
+		}
+		for _, e := range old.Exports {
+			if v == nil || !slices.Contains(v.Exports, e) {
+				iqns = append(iqns, before.IQN(old))
+				break
+			}
+		}
+	}
+	return iqns
+}
+
+// settle waits until this incarnation is registered: then its node can take orders.
+func (s *service) settle(ctx context.Context) error {
+	select {
+	case <-s.registered:
+		return nil
+	case <-ctx.Done():
+		return problem(NotReady, "this node is in cluster %q now, but has not heard from it yet", s.record.ClusterName).
+			next("ashlar status shows when it has")
+	}
+}
+
+// ready says whether hosts may be served.
+func (s *service) ready() bool {
+	e := s.engine.Load()
+	return e != nil && (*e).Ready()
+}
+
+// close ends everything, in the opposite order of the start: hosts first, the
+// peer port last, since a refused connection there proves that nothing of this
+// incarnation acts any more.
+func (s *service) close() (err error) {
+	s.cancel()
+	if s.server != nil {
+		s.server.Close()
+		s.watch.Close()
+	}
+	for _, l := range s.portals {
+		l.Close()
+	}
+	s.tasks.Wait()
+	if e := s.engine.Load(); e != nil {
+		err = errors.Join(err, (*e).Close())
+	}
+	err = errors.Join(err, s.disks.close())
+	if s.consensus != nil {
+		err = errors.Join(err, s.consensus.Shutdown())
+	}
+	if s.network != nil {
+		err = errors.Join(err, s.network.Close())
+	}
+	return err
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}

@@ -1,0 +1,140 @@
+package volume
+
+import (
+	"slices"
+
+	"ashlar/replication/mirror"
+	"ashlar/replication/wire"
+	"ashlar/target"
+)
+
+// Info is target.Device's.
+func (v *Volume) Info() target.Info { return *v.info.Load() }
+
+// Groups is target.Device's: one port group a node, its number the node's.
+func (v *Volume) Groups() ([]target.PortGroup, uint16) {
+	return v.place.Load().groups, uint16(v.self)
+}
+
+// Stamp is target.Device's.
+func (v *Volume) Stamp() target.Stamp {
+	p := v.place.Load()
+	return target.Stamp{Epoch: p.epoch, Token: v.node.Token(p.head), Read: v.node.Now()}
+}
+
+// Watch is target.Device's.
+func (v *Volume) Watch(listener func(target.Event)) (cancel func()) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.lastKey++
+	key := v.lastKey
+	v.listeners[key] = listener
+	return func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		delete(v.listeners, key)
+	}
+}
+
+var kinds = [...]wire.OpKind{
+	target.Read: wire.OpRead, target.Write: wire.OpWrite, target.Zero: wire.OpZero, target.Unmap: wire.OpUnmap,
+	target.CompareAndWrite: wire.OpCompareAndWrite, target.Verify: wire.OpVerify, target.Flush: wire.OpFlush,
+	target.LBAStatus: wire.OpExtents,
+}
+
+// Submit is target.Device's. Data is copied, because a copy may still be sent it
+// when the host has long been answered Busy.
+func (v *Volume) Submit(op *target.Op) {
+	info := v.info.Load()
+	if op.LBA > info.Blocks || uint64(op.Blocks) > info.Blocks-op.LBA {
+		op.Status = target.OutOfRange
+		op.Done(op)
+		return
+	}
+	length := uint64(op.Blocks) * uint64(info.BlockSize)
+	if op.Kind == target.LBAStatus {
+		length = min((info.Blocks-op.LBA)*uint64(info.BlockSize), 1<<30)
+	}
+	if length == 0 && op.Kind != target.Flush {
+		op.Status = target.OK
+		op.Done(op)
+		return
+	}
+	r := &mirror.Request{Kind: kinds[op.Kind], Nexus: nexus(op.Nexus), Stamp: wire.Stamp{Epoch: op.Stamp.Epoch, Token: op.Stamp.Token},
+		Read: op.Stamp.Read, Offset: op.LBA * uint64(info.BlockSize), Length: length, Private: op}
+	if op.Kind == target.Write || op.Kind == target.CompareAndWrite || op.Kind == target.Verify {
+		r.Data = slices.Clone(op.Data)
+	}
+	v.mu.Lock()
+	if v.closed {
+		v.mu.Unlock()
+		op.Status = target.Gone
+		op.Done(op)
+		return
+	}
+	v.queue = append(v.queue, event{kind: evSubmit, request: r})
+	v.mu.Unlock()
+	v.signal()
+}
+
+func nexus(n target.Nexus) wire.Nexus {
+	return wire.Nexus{Host: n.Host, Port: n.Port, Generation: n.Generation}
+}
+
+// statuses is the one table from the wire to front ends.
+var statuses = map[wire.Status]target.Status{
+	wire.OK: target.OK, wire.Busy: target.Busy, wire.Window: target.Full, wire.Aborted: target.Aborted, wire.OutOfRange: target.OutOfRange,
+	wire.Miscompare: target.Miscompare, wire.NoSpace: target.NoSpace, wire.MediumError: target.MediumError,
+}
+
+// answer gives a host's operation back to its front end.
+func (v *Volume) answer(r *mirror.Request) {
+	op := r.Private.(*target.Op)
+	s, known := statuses[r.Status]
+	if !known {
+		s = target.Busy
+	}
+	if v.gone {
+		s = target.Gone
+	}
+	op.Status, op.Offset = s, r.Miss
+	if s == target.OK {
+		switch op.Kind {
+		case target.Read:
+			copy(op.Data, r.Data)
+		case target.LBAStatus:
+			v.extentsOf(op, r)
+		}
+	}
+	op.Done(op)
+}
+
+// extentsOf turns runs of 4 KiB blocks into extents that begin at the operation's LBA.
+func (v *Volume) extentsOf(op *target.Op, r *mirror.Request) {
+	per := uint64(wire.BlockSize / v.info.Load().BlockSize)
+	lba, mapped := op.LBA/per*per, true
+	for _, n := range r.Runs {
+		end := min(lba+uint64(n)*per, v.info.Load().Blocks)
+		if start := max(lba, op.LBA); end > start && len(op.Extents) < cap(op.Extents) {
+			op.Extents = append(op.Extents, target.Extent{LBA: start, Blocks: end - start, Mapped: mapped})
+		}
+		lba, mapped = end, !mapped
+	}
+}
+
+// Fence is target.Device's.
+func (v *Volume) Fence(scope target.Scope, n target.Nexus, done func(error)) {
+	v.run(func() {
+		v.lastID++
+		id := v.lastID
+		v.fences[id] = func(err error) {
+			if scope == target.FenceUnit {
+				v.tell(target.UnitReset)
+			}
+			done(err)
+		}
+		v.portal.Fence(v.node.Now(), id, wire.FenceScope(scope), nexus(n))
+	})
+}
+
+var _ target.Device = (*Volume)(nil)

@@ -1,0 +1,473 @@
+// Package volume runs one volume's machines on one node: the portal for the
+// hosts that come in here, the replica for the copies that are here, and, while
+// the cluster says so, the head. It does what they decide: sends, stores,
+// answers. Device is the volume as a front end sees it.
+package volume
+
+import (
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"ashlar/node/cluster"
+	"ashlar/node/disk"
+	"ashlar/replication/mirror"
+	"ashlar/replication/wire"
+	"ashlar/target"
+)
+
+// Session is where a request came from, and where its answer goes.
+type Session interface {
+	// Reply queues a message; it is lost where the session has ended.
+	Reply(volume wire.VolumeID, m wire.Message)
+}
+
+// Node is what a volume needs of its node. All methods may be called from any goroutine.
+type Node interface {
+	Now() int64                                            // CLOCK_BOOTTIME, ns
+	Lease() int64                                          // when this node's lease ends
+	Token(from wire.NodeID) int64                          // the newest of the incarnation that is up
+	Send(to wire.NodeID, v wire.VolumeID, m wire.Message)  // a request; lost where no session lives
+	Store(d cluster.DiskID) *disk.Store                    // nil: no such disk is open here
+	Stores() []*disk.Store                                 // all that are open
+	Complain(v wire.VolumeID, epoch uint64, n wire.NodeID) // to the raft leader
+	Join(c cluster.Join, refused func())                   // propose; refused is called when the cluster said no
+}
+
+// Volume is one volume on this node.
+type Volume struct {
+	id          wire.VolumeID
+	node        Node
+	self        wire.NodeID
+	incarnation wire.Incarnation
+	log         *slog.Logger
+
+	// What other goroutines look at.
+	info   atomic.Pointer[target.Info]
+	place  atomic.Pointer[place]
+	status atomic.Pointer[Status]
+
+	mu        sync.Mutex
+	queue     []event
+	closed    bool
+	wake      chan struct{} // capacity 1
+	stopped   chan struct{}
+	listeners map[int]func(target.Event)
+	lastKey   int
+
+	// The loop's own.
+	state    *cluster.State
+	agreed   *cluster.Volume
+	portal   *mirror.Portal
+	replica  *mirror.Replica
+	head     *mirror.Head
+	sessions map[uint64]Session // of requests to the replica, by number
+	numbers  map[Session]uint64
+	lastID   uint64
+	fences   map[uint64]func(error)
+	links    map[wire.NodeID]bool // nodes to which a session for requests lives
+	local    []event              // for ourselves, before anything else
+	gone     bool
+}
+
+// place is where the head is, for Stamp and Groups.
+type place struct {
+	head   wire.NodeID
+	epoch  uint64
+	groups []target.PortGroup
+}
+
+// Status is what a volume does on this node.
+type Status struct {
+	Head     bool
+	Epoch    uint64
+	Catching []mirror.Progress // copies that catch up, at the head
+}
+
+// event is one thing that happened.
+type event struct {
+	kind    eventKind
+	from    wire.NodeID
+	session Session // of a request; nil: this node's own
+	msg     wire.Message
+	state   *cluster.State
+	request *mirror.Request
+	job     mirror.Job
+	run     func()
+}
+
+type eventKind uint8
+
+const (
+	evState     eventKind = iota
+	evRequest             // of a head to this node's copies, or of a portal to this node's head
+	evReply               // to this node's head or portal, from node from
+	evConnected           // a session for requests to node from
+	evLost
+	evJob // the store's answer (msg) to job
+	evSubmit
+	evTick
+	evRun
+)
+
+// Open starts a volume's loop.
+func Open(id wire.VolumeID, node Node, self wire.NodeID, incarnation wire.Incarnation, st *cluster.State, log *slog.Logger) *Volume {
+	v := &Volume{id: id, node: node, self: self, incarnation: incarnation, log: log,
+		wake: make(chan struct{}, 1), stopped: make(chan struct{}), listeners: map[int]func(target.Event){},
+		portal: mirror.NewPortal(id, mirror.Bugs{}), sessions: map[uint64]Session{}, numbers: map[Session]uint64{}, fences: map[uint64]func(error){}, links: map[wire.NodeID]bool{}}
+	promised := map[wire.VolumeID]uint64{}
+	for _, s := range node.Stores() {
+		promised[id] = max(promised[id], s.Promised(id))
+	}
+	v.replica = mirror.NewReplica(promised, mirror.Bugs{})
+	v.publish(st)
+	go v.loop()
+	v.post(event{kind: evState, state: st})
+	return v
+}
+
+// Close ends the loop; what waits is answered Gone.
+func (v *Volume) Close() {
+	v.mu.Lock()
+	v.closed = true
+	v.mu.Unlock()
+	v.signal()
+	<-v.stopped
+}
+
+// State gives the volume what the cluster has agreed on now.
+func (v *Volume) State(st *cluster.State) { v.post(event{kind: evState, state: st}) }
+
+// Request is a message for this node's copies or head. session is nil from here.
+func (v *Volume) Request(s Session, m wire.Message) {
+	v.post(event{kind: evRequest, session: s, msg: m})
+}
+
+// Reply is a node's answer to a request.
+func (v *Volume) Reply(from wire.NodeID, m wire.Message) {
+	v.post(event{kind: evReply, from: from, msg: m})
+}
+
+// Connected says that a session for requests to a node began.
+func (v *Volume) Connected(n wire.NodeID) { v.post(event{kind: evConnected, from: n}) }
+
+// Lost says that it ended.
+func (v *Volume) Lost(n wire.NodeID) { v.post(event{kind: evLost, from: n}) }
+
+// Forget says that a session from which requests came has ended.
+func (v *Volume) Forget(s Session) {
+	v.run(func() {
+		if id := v.numbers[s]; id != 0 {
+			delete(v.numbers, s)
+			delete(v.sessions, id)
+		}
+	})
+}
+
+// Tick is due every 50 ms.
+func (v *Volume) Tick() { v.post(event{kind: evTick}) }
+
+// DropHosts ends every operation of this node's hosts without an answer: their
+// connections are dropped.
+func (v *Volume) DropHosts() { v.run(func() { v.portal.Drop(v.node.Now()) }) }
+
+// Status may be nil before the first tick.
+func (v *Volume) Status() *Status { return v.status.Load() }
+
+func (v *Volume) run(f func()) { v.post(event{kind: evRun, run: f}) }
+
+func (v *Volume) post(e event) {
+	v.mu.Lock()
+	v.queue = append(v.queue, e)
+	v.mu.Unlock()
+	v.signal()
+}
+
+func (v *Volume) signal() {
+	select {
+	case v.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (v *Volume) loop() {
+	defer close(v.stopped)
+	var batch []event
+	for range v.wake {
+		for {
+			v.mu.Lock()
+			batch, v.queue = v.queue, batch[:0]
+			closed := v.closed
+			v.mu.Unlock()
+			for i := range batch {
+				v.handle(&batch[i])
+				batch[i] = event{}
+				v.carryOut()
+			}
+			if closed {
+				v.end()
+				return
+			}
+			if len(batch) == 0 {
+				break
+			}
+		}
+	}
+}
+
+// end answers what waits when the volume is gone from this node.
+func (v *Volume) end() {
+	v.gone = true
+	if v.head != nil {
+		v.head.Stop(v.node.Now())
+	}
+	v.portal.Drop(v.node.Now())
+	v.carryOut()
+	for {
+		v.mu.Lock()
+		batch := v.queue
+		v.queue = nil
+		v.mu.Unlock()
+		if len(batch) == 0 {
+			break
+		}
+		for i := range batch {
+			switch batch[i].kind {
+			case evSubmit:
+				v.answer(batch[i].request)
+			case evRun:
+				batch[i].run()
+			}
+		}
+		v.portal.Drop(v.node.Now())
+		v.carryOutPortal()
+	}
+	v.tell(target.Removed)
+}
+
+func (v *Volume) handle(e *event) {
+	now := v.node.Now()
+	switch e.kind {
+	case evState:
+		v.apply(now, e.state)
+	case evRequest:
+		v.request(now, e)
+	case evReply:
+		switch e.msg.(type) {
+		case *wire.Done, *wire.Fenced:
+			v.portal.Receive(now, e.from, e.msg)
+		default:
+			if v.head != nil {
+				v.head.Receive(now, e.from, e.msg)
+			}
+		}
+	case evConnected:
+		v.links[e.from] = true
+		if v.head != nil {
+			v.head.Connected(now, e.from)
+		}
+		v.follow(now)
+	case evLost:
+		delete(v.links, e.from)
+		if v.head != nil {
+			v.head.Lost(now, e.from)
+		}
+		v.follow(now)
+	case evJob:
+		v.replica.Done(now, e.job, e.msg)
+	case evSubmit:
+		v.portal.Submit(now, e.request)
+	case evTick:
+		v.tick(now)
+	case evRun:
+		e.run()
+	}
+}
+
+func (v *Volume) tick(now int64) {
+	lease := v.node.Lease()
+	v.replica.Lease(now, lease)
+	v.portal.Lease(now, lease)
+	if v.agreed != nil && v.agreed.Head != 0 {
+		v.portal.Token(now, v.agreed.Head, v.node.Token(v.agreed.Head))
+	}
+	v.portal.Tick(now)
+	s := &Status{}
+	if v.head != nil {
+		v.head.Lease(now, lease)
+		v.head.Tick(now)
+		s.Head, s.Epoch, s.Catching = !v.head.Deposed(), v.head.Epoch(), v.head.Progress()
+	}
+	v.status.Store(s)
+}
+
+// request is for a copy here, or for the head.
+func (v *Volume) request(now int64, e *event) {
+	switch m := e.msg.(type) {
+	case *wire.Submit:
+		v.submit(now, e.session, m)
+	case *wire.Fence:
+		status := wire.NotHead
+		if v.head != nil && !v.head.Deposed() {
+			v.head.Fence(now, m.Scope, m.Nexus)
+			status = wire.OK
+		}
+		v.reply(e.session, &wire.Fenced{Req: m.Req, Status: status})
+	default:
+		if mirror.IsRequest(e.msg) {
+			v.replica.Lease(now, v.node.Lease())
+			v.replica.Receive(now, v.number(e.session), e.msg)
+		}
+	}
+}
+
+// number is a session's for the replica; 0 is this node's own head.
+func (v *Volume) number(s Session) uint64 {
+	if s == nil {
+		return 0
+	}
+	id := v.numbers[s]
+	if id == 0 {
+		v.lastID++
+		id = v.lastID
+		v.numbers[s], v.sessions[id] = id, s
+	}
+	return id
+}
+
+// asker is whom a head's operation is answered to.
+type asker struct {
+	session Session
+	req     uint64
+}
+
+func (v *Volume) submit(now int64, s Session, m *wire.Submit) {
+	if v.head == nil || v.head.Deposed() {
+		v.reply(s, &wire.Done{Req: m.Req, Status: wire.NotHead})
+		return
+	}
+	v.head.Lease(now, v.node.Lease())
+	v.head.Submit(now, &mirror.Op{Kind: m.Op, Nexus: m.Nexus, Stamp: m.Stamp, Offset: m.Offset, Length: m.Length,
+		Data: m.Data, Deadline: now + m.Wait, Private: asker{s, m.Req}})
+}
+
+// reply sends an answer to a session, or back into our own queue.
+func (v *Volume) reply(s Session, m wire.Message) {
+	if s == nil {
+		v.local = append(v.local, event{kind: evReply, from: v.self, msg: m})
+		return
+	}
+	s.Reply(v.id, m)
+}
+
+// send is a request to a node, or into our own queue.
+func (v *Volume) send(to wire.NodeID, m wire.Message) {
+	if to == v.self {
+		v.local = append(v.local, event{kind: evRequest, msg: m})
+		return
+	}
+	v.node.Send(to, v.id, m)
+}
+
+// carryOut does what the machines decided, until they have nothing more to say.
+func (v *Volume) carryOut() {
+	for {
+		v.carryOutPortal()
+		v.carryOutHead()
+		v.carryOutReplica()
+		if len(v.local) == 0 {
+			return
+		}
+		local := v.local
+		v.local = nil
+		for i := range local {
+			v.handle(&local[i])
+		}
+	}
+}
+
+func (v *Volume) carryOutPortal() {
+	a := v.portal.Take()
+	for _, s := range a.Sends {
+		v.send(s.To, s.Msg)
+	}
+	for _, r := range a.Done {
+		v.answer(r)
+	}
+	for _, id := range a.Fenced {
+		done := v.fences[id]
+		delete(v.fences, id)
+		done(nil)
+	}
+}
+
+func (v *Volume) carryOutHead() {
+	if v.head == nil {
+		return
+	}
+	a := v.head.Take()
+	for _, s := range a.Sends {
+		v.send(s.To, s.Msg)
+	}
+	for _, op := range a.Done {
+		v.answered(op)
+	}
+	for _, n := range a.Complain {
+		v.node.Complain(v.id, v.head.Epoch(), n)
+	}
+	if len(a.Caught) > 0 {
+		v.join(v.head, a.Caught)
+	}
+}
+
+func (v *Volume) answered(op *mirror.Op) {
+	d := &wire.Done{Req: op.Private.(asker).req, Status: op.Status, Offset: op.Miss, Runs: op.Runs}
+	if op.Kind == wire.OpRead && op.Status == wire.OK {
+		d.Data = op.Data
+	}
+	v.reply(op.Private.(asker).session, d)
+}
+
+// join proposes all that caught up at once, one command a node.
+func (v *Volume) join(head *mirror.Head, caught []mirror.Caught) {
+	type who struct {
+		node        wire.NodeID
+		incarnation wire.Incarnation
+	}
+	byNode := map[who]*cluster.Join{}
+	for _, c := range caught {
+		k := who{c.Node, c.Incarnation}
+		if byNode[k] == nil {
+			byNode[k] = &cluster.Join{Volume: v.id, Epoch: head.Epoch(), Node: c.Node, Incarnation: c.Incarnation}
+		}
+		byNode[k].Segments = append(byNode[k].Segments, cluster.SegmentGen{Segment: c.Segment, Gen: c.Gen})
+	}
+	for k, j := range byNode {
+		v.node.Join(*j, func() {
+			v.run(func() {
+				if v.head != head {
+					return
+				}
+				for _, c := range caught {
+					if (who{c.Node, c.Incarnation}) == k {
+						head.Refused(v.node.Now(), c)
+					}
+				}
+			})
+		})
+	}
+}
+
+func (v *Volume) carryOutReplica() {
+	a := v.replica.Take()
+	for _, j := range a.Jobs {
+		v.work(j)
+	}
+	for _, r := range a.Replies {
+		if r.Session == 0 {
+			v.reply(nil, r.Msg)
+		} else if s := v.sessions[r.Session]; s != nil {
+			v.reply(s, r.Msg)
+		}
+	}
+}

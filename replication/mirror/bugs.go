@@ -1,0 +1,27 @@
+package mirror
+
+// Bugs take one remedy each out of the protocol. They exist so that the
+// simulator can show that it would find their absence; nothing but the
+// simulator sets one.
+type Bugs struct {
+	NoLease        bool // heads answer without a lease
+	NoTokens       bool // any command is sequenced, however old
+	NoEpochCheck   bool // replicas obey any epoch
+	NoPromise      bool // replicas forget their promise when they restart
+	AckEarly       bool // a write is answered when the first copy has it
+	AckUnremoved   bool // a copy that does not answer is left out before the cluster has removed it
+	ReadsDontWait  bool // reads overlap writes in flight
+	NoReconcile    bool // a new head leaves the tails as they are
+	ReconcileAny   bool // a new head takes the lowest version of a tail's block
+	NoTail         bool // a returning copy's own tail is not looked at
+	NoDelta        bool // a returning copy gets nothing copied
+	CopyUnlocked   bool // copies for a returning node race with writes
+	JoinNoShadow   bool // writes during a catch-up are not sent to the joiner
+	JoinEarly      bool // a copy is put in sync before it caught up
+	CommitJoiner   bool // a joiner takes commit points as its own
+	ReadOutOfSync  bool // the head reads its own copy though it is not in sync
+	NoRestamp      bool // a portal never stamps again (a loss of service, not of data)
+	KeepStamp      bool // a portal stamps with the present token whatever was seen
+	PartialPrepare bool // a new head does not wait for all in-sync copies
+	VersionLower   bool // a copy takes a write with a lower version than it has
+}

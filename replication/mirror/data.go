@@ -1,0 +1,477 @@
+package mirror
+
+import (
+	"bytes"
+
+	"ashlar/replication/wire"
+)
+
+// repair is a block whose data one copy could not give.
+type repair struct {
+	seg   *segment
+	block uint32
+}
+
+// fetch reads blocks of one segment from whichever in-sync copies can give them.
+type fetch struct {
+	seg          *segment
+	block, count uint32
+	from         []wire.NodeID // only from these, where set; they are in sync
+	keep         bool          // keep versions and checksums
+	done         func(wire.Status)
+	gone         func() bool // nobody wants it any more
+
+	data     []byte
+	versions []wire.Version
+	crc      []uint32
+	need     []uint32 // blocks, from f.block on, that no copy has given; nil: all
+	tried    map[wire.NodeID]bool
+	bad      []repair
+}
+
+// zero says whether block i is all zeros: then it is written without data.
+func (f *fetch) zero(i uint32) bool {
+	return allZero(f.data[i*wire.BlockSize : (i+1)*wire.BlockSize])
+}
+
+// run is how many blocks from i on are like it, zero or not.
+func (f *fetch) run(i uint32) uint32 {
+	n := uint32(1)
+	for i+n < f.count && f.zero(i+n) == f.zero(i) {
+		n++
+	}
+	return n
+}
+
+var zeros [wire.BlockSize]byte
+
+func allZero(b []byte) bool {
+	for len(b) >= len(zeros) {
+		if !bytes.Equal(b[:len(zeros)], zeros[:]) {
+			return false
+		}
+		b = b[len(zeros):]
+	}
+	return bytes.Equal(b, zeros[:len(b)])
+}
+
+// source picks the copy to read: this node's own if it may, else any that answers.
+func (h *Head) source(f *fetch) (wire.NodeID, bool) {
+	var best wire.NodeID
+	for _, m := range f.seg.view.Members {
+		may := m.InSync && h.allowed(f, m.Node)
+		if h.bugs.ReadOutOfSync && m.Node == h.self && f.from == nil {
+			may = true
+		}
+		if !may || f.tried[m.Node] {
+			continue
+		}
+		if p := h.peer(m.Node); !p.connected || !p.prepared {
+			continue
+		}
+		if m.Node == h.self {
+			return m.Node, true
+		}
+		if best == 0 {
+			best = m.Node
+		}
+	}
+	return best, best != 0
+}
+
+func (h *Head) allowed(f *fetch, n wire.NodeID) bool {
+	if f.from == nil {
+		return true
+	}
+	for _, a := range f.from {
+		if a == n {
+			return true
+		}
+	}
+	return false
+}
+
+// exhausted says whether every copy that might have the data was asked.
+func (h *Head) exhausted(f *fetch) bool {
+	for _, m := range f.seg.view.Members {
+		if m.InSync && h.allowed(f, m.Node) && !f.tried[m.Node] {
+			return false
+		}
+	}
+	return true
+}
+
+// fetch asks one copy after the other until all blocks are there. Where copies
+// cannot be reached it waits; where all have bad data it says MediumError.
+func (h *Head) fetch(f *fetch) {
+	if f.gone != nil && f.gone() {
+		f.done(wire.Aborted)
+		return
+	}
+	if f.tried == nil {
+		f.tried = map[wire.NodeID]bool{}
+	}
+	n, ok := h.source(f)
+	if !ok {
+		if len(f.tried) > 0 && h.exhausted(f) {
+			f.done(wire.MediumError)
+			return
+		}
+		h.later(func() { h.fetch(f) })
+		return
+	}
+	h.call(n, func(req uint64) wire.Message {
+		return &wire.Read{Req: req, Volume: h.volume, Segment: f.seg.index, Epoch: h.epoch, Block: f.block, Count: f.count}
+	}, func(m wire.Message) { h.fetched(f, n, m.(*wire.Blocks)) }, func() { h.later(func() { h.fetch(f) }) })
+}
+
+func (h *Head) fetched(f *fetch, n wire.NodeID, m *wire.Blocks) {
+	good := (m.Status == wire.OK || m.Status == wire.Corrupt) && uint32(len(m.Data)) == f.count*wire.BlockSize &&
+		uint32(len(m.CRC)) == f.count && uint32(len(m.Versions)) == f.count
+	if !good {
+		if m.Status == wire.Failed {
+			f.tried[n] = true // its disk gives no data at all
+		}
+		h.later(func() { h.fetch(f) })
+		return
+	}
+	f.tried[n] = true
+	for _, b := range m.Bad {
+		f.bad = append(f.bad, repair{f.seg, b})
+	}
+	if f.data == nil {
+		f.data, f.crc, f.versions, f.need = m.Data, m.CRC, m.Versions, m.Bad
+	} else {
+		still := f.need[:0]
+		for _, b := range f.need {
+			if contains(m.Bad, b) {
+				still = append(still, b)
+				continue
+			}
+			i := b - f.block
+			copy(f.data[i*wire.BlockSize:(i+1)*wire.BlockSize], m.Data[i*wire.BlockSize:])
+			f.crc[i], f.versions[i] = m.CRC[i], m.Versions[i]
+		}
+		f.need = still
+	}
+	if len(f.need) > 0 {
+		h.fetch(f)
+		return
+	}
+	f.done(wire.OK)
+}
+
+func contains(l []uint32, v uint32) bool {
+	for _, x := range l {
+		if x == v {
+			return true
+		}
+	}
+	return false
+}
+
+// piece is a part of an operation in one segment, at most pieceBlocks long.
+type piece struct {
+	seg          *segment
+	block, count uint32
+	at           uint64 // of its first byte, in bytes from the first block of the operation
+}
+
+// pieces cuts the blocks of [offset, offset+length) at the borders of segments.
+func (h *Head) pieces(offset, length uint64) (list []piece) {
+	first, last := offset/wire.BlockSize, (offset+length-1)/wire.BlockSize
+	for b := first; b <= last; {
+		seg := h.segments[b/h.segBlocks]
+		in := b % h.segBlocks
+		n := min(last-b+1, h.segBlocks-in, pieceBlocks)
+		list = append(list, piece{seg, uint32(in), uint32(n), (b - first) * wire.BlockSize})
+		b += n
+	}
+	return list
+}
+
+// gather reads [offset, offset+length) into whole blocks, for op.
+func (h *Head) gather(op *Op, offset, length uint64, done func(blocks []byte, s wire.Status)) {
+	pieces := h.pieces(offset, length)
+	last := pieces[len(pieces)-1]
+	var blocks []byte
+	if len(pieces) > 1 {
+		blocks = make([]byte, last.at+uint64(last.count)*wire.BlockSize)
+	}
+	left, worst := len(pieces), wire.OK
+	for _, p := range pieces {
+		f := &fetch{seg: p.seg, block: p.block, count: p.count, gone: func() bool { return op.answered }}
+		f.done = func(s wire.Status) {
+			if s != wire.OK {
+				worst = s
+			} else if blocks == nil {
+				blocks = f.data
+			} else {
+				copy(blocks[p.at:], f.data)
+			}
+			op.repairs = append(op.repairs, f.bad...)
+			if left--; left == 0 {
+				done(blocks, worst)
+			}
+		}
+		h.fetch(f)
+	}
+}
+
+func (h *Head) startRead(op *Op) {
+	h.gather(op, op.Offset, op.Length, func(blocks []byte, s wire.Status) {
+		if s == wire.OK {
+			got := blocks[op.Offset%wire.BlockSize:][:op.Length]
+			if op.Kind == wire.OpRead {
+				op.Data = got
+			} else if op.Data != nil {
+				s = h.compare(op, op.Data, got)
+			}
+		}
+		h.conclude(op, s)
+		h.repair(op)
+	})
+}
+
+// compare finds the first byte that differs.
+func (h *Head) compare(op *Op, want, got []byte) wire.Status {
+	for i := range want {
+		if want[i] != got[i] {
+			op.Miss = uint64(i)
+			return wire.Miscompare
+		}
+	}
+	return wire.OK
+}
+
+// repair rewrites blocks that a copy could not give, from one that could.
+func (h *Head) repair(op *Op) {
+	bad := op.repairs
+	op.repairs = nil
+	for _, r := range bad {
+		if r.seg.state == serving {
+			h.rewrite(r.seg, r.block, 1, nil, func() {})
+		}
+	}
+}
+
+// startWrite brings a write to whole blocks first: those it covers in part are
+// read and completed here, once, so that copies only ever see whole blocks.
+func (h *Head) startWrite(op *Op) {
+	data := op.Data
+	if op.Kind != wire.OpWrite {
+		data = nil
+	}
+	head := op.Offset % wire.BlockSize
+	tail := (op.Offset + op.Length) % wire.BlockSize
+	op.parts = 1
+	if head == 0 && tail == 0 {
+		h.writeParts(op, op.Offset, op.Length, data)
+		return
+	}
+	if data == nil && head+op.Length > 2*wire.BlockSize {
+		h.zeroEdges(op, head, tail)
+		return
+	}
+	if data == nil {
+		data = make([]byte, op.Length)
+	}
+	h.merge(op, op.Offset, data)
+}
+
+// merge completes data at offset to whole blocks with what is there around it,
+// and writes them: one part of the operation.
+func (h *Head) merge(op *Op, offset uint64, data []byte) {
+	length := uint64(len(data))
+	start := offset / wire.BlockSize * wire.BlockSize
+	end := (offset + length + wire.BlockSize - 1) / wire.BlockSize * wire.BlockSize
+	blocks := make([]byte, end-start)
+	copy(blocks[offset-start:], data)
+	// Of what is there only the first and the last block can matter.
+	h.gather(op, start, wire.BlockSize, func(first []byte, s wire.Status) {
+		if s != wire.OK {
+			h.partDone(op, s)
+			return
+		}
+		copy(blocks[:offset-start], first)
+		finish := func(last []byte) {
+			after := end - offset - length
+			copy(blocks[uint64(len(blocks))-after:], last[wire.BlockSize-after:])
+			if op.answered { // and not sequenced: nothing of it may be seen any more
+				h.partDone(op, wire.Aborted)
+				return
+			}
+			h.writeParts(op, start, uint64(len(blocks)), blocks)
+		}
+		if end-start == wire.BlockSize {
+			finish(first)
+			return
+		}
+		h.gather(op, end-wire.BlockSize, wire.BlockSize, func(last []byte, s wire.Status) {
+			if s != wire.OK {
+				h.partDone(op, s)
+				return
+			}
+			finish(last)
+		})
+	})
+}
+
+// zeroEdges zeroes a long range whose ends are not at blocks: the edges by data,
+// the blocks between as such.
+func (h *Head) zeroEdges(op *Op, head, tail uint64) {
+	inner, end := op.Offset, op.Offset+op.Length
+	if head != 0 {
+		n := wire.BlockSize - head
+		op.parts++
+		h.merge(op, op.Offset, make([]byte, n))
+		inner += n
+	}
+	if tail != 0 {
+		op.parts++
+		h.merge(op, end-tail, make([]byte, tail))
+		end -= tail
+	}
+	if end > inner {
+		op.parts++
+		h.writeParts(op, inner, end-inner, nil)
+	}
+	h.partDone(op, wire.OK)
+}
+
+// writeParts writes whole blocks, one part of the operation.
+func (h *Head) writeParts(op *Op, offset, length uint64, data []byte) {
+	if h.needsSpace(offset, length, data) {
+		h.reserve(op, offset, length, func() { h.sendParts(op, offset, length, data) })
+		return
+	}
+	h.sendParts(op, offset, length, data)
+}
+
+func (h *Head) sendParts(op *Op, offset, length uint64, data []byte) {
+	op.sequenced = true
+	pieces := h.pieces(offset, length)
+	op.parts += len(pieces)
+	for _, p := range pieces {
+		var d []byte
+		if data != nil {
+			d = data[p.at:][:uint64(p.count)*wire.BlockSize]
+		}
+		h.store(p.seg, p.block, p.count, d, func(s wire.Status) { h.partDone(op, s) })
+	}
+	h.partDone(op, wire.OK)
+}
+
+func (h *Head) partDone(op *Op, s wire.Status) {
+	if s != wire.OK && !op.answered {
+		op.Status = s
+	}
+	if op.parts--; op.parts == 0 {
+		h.conclude(op, op.Status)
+	}
+}
+
+// needsSpace says whether a copy that a write goes to is short of space.
+func (h *Head) needsSpace(offset, length uint64, data []byte) bool {
+	if data == nil {
+		return false
+	}
+	for _, p := range h.pieces(offset, length) {
+		for _, n := range h.mustAck(p.seg) {
+			if h.peer(n).low {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// reserve makes sure that every copy has space before the write is sequenced,
+// so that a full disk refuses it on all copies alike.
+func (h *Head) reserve(op *Op, offset, length uint64, then func()) {
+	left, worst := 1, wire.OK
+	end := func(s wire.Status) {
+		if s != wire.OK {
+			worst = s
+		}
+		if left--; left > 0 {
+			return
+		}
+		switch {
+		case op.answered:
+			h.partDone(op, wire.Aborted)
+		case worst == wire.NoSpace:
+			h.partDone(op, wire.NoSpace)
+		default:
+			then()
+		}
+	}
+	for _, p := range h.pieces(offset, length) {
+		for _, n := range h.mustAck(p.seg) {
+			left++
+			h.call(n, func(req uint64) wire.Message {
+				return &wire.Reserve{Req: req, Volume: h.volume, Segment: p.seg.index, Epoch: h.epoch, Block: p.block, Count: p.count}
+			}, func(m wire.Message) {
+				a := m.(*wire.Ack)
+				h.peer(n).low = a.Low
+				end(a.Status)
+			}, func() { end(wire.OK) })
+		}
+	}
+	end(wire.OK)
+}
+
+// startCompare is COMPARE AND WRITE: read, compare, write under one lock.
+func (h *Head) startCompare(op *Op) {
+	want, data := op.Data[:op.Length], op.Data[op.Length:]
+	h.gather(op, op.Offset, op.Length, func(blocks []byte, s wire.Status) {
+		if s == wire.OK {
+			s = h.compare(op, want, blocks[op.Offset%wire.BlockSize:])
+		}
+		if s != wire.OK || op.answered {
+			h.conclude(op, s)
+			return
+		}
+		copy(blocks[op.Offset%wire.BlockSize:], data)
+		op.parts = 1
+		h.writeParts(op, op.Offset/wire.BlockSize*wire.BlockSize, uint64(len(blocks)), blocks)
+	})
+}
+
+// startExtents asks a copy which blocks hold data.
+func (h *Head) startExtents(op *Op) {
+	p := h.pieces(op.Offset, wire.BlockSize)[0]
+	count := min(uint64(h.segBlocks)-uint64(p.block), (op.Offset%wire.BlockSize+op.Length+wire.BlockSize-1)/wire.BlockSize)
+	f := &fetch{seg: p.seg, tried: map[wire.NodeID]bool{}}
+	n, ok := h.source(f)
+	if !ok {
+		h.later(func() {
+			if op.answered {
+				h.unlock(op)
+			} else {
+				h.startExtents(op)
+			}
+		})
+		return
+	}
+	again := func() {
+		h.later(func() {
+			if op.answered {
+				h.unlock(op)
+			} else {
+				h.startExtents(op)
+			}
+		})
+	}
+	h.call(n, func(req uint64) wire.Message {
+		return &wire.Extents{Req: req, Volume: h.volume, Segment: p.seg.index, Epoch: h.epoch, Block: p.block, Count: uint32(count)}
+	}, func(m wire.Message) {
+		r := m.(*wire.Runs)
+		if r.Status != wire.OK {
+			again()
+			return
+		}
+		op.Runs = r.Runs
+		h.conclude(op, wire.OK)
+	}, again)
+}

@@ -1,0 +1,589 @@
+// Package mirror holds the decisions that keep a volume's copies identical: the
+// Head, which orders one volume's writes for one epoch; the Replica, which is a
+// node's side of its copies; and the Portal, which brings hosts' operations to
+// the head. It is pure: events and times come in by calls, what is to be done
+// is collected and taken out. One goroutine owns each machine.
+package mirror
+
+import (
+	"fmt"
+	"slices"
+
+	"ashlar/replication/wire"
+)
+
+// Times, ns of CLOCK_BOOTTIME.
+const (
+	Millisecond = int64(1_000_000)
+	Second      = 1000 * Millisecond
+
+	TokenMax      = 1 * Second // a command is sequenced only with a token younger than this
+	HoldMax       = 4 * Second // a command is answered Busy when this old
+	StuckMax      = 2 * Second // a request unanswered this long is complained of
+	complainAgain = 500 * Millisecond
+	retryAfter    = 100 * Millisecond
+)
+
+// Limits of one volume's window (invariant I15).
+const (
+	WindowOps   = 4096
+	WindowBytes = 64 << 20
+)
+
+// pieceBlocks is the longest single read or write of a copy: 1 MiB.
+const pieceBlocks = 256
+
+// View is what the cluster has agreed on of a volume.
+type View struct {
+	MinInSync int
+	Segments  []SegmentView
+}
+
+// SegmentView is one segment's copies.
+type SegmentView struct {
+	Gen     uint64
+	Members []Member
+}
+
+// Member is one copy.
+type Member struct {
+	Node        wire.NodeID
+	Incarnation wire.Incarnation // of Node, as registered
+	InSync      bool
+	Usable      bool // its node is up and its disk has not failed
+}
+
+// Op is one operation of a host at the head. Data and the first part belong to
+// the head from Submit on; a write's Data may be read for longer than until the
+// completion, so the submitter gives it away.
+type Op struct {
+	Kind     wire.OpKind
+	Nexus    wire.Nexus
+	Stamp    wire.Stamp
+	Offset   uint64 // bytes, a multiple of 512
+	Length   uint64 // bytes, a multiple of 512
+	Data     []byte // write, verify: Length bytes; compare-and-write: 2 x Length; read: filled
+	Deadline int64  // when to answer Busy
+	Private  any    // the submitter's
+
+	Status wire.Status
+	Miss   uint64   // Miscompare: byte offset of the first difference
+	Runs   []uint32 // extents: in blocks from the one that holds Offset, alternating, the first mapped
+
+	lock      *lock
+	sequenced bool // a write of it has been sent: what follows is no longer ours to stop
+	answered  bool
+	waits     wire.Segment // of segment.held
+	parts     int          // still to be done
+	held      int          // bytes counted against the window
+	repairs   []repair
+}
+
+// Send is a message for a node, this one included.
+type Send struct {
+	To  wire.NodeID
+	Msg wire.Message
+}
+
+// Caught asks the cluster to take a copy that has caught up into the in-sync
+// set (the answer comes as Joined or in a View).
+type Caught struct {
+	Node        wire.NodeID
+	Incarnation wire.Incarnation
+	Segment     wire.Segment
+	Gen         uint64
+}
+
+// Actions is what a Head wants done, in order within each list.
+type Actions struct {
+	Sends    []Send
+	Done     []*Op
+	Caught   []Caught
+	Complain []wire.NodeID // does not answer although its session lives or its lease may
+}
+
+// Head orders the writes of one volume in one epoch.
+type Head struct {
+	volume    wire.VolumeID
+	epoch     uint64
+	self      wire.NodeID
+	segBlocks uint64
+	bytes     uint64
+	bugs      Bugs
+
+	now       int64
+	lease     int64 // when this node's lease ends
+	minInSync int
+	deposed   bool
+	segments  []*segment
+	peers     map[wire.NodeID]*peer
+	locks     lockTable
+	ops       map[*Op]struct{} // not answered, or still worked on
+	order     []*Op            // ops in order of submission, for a deterministic Tick
+	bytesHeld int
+	leaseless []*Op // done but for the lease
+	calls     map[uint64]*call
+	lastReq   uint64
+	retries   []func() // on the next tick
+	joining   int
+	out       Actions
+}
+
+// peer is a node that holds copies of the volume.
+type peer struct {
+	connected  bool
+	prepared   bool // promised this epoch in this session
+	preparing  uint64
+	since      int64 // when it was last heard to answer, or first missed
+	complained int64
+	low        bool // its disk is short of space
+}
+
+// call is a request to a copy. With lost nil it is sent again in the next session.
+type call struct {
+	node  wire.NodeID
+	msg   wire.Message
+	sent  int64
+	reply func(wire.Message)
+	lost  func()
+}
+
+// NewHead begins a reign. It serves nothing before the first View and until the
+// in-sync copies have promised its epoch.
+func NewHead(volume wire.VolumeID, epoch uint64, self wire.NodeID, bytes, segmentBytes uint64, bugs Bugs) *Head {
+	return &Head{volume: volume, epoch: epoch, self: self, bytes: bytes, segBlocks: segmentBytes / wire.BlockSize, bugs: bugs,
+		peers: map[wire.NodeID]*peer{}, locks: lockTable{}, ops: map[*Op]struct{}{}, calls: map[uint64]*call{}}
+}
+
+// Take gives what is to be done since the last Take.
+func (h *Head) Take() Actions {
+	a := h.out
+	h.out = Actions{}
+	return a
+}
+
+// Epoch is that of the reign.
+func (h *Head) Epoch() uint64 { return h.epoch }
+
+// Lease says until when this node's lease holds now. An answer that waited for
+// it goes out.
+func (h *Head) Lease(now, until int64) {
+	h.now, h.lease = now, until
+	if h.leased() {
+		done := h.leaseless
+		h.leaseless = nil
+		for _, op := range done {
+			h.finish(op, op.Status)
+		}
+	}
+}
+
+func (h *Head) leased() bool { return h.now < h.lease || h.bugs.NoLease }
+
+// Connected begins a session with a node. Requests that a former session left
+// without an answer are sent again once the node has promised the epoch.
+func (h *Head) Connected(now int64, node wire.NodeID) {
+	h.now = now
+	p := h.peer(node)
+	p.connected, p.prepared, p.since = true, false, now
+	h.prepare(node)
+}
+
+// Lost ends the session with a node.
+func (h *Head) Lost(now int64, node wire.NodeID) {
+	h.now = now
+	p := h.peer(node)
+	if !p.connected {
+		return
+	}
+	p.connected, p.prepared, p.since = false, false, now
+	if p.preparing != 0 {
+		delete(h.calls, p.preparing)
+		p.preparing = 0
+	}
+	h.redirect(node)
+	h.dropJoins(node)
+}
+
+func (h *Head) callsTo(node wire.NodeID) (reqs []uint64) {
+	for req, c := range h.calls {
+		if c.node == node {
+			reqs = append(reqs, req)
+		}
+	}
+	slices.Sort(reqs)
+	return reqs
+}
+
+func (h *Head) peer(node wire.NodeID) *peer {
+	p := h.peers[node]
+	if p == nil {
+		p = &peer{since: h.now}
+		h.peers[node] = p
+	}
+	return p
+}
+
+func (h *Head) peerIDs() (ids []wire.NodeID) {
+	for id := range h.peers {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// call sends a request, now or once its node has promised the epoch.
+func (h *Head) call(node wire.NodeID, msg func(req uint64) wire.Message, reply func(wire.Message), lost func()) uint64 {
+	h.lastReq++
+	req := h.lastReq
+	c := &call{node: node, msg: msg(req), sent: h.now, reply: reply, lost: lost}
+	h.calls[req] = c
+	if p := h.peer(node); p.connected && p.prepared {
+		h.out.Sends = append(h.out.Sends, Send{node, c.msg})
+	}
+	return req
+}
+
+// Receive takes a node's answer to a request.
+func (h *Head) Receive(now int64, from wire.NodeID, m wire.Message) {
+	h.now = now
+	req, status := replyOf(m)
+	c := h.calls[req]
+	if c == nil || c.node != from || h.deposed {
+		return // to a request that nobody waits for any more
+	}
+	p := h.peer(from)
+	p.since = now
+	switch status {
+	case wire.Stale:
+		h.depose()
+		return
+	case wire.Unprepared:
+		if p.prepared {
+			p.prepared = false
+			h.prepare(from)
+		}
+		return // asked again when it has promised
+	}
+	delete(h.calls, req)
+	c.reply(m)
+}
+
+func replyOf(m wire.Message) (uint64, wire.Status) {
+	switch m := m.(type) {
+	case *wire.Prepared:
+		return m.Req, m.Status
+	case *wire.Ack:
+		return m.Req, m.Status
+	case *wire.Blocks:
+		return m.Req, m.Status
+	case *wire.Page:
+		return m.Req, m.Status
+	case *wire.Runs:
+		return m.Req, m.Status
+	}
+	return 0, wire.OK
+}
+
+// Deposed says that a higher epoch was seen: nothing more will come of this Head.
+func (h *Head) Deposed() bool { return h.deposed }
+
+// depose ends the reign: operations that wait are for the next head, whose
+// portals send them again.
+func (h *Head) depose() {
+	h.deposed = true
+	h.calls = map[uint64]*call{}
+	h.retries, h.leaseless = nil, nil
+	for _, op := range h.order {
+		if !op.answered {
+			h.answer(op, wire.NotHead)
+		}
+	}
+	h.order = nil
+}
+
+// Stop ends the reign because the cluster has given it to another.
+func (h *Head) Stop(now int64) {
+	h.now = now
+	if !h.deposed {
+		h.depose()
+	}
+}
+
+// Tick is called every 50 to 100 ms.
+func (h *Head) Tick(now int64) {
+	h.now = now
+	if h.deposed {
+		return
+	}
+	retries := h.retries
+	h.retries = nil
+	for _, f := range retries {
+		f()
+	}
+	h.expire()
+	h.commitTick()
+	h.joinTick()
+	h.complain()
+}
+
+// expire answers Busy what was held for too long. What was sequenced keeps its
+// lock until its fate is known, so that later operations are ordered after it.
+func (h *Head) expire() {
+	for _, op := range slices.Clone(h.order) {
+		if op.answered || h.now < op.Deadline {
+			continue
+		}
+		if op.sequenced {
+			h.answer(op, wire.Busy)
+		} else {
+			h.drop(op, wire.Busy)
+		}
+	}
+	h.order = slices.DeleteFunc(h.order, func(op *Op) bool { return op.answered })
+}
+
+// complain names nodes that have owed an answer for too long.
+func (h *Head) complain() {
+	waits := map[wire.NodeID]bool{}
+	for _, c := range h.calls {
+		if h.now-c.sent > StuckMax {
+			waits[c.node] = true
+		}
+	}
+	for _, seg := range h.segments {
+		if seg.state == preparing {
+			for _, m := range seg.view.Members {
+				if m.InSync && seg.tails[m.Node] == nil && m.Node != h.self {
+					waits[m.Node] = true
+				}
+			}
+		}
+	}
+	for _, id := range h.peerIDs() {
+		p := h.peers[id]
+		if waits[id] && id != h.self && h.now-p.since > StuckMax && h.now-p.complained > complainAgain {
+			p.complained = h.now
+			h.out.Complain = append(h.out.Complain, id)
+		}
+	}
+}
+
+// Submit takes a host's operation.
+func (h *Head) Submit(now int64, op *Op) {
+	h.now = now
+	switch {
+	case h.deposed:
+		h.reject(op, wire.NotHead)
+		return
+	case op.Offset+op.Length < op.Offset || op.Offset+op.Length > h.bytes:
+		h.reject(op, wire.OutOfRange)
+		return
+	case len(h.ops) >= WindowOps || h.bytesHeld+op.size() > WindowBytes && len(h.ops) > 0:
+		h.reject(op, wire.Window)
+		return
+	case !h.fresh(op):
+		h.reject(op, wire.Old)
+		return
+	}
+	h.ops[op] = struct{}{}
+	h.order = append(h.order, op)
+	op.held = op.size()
+	h.bytesHeld += op.held
+	if op.Kind == wire.OpFlush || op.Length == 0 {
+		h.conclude(op, wire.OK) // what was acknowledged is on stable storage already
+		return
+	}
+	h.admit(op)
+}
+
+// size is the memory that an operation needs, bytes.
+func (op *Op) size() int {
+	if op.Kind == wire.OpRead {
+		return int(op.Length)
+	}
+	return len(op.Data)
+}
+
+func (h *Head) reject(op *Op, s wire.Status) {
+	op.Status, op.answered = s, true
+	h.out.Done = append(h.out.Done, op)
+}
+
+// fresh is invariant I8: only then may an operation be sequenced.
+func (h *Head) fresh(op *Op) bool {
+	if h.bugs.NoTokens {
+		return true
+	}
+	return op.Stamp.Epoch == h.epoch && h.now-op.Stamp.Token < TokenMax
+}
+
+// admit lets an operation claim its range once all its segments take such operations.
+func (h *Head) admit(op *Op) {
+	first, last := op.Offset/wire.BlockSize, (op.Offset+op.Length-1)/wire.BlockSize
+	for i := first / h.segBlocks; i <= last/h.segBlocks; i++ {
+		if int(i) >= len(h.segments) {
+			h.retries = append(h.retries, func() { h.readmit(op) }) // before the first view
+			return
+		}
+		if seg := h.segments[i]; !h.takes(seg, op) {
+			op.waits = seg.index
+			seg.held = append(seg.held, op)
+			return
+		}
+	}
+	op.lock = &lock{first: first, last: last, shared: op.reads() && !h.bugs.ReadsDontWait, granted: func() { h.start(op) }}
+	if op.reads() && h.bugs.ReadsDontWait {
+		op.lock = nil
+		h.start(op)
+		return
+	}
+	h.locks.acquire(op.lock)
+}
+
+func (h *Head) readmit(op *Op) {
+	if !op.answered && !h.deposed {
+		h.admit(op)
+	}
+}
+
+func (op *Op) reads() bool {
+	return op.Kind == wire.OpRead || op.Kind == wire.OpVerify || op.Kind == wire.OpExtents
+}
+
+// takes says whether a segment is ready for an operation. Writes wait while too
+// few copies are in sync, or while one that cannot be written is the last.
+func (h *Head) takes(seg *segment, op *Op) bool {
+	if seg.state == preparing {
+		return false
+	}
+	if op.reads() {
+		return true
+	}
+	n := 0
+	for _, m := range seg.view.Members {
+		if m.InSync {
+			n++
+			if !m.Usable {
+				return false
+			}
+		}
+	}
+	return n >= h.minInSync
+}
+
+// release lets the operations that a segment held try again.
+func (h *Head) release(seg *segment) {
+	held := seg.held
+	seg.held = nil
+	for _, op := range held {
+		h.readmit(op)
+	}
+}
+
+// start carries out an operation whose range is its own.
+func (h *Head) start(op *Op) {
+	if op.answered {
+		h.unlock(op)
+		return
+	}
+	if !h.fresh(op) {
+		h.drop(op, wire.Old)
+		return
+	}
+	switch op.Kind {
+	case wire.OpRead, wire.OpVerify:
+		h.startRead(op)
+	case wire.OpExtents:
+		h.startExtents(op)
+	case wire.OpWrite, wire.OpZero, wire.OpUnmap:
+		h.startWrite(op)
+	case wire.OpCompareAndWrite:
+		h.startCompare(op)
+	default:
+		panic(fmt.Sprintf("mirror: operation of kind %d", op.Kind))
+	}
+}
+
+// conclude ends an operation whose work is done: if this node's lease has run
+// out meanwhile, the answer waits for its renewal (invariant I5).
+func (h *Head) conclude(op *Op, s wire.Status) {
+	h.unlock(op)
+	if op.answered {
+		return
+	}
+	op.Status = s
+	if !h.leased() {
+		h.leaseless = append(h.leaseless, op)
+		return
+	}
+	h.finish(op, s)
+}
+
+func (h *Head) finish(op *Op, s wire.Status) {
+	if !op.answered {
+		h.answer(op, s)
+	}
+}
+
+// drop gives up an operation that was not sequenced.
+func (h *Head) drop(op *Op, s wire.Status) {
+	h.unlock(op)
+	if !op.answered {
+		h.answer(op, s)
+	}
+}
+
+func (h *Head) unlock(op *Op) {
+	if l := op.lock; l != nil {
+		op.lock = nil
+		if op.answered {
+			h.uncount(op)
+		}
+		h.locks.release(l)
+	}
+}
+
+// uncount gives an operation's place in the window back: when it is answered
+// and no copy works on it any more.
+func (h *Head) uncount(op *Op) {
+	delete(h.ops, op)
+	h.bytesHeld -= op.held
+	op.held = 0
+}
+
+func (h *Head) answer(op *Op, s wire.Status) {
+	op.Status, op.answered = s, true
+	if op.lock == nil {
+		h.uncount(op)
+	}
+	h.out.Done = append(h.out.Done, op)
+}
+
+// Fence drops what was not sequenced yet of a scope: it is answered Aborted and
+// will never be seen. What was sequenced holds its lock until its fate is known,
+// so that everything later is ordered after it.
+func (h *Head) Fence(now int64, scope wire.FenceScope, n wire.Nexus) {
+	h.now = now
+	for _, op := range slices.Clone(h.order) {
+		if op.answered || !Covers(scope, n, op.Nexus) {
+			continue
+		}
+		if op.sequenced {
+			h.answer(op, wire.Aborted)
+		} else {
+			h.drop(op, wire.Aborted)
+		}
+	}
+}
+
+// Covers says whether a fence of scope and nexus n is about an operation of nexus o.
+func Covers(scope wire.FenceScope, n, o wire.Nexus) bool {
+	switch scope {
+	case wire.FenceNexus:
+		return o.Host == n.Host && o.Port == n.Port && o.Generation <= n.Generation
+	case wire.FenceHost:
+		return o.Host == n.Host
+	}
+	return true
+}

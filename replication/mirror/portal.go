@@ -1,0 +1,299 @@
+package mirror
+
+import (
+	"slices"
+
+	"ashlar/replication/wire"
+)
+
+// fenceWait is after how long a fence needs no answer of the head: every token
+// that a command was sent with is then too old, with 10 % for clocks that drift.
+const fenceWait = TokenMax + TokenMax/10
+
+// Request is one operation of a host at a portal. Data is the portal's from
+// Submit until it is in Done.
+type Request struct {
+	Kind    wire.OpKind
+	Nexus   wire.Nexus
+	Stamp   wire.Stamp // the portal's when the last byte was read
+	Read    int64      // when that was, by this node's clock
+	Offset  uint64     // bytes
+	Length  uint64     // bytes
+	Data    []byte
+	Private any
+
+	Status wire.Status
+	Miss   uint64
+	Runs   []uint32
+
+	req     uint64 // 0: not with the head
+	stale   bool   // its stamp was refused: it needs a newer one
+	refused int64  // the token it was refused with
+	fenced  bool       // never to be sent again
+	ended   bool
+}
+
+// Portal brings one volume's operations from this node's hosts to its head, and
+// hides the head's moves: it holds what cannot be sent, stamps it again if that
+// is still right, and answers Busy before a host gives up.
+type Portal struct {
+	volume wire.VolumeID
+	bugs   Bugs
+	now    int64
+	lease  int64
+
+	head      wire.NodeID
+	epoch     uint64
+	connected bool
+	token     int64
+
+	requests []*Request // in order of submission
+	sent     map[uint64]*Request
+	fences   []*fence
+	done     []*Request // but for the lease
+	lastReq  uint64
+	out      PortalActions
+}
+
+type fence struct {
+	id      uint64
+	scope   wire.FenceScope
+	nexus   wire.Nexus
+	began   int64
+	req     uint64
+	covered []*Request
+}
+
+// PortalActions is what a Portal wants done.
+type PortalActions struct {
+	Sends  []Send
+	Done   []*Request
+	Fenced []uint64 // fences that are proven, by the id they were asked with
+}
+
+// NewPortal has no head yet.
+func NewPortal(volume wire.VolumeID, bugs Bugs) *Portal {
+	return &Portal{volume: volume, bugs: bugs, sent: map[uint64]*Request{}}
+}
+
+// Take gives what is to be done since the last Take.
+func (p *Portal) Take() PortalActions {
+	a := p.out
+	p.out = PortalActions{}
+	return a
+}
+
+// Stamp is for a command whose last byte is being read.
+func (p *Portal) Stamp() wire.Stamp { return wire.Stamp{Epoch: p.epoch, Token: p.token} }
+
+// Lease says until when this node's lease holds now.
+func (p *Portal) Lease(now, until int64) {
+	p.now, p.lease = now, until
+	if !p.leased() {
+		return
+	}
+	p.out.Done = append(p.out.Done, p.done...)
+	p.done = nil
+	p.pump()
+}
+
+func (p *Portal) leased() bool { return p.now < p.lease || p.bugs.NoLease }
+
+// Head says who the head is (0: nobody) and whether a session with it lives.
+func (p *Portal) Head(now int64, node wire.NodeID, epoch uint64, connected bool) {
+	p.now = now
+	if node == p.head && epoch == p.epoch && connected == p.connected {
+		return
+	}
+	if node != p.head || epoch != p.epoch {
+		p.token = 0 // another incarnation's clock may stand lower
+	}
+	p.head, p.epoch, p.connected = node, epoch, connected
+	p.recall()
+	p.pump()
+}
+
+// recall takes back what the head was sent: whether it was carried out is
+// unknown. All but COMPARE AND WRITE can be sent again, as the same command of a
+// session that lives; that one would find its own work and call it a miscompare.
+func (p *Portal) recall() {
+	for _, r := range slices.Clone(p.requests) {
+		if r.req == 0 || r.ended {
+			continue
+		}
+		delete(p.sent, r.req)
+		r.req, r.stale, r.refused = 0, true, 0
+		if r.Kind == wire.OpCompareAndWrite {
+			p.end(r, wire.Busy)
+		}
+	}
+	for _, f := range p.fences {
+		f.req = 0
+	}
+}
+
+// Token takes the head's token.
+func (p *Portal) Token(now int64, from wire.NodeID, token int64) {
+	p.now = now
+	if from == p.head && token > p.token {
+		p.token = token
+		p.pump()
+	}
+}
+
+// Submit takes a host's operation.
+func (p *Portal) Submit(now int64, r *Request) {
+	p.now = now
+	p.requests = append(p.requests, r)
+	p.pump()
+}
+
+// pump sends what can be sent.
+func (p *Portal) pump() {
+	if p.head == 0 || !p.connected || !p.leased() {
+		return
+	}
+	for _, r := range p.requests {
+		if r.ended || r.fenced || r.req != 0 {
+			continue
+		}
+		stamp := r.Stamp
+		if r.stale || stamp.Epoch != p.epoch || p.bugs.KeepStamp {
+			// Stamped again: its session lives, no stall was seen (either would
+			// have ended it), and it was read less than HoldMax ago.
+			if p.token == 0 || p.token <= r.refused || p.bugs.NoRestamp {
+				continue
+			}
+			stamp = p.Stamp()
+		}
+		p.lastReq++
+		r.req = p.lastReq
+		r.Stamp = stamp
+		p.sent[r.req] = r
+		p.out.Sends = append(p.out.Sends, Send{p.head, &wire.Submit{Req: r.req, Volume: p.volume, Op: r.Kind, Nexus: r.Nexus,
+			Stamp: stamp, Wait: r.Read + HoldMax - p.now, Offset: r.Offset, Length: r.Length, Data: r.Data}})
+	}
+	for _, f := range p.fences {
+		if f.req == 0 {
+			p.lastReq++
+			f.req = p.lastReq
+			p.out.Sends = append(p.out.Sends, Send{p.head, &wire.Fence{Req: f.req, Volume: p.volume, Scope: f.scope, Nexus: f.nexus}})
+		}
+	}
+}
+
+// Receive takes the head's answers.
+func (p *Portal) Receive(now int64, from wire.NodeID, m wire.Message) {
+	p.now = now
+	switch m := m.(type) {
+	case *wire.Done:
+		r := p.sent[m.Req]
+		if r == nil || from != p.head {
+			return
+		}
+		delete(p.sent, m.Req)
+		r.req = 0
+		switch m.Status {
+		case wire.Old, wire.NotHead:
+			r.stale, r.refused = true, r.Stamp.Token
+			p.pump()
+		case wire.Window:
+			// Sent again on the next tick; a host's own window bounds how many there are.
+		default:
+			r.Miss, r.Runs = m.Offset, m.Runs
+			if r.Kind == wire.OpRead {
+				r.Data = m.Data
+			}
+			p.end(r, m.Status)
+		}
+	case *wire.Fenced:
+		for _, f := range slices.Clone(p.fences) {
+			if f.req == m.Req && m.Status == wire.OK {
+				p.proven(f)
+			}
+		}
+	}
+}
+
+// end answers a request, now or when the lease is back.
+func (p *Portal) end(r *Request, s wire.Status) {
+	if r.ended {
+		return
+	}
+	r.ended, r.Status = true, s
+	if r.req != 0 {
+		delete(p.sent, r.req)
+	}
+	if i := slices.Index(p.requests, r); i >= 0 {
+		p.requests = slices.Delete(p.requests, i, i+1)
+	}
+	if p.leased() {
+		p.out.Done = append(p.out.Done, r)
+	} else {
+		p.done = append(p.done, r)
+	}
+}
+
+// Tick is called every 50 to 100 ms.
+func (p *Portal) Tick(now int64) {
+	p.now = now
+	for _, r := range slices.Clone(p.requests) {
+		if p.now-r.Read >= HoldMax {
+			p.end(r, wire.Busy)
+		}
+	}
+	for _, f := range slices.Clone(p.fences) {
+		if p.now-f.began > fenceWait {
+			p.proven(f)
+		}
+	}
+	p.pump()
+}
+
+// Fence ends the operations of a scope. It is proven, and id comes out in
+// Fenced, when the head says so, or when every token that they may have been
+// sent with is too old. What the head had sequenced before is ordered before
+// everything that comes after, whoever the head is then.
+func (p *Portal) Fence(now int64, id uint64, scope wire.FenceScope, n wire.Nexus) {
+	p.now = now
+	f := &fence{id: id, scope: scope, nexus: n, began: now}
+	for _, r := range slices.Clone(p.requests) {
+		switch {
+		case !Covers(scope, n, r.Nexus):
+		case r.req == 0 && !r.stale: // never sent
+			p.end(r, wire.Aborted)
+		default:
+			r.fenced = true
+			f.covered = append(f.covered, r)
+		}
+	}
+	p.fences = append(p.fences, f)
+	p.pump()
+}
+
+func (p *Portal) proven(f *fence) {
+	i := slices.Index(p.fences, f)
+	p.fences = slices.Delete(p.fences, i, i+1)
+	for _, r := range f.covered {
+		p.end(r, wire.Aborted)
+	}
+	p.out.Fenced = append(p.out.Fenced, f.id)
+}
+
+// Drop ends every request without an answer: its connections were dropped.
+func (p *Portal) Drop(now int64) {
+	p.now = now
+	for _, r := range p.requests {
+		r.ended = true
+		r.Status = wire.Aborted
+		p.out.Done = append(p.out.Done, r)
+	}
+	for _, r := range p.done {
+		p.out.Done = append(p.out.Done, r)
+	}
+	p.requests, p.done, p.sent = nil, nil, map[uint64]*Request{}
+	for _, f := range p.fences {
+		p.out.Fenced = append(p.out.Fenced, f.id)
+	}
+	p.fences = nil
+}

@@ -1,0 +1,223 @@
+package mirror
+
+import "ashlar/replication/wire"
+
+// Replica is a node's side of all its copies: it keeps the promises. The store
+// is somebody else's; Jobs say what to ask of it, in any order and concurrently
+// unless a Job waits for another to be done.
+type Replica struct {
+	bugs    Bugs
+	now     int64
+	lease   int64
+	volumes map[wire.VolumeID]*copies
+	out     ReplicaActions
+}
+
+// copies are those of one volume.
+type copies struct {
+	promised uint64
+	writing  int   // writes that the store has not finished
+	waiting  []Job // promises whose tails are asked for when writing is 0
+}
+
+// Job is work for the store: what its Msg asks. Its answer goes to Replica.Done.
+// A Prepare is two jobs: with Promise, make the epoch durable; without, look up the tails.
+type Job struct {
+	Session uint64 // where the request came from
+	Msg     wire.Message
+	Promise bool
+}
+
+// Reply is an answer for a session.
+type Reply struct {
+	Session uint64
+	Msg     wire.Message
+}
+
+// ReplicaActions is what a Replica wants done.
+type ReplicaActions struct {
+	Jobs    []Job
+	Replies []Reply
+}
+
+// NewReplica begins with the promises found on the disks.
+func NewReplica(promised map[wire.VolumeID]uint64, bugs Bugs) *Replica {
+	r := &Replica{bugs: bugs, volumes: map[wire.VolumeID]*copies{}}
+	for v, e := range promised {
+		r.volumes[v] = &copies{promised: e}
+	}
+	return r
+}
+
+// Take gives what is to be done since the last Take.
+func (r *Replica) Take() ReplicaActions {
+	a := r.out
+	r.out = ReplicaActions{}
+	return a
+}
+
+// Lease says until when this node's lease holds now.
+func (r *Replica) Lease(now, until int64) { r.now, r.lease = now, until }
+
+func (r *Replica) volume(v wire.VolumeID) *copies {
+	c := r.volumes[v]
+	if c == nil {
+		c = &copies{}
+		r.volumes[v] = c
+	}
+	return c
+}
+
+// Receive takes a head's request.
+func (r *Replica) Receive(now int64, session uint64, m wire.Message) {
+	r.now = now
+	job := Job{Session: session, Msg: m}
+	v, epoch := scope(m)
+	c := r.volume(v)
+	if p, ok := m.(*wire.Prepare); ok {
+		r.prepare(c, p, job)
+		return
+	}
+	if s := r.check(c, epoch); s != wire.OK {
+		r.reply(session, refusal(m, s))
+		return
+	}
+	if _, ok := m.(*wire.Write); ok {
+		c.writing++
+	}
+	r.out.Jobs = append(r.out.Jobs, job)
+}
+
+// scope is the volume and epoch of a request.
+func scope(m wire.Message) (wire.VolumeID, uint64) {
+	switch m := m.(type) {
+	case *wire.Prepare:
+		return m.Volume, m.Epoch
+	case *wire.Write:
+		return m.Volume, m.Epoch
+	case *wire.Read:
+		return m.Volume, m.Epoch
+	case *wire.Commit:
+		return m.Volume, m.Epoch
+	case *wire.Changes:
+		return m.Volume, m.Epoch
+	case *wire.Reserve:
+		return m.Volume, m.Epoch
+	case *wire.Extents:
+		return m.Volume, m.Epoch
+	}
+	panic("mirror: not a request to a replica: " + m.String())
+}
+
+// IsRequest says whether a message is for a Replica.
+func IsRequest(m wire.Message) bool {
+	switch m.(type) {
+	case *wire.Prepare, *wire.Write, *wire.Read, *wire.Commit, *wire.Changes, *wire.Reserve, *wire.Extents:
+		return true
+	}
+	return false
+}
+
+func (r *Replica) check(c *copies, epoch uint64) wire.Status {
+	switch {
+	case r.bugs.NoEpochCheck || epoch == c.promised:
+		return wire.OK
+	case epoch < c.promised:
+		return wire.Stale
+	}
+	return wire.Unprepared
+}
+
+// refusal answers a request without having done it.
+func refusal(m wire.Message, s wire.Status) wire.Message {
+	switch m := m.(type) {
+	case *wire.Prepare:
+		return &wire.Prepared{Req: m.Req, Status: s}
+	case *wire.Write:
+		return &wire.Ack{Req: m.Req, Status: s}
+	case *wire.Read:
+		return &wire.Blocks{Req: m.Req, Status: s}
+	case *wire.Changes:
+		return &wire.Page{Req: m.Req, Status: s}
+	case *wire.Reserve:
+		return &wire.Ack{Req: m.Req, Status: s}
+	case *wire.Extents:
+		return &wire.Runs{Req: m.Req, Status: s}
+	}
+	return nil // a Commit has no answer
+}
+
+// prepare takes effect in memory at once: from now on nothing lower is begun.
+// The answer comes when the promise is durable and what was begun lower is done,
+// so that the tails have it.
+func (r *Replica) prepare(c *copies, p *wire.Prepare, job Job) {
+	if p.Epoch < c.promised && !r.bugs.NoEpochCheck {
+		r.reply(job.Session, &wire.Prepared{Req: p.Req, Status: wire.Stale, Epoch: c.promised})
+		return
+	}
+	c.promised = max(c.promised, p.Epoch)
+	job.Promise = true
+	r.out.Jobs = append(r.out.Jobs, job)
+}
+
+// Done takes the store's answer to a job; nil for a promise that is durable now.
+func (r *Replica) Done(now int64, job Job, answer wire.Message) {
+	r.now = now
+	v, epoch := scope(job.Msg)
+	c := r.volume(v)
+	switch job.Msg.(type) {
+	case *wire.Prepare:
+		if job.Promise && answer == nil {
+			job.Promise = false
+			c.waiting = append(c.waiting, job)
+			r.drained(c)
+			return
+		}
+	case *wire.Write:
+		c.writing--
+		r.drained(c)
+	case *wire.Read, *wire.Changes, *wire.Extents:
+		// Checked after the I/O: what was read before a higher promise, or
+		// before the lease ran out, may be old by now (invariants I5, I6).
+		if s := r.check(c, epoch); s != wire.OK {
+			answer = refusal(job.Msg, s)
+		} else if r.now >= r.lease && !r.bugs.NoLease {
+			answer = refusal(job.Msg, wire.Lapsed)
+		}
+	}
+	if answer != nil {
+		r.reply(job.Session, answer)
+	}
+}
+
+func (r *Replica) drained(c *copies) {
+	if c.writing > 0 {
+		return
+	}
+	r.out.Jobs = append(r.out.Jobs, c.waiting...)
+	c.waiting = nil
+}
+
+func (r *Replica) reply(session uint64, m wire.Message) {
+	if m != nil {
+		r.out.Replies = append(r.out.Replies, Reply{session, m})
+	}
+}
+
+// RefuseStale answers a request that a higher promise forbids.
+func RefuseStale(m wire.Message) wire.Message { return refusal(m, wire.Stale) }
+
+// Refuse answers a request to a copy or a head on a node that does not know the
+// volume yet. nil: it needs no answer.
+func Refuse(m wire.Message) wire.Message {
+	switch m := m.(type) {
+	case *wire.Submit:
+		return &wire.Done{Req: m.Req, Status: wire.NotHead}
+	case *wire.Fence:
+		return &wire.Fenced{Req: m.Req, Status: wire.NotHead}
+	}
+	if IsRequest(m) {
+		return refusal(m, wire.Missing)
+	}
+	return nil
+}

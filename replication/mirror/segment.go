@@ -1,0 +1,498 @@
+package mirror
+
+import (
+	"fmt"
+	"slices"
+
+	"ashlar/replication/wire"
+)
+
+// segState is how far a segment is in this reign. The only edge is preparing -> serving.
+type segState uint8
+
+const (
+	preparing segState = iota // waits for the promises and tails of all in-sync copies
+	serving                   // blocks whose tail is not settled are locked, all others serve
+)
+
+// segment is one piece of the volume as its head sees it.
+type segment struct {
+	index   wire.Segment
+	view    SegmentView
+	state   segState
+	tails   map[wire.NodeID]*wire.Tail // of in-sync copies, while preparing
+	settles int                        // rewrites of the tail that are not done
+	held    []*Op
+	seq     uint64
+	flight  []*flight // by sequence; the first is not done
+	commit  wire.Version
+	told    map[wire.NodeID]wire.Version // the commit point that an in-sync node was sent
+	joiners map[wire.NodeID]*joiner
+}
+
+// flight is a write on its way to all copies.
+type flight struct {
+	seq     uint64
+	pending map[wire.NodeID]uint64 // request by node
+	full    []wire.NodeID          // had no space
+	good    int                    // copies that have it
+	done    bool
+	fate    func(wire.Status) // OK: on all must-ack copies. NoSpace: on none
+}
+
+// Configure takes what the cluster has agreed on now.
+func (h *Head) Configure(now int64, v View) {
+	h.now = now
+	if h.deposed {
+		return
+	}
+	h.minInSync = v.MinInSync
+	for i := range v.Segments {
+		if i == len(h.segments) {
+			h.segments = append(h.segments, &segment{index: wire.Segment(i), tails: map[wire.NodeID]*wire.Tail{},
+				told: map[wire.NodeID]wire.Version{}, joiners: map[wire.NodeID]*joiner{}})
+		}
+		seg := h.segments[i]
+		if seg.view.Gen == v.Segments[i].Gen && slices.Equal(seg.view.Members, v.Segments[i].Members) {
+			continue
+		}
+		before := seg.view
+		seg.view = v.Segments[i]
+		for _, m := range seg.view.Members {
+			p := h.peer(m.Node)
+			if p.connected && p.prepared && seg.state == preparing && m.InSync && seg.tails[m.Node] == nil {
+				p.prepared = false // its promise did not cover this segment
+			}
+			if p.connected && !p.prepared {
+				h.prepare(m.Node)
+			}
+		}
+		h.settleJoins(seg)
+		h.dropPending(seg)
+		for _, m := range before.Members {
+			if now := seg.member(m.Node); m.InSync && (now == nil || !now.InSync) {
+				h.redirect(m.Node)
+			}
+		}
+		h.tryReconcile(seg)
+		if seg.state == serving {
+			h.release(seg)
+		}
+	}
+}
+
+// redirect asks others what a node that left a set was asked to read.
+func (h *Head) redirect(n wire.NodeID) {
+	for _, req := range h.callsTo(n) {
+		if c := h.calls[req]; c != nil && c.lost != nil {
+			delete(h.calls, req)
+			c.lost()
+		}
+	}
+}
+
+func (s *segment) member(n wire.NodeID) *Member {
+	for i := range s.view.Members {
+		if s.view.Members[i].Node == n {
+			return &s.view.Members[i]
+		}
+	}
+	return nil
+}
+
+// mustAck are the nodes whose acknowledgement a write needs: the committed
+// in-sync set and whoever is catching up (invariant I2).
+func (h *Head) mustAck(s *segment) (nodes []wire.NodeID) {
+	for _, m := range s.view.Members {
+		if m.InSync || s.joiners[m.Node] != nil && !h.bugs.JoinNoShadow {
+			nodes = append(nodes, m.Node)
+		}
+	}
+	return nodes
+}
+
+// prepare asks a node for its promise, and for the tails of those of its copies
+// that are in sync and not settled yet.
+func (h *Head) prepare(node wire.NodeID) {
+	p := h.peers[node]
+	if p.preparing != 0 {
+		return
+	}
+	var tails []wire.Segment
+	some := false
+	for _, s := range h.segments {
+		m := s.member(node)
+		some = some || m != nil
+		if m != nil && m.InSync && s.state == preparing {
+			tails = append(tails, s.index)
+		}
+	}
+	if !some {
+		return
+	}
+	h.lastReq++
+	req := h.lastReq
+	p.preparing = req
+	m := &wire.Prepare{Req: req, Volume: h.volume, Epoch: h.epoch, Segments: tails}
+	h.calls[req] = &call{node: node, msg: m, sent: h.now, reply: func(m wire.Message) { h.prepared(node, m.(*wire.Prepared)) }}
+	h.out.Sends = append(h.out.Sends, Send{node, m})
+}
+
+func (h *Head) prepared(node wire.NodeID, m *wire.Prepared) {
+	p := h.peers[node]
+	p.preparing = 0
+	if m.Status != wire.OK { // it cannot promise now: its disk has failed, or it is starting
+		h.retries = append(h.retries, func() {
+			if p.connected && !p.prepared {
+				h.prepare(node)
+			}
+		})
+		return
+	}
+	p.prepared = true
+	for _, req := range h.callsTo(node) {
+		c := h.calls[req]
+		c.sent = h.now
+		h.out.Sends = append(h.out.Sends, Send{node, c.msg})
+	}
+	for i := range m.Segments {
+		t := &m.Segments[i]
+		if int(t.Segment) < len(h.segments) && t.Status == wire.OK {
+			seg := h.segments[t.Segment]
+			if seg.state == preparing {
+				seg.tails[node] = t
+				h.tryReconcile(seg)
+			}
+		}
+	}
+	for _, seg := range h.segments {
+		delete(seg.told, node) // what was said in a former session may not have arrived
+	}
+	again := false // a copy could not be looked at, or was not asked about
+	for _, seg := range h.segments {
+		m := seg.member(node)
+		again = again || seg.state == preparing && m != nil && m.InSync && seg.tails[node] == nil
+	}
+	if again {
+		h.retries = append(h.retries, func() {
+			if p.connected && p.prepared {
+				p.prepared = false
+				h.prepare(node)
+			}
+		})
+	}
+}
+
+// tryReconcile begins to serve a segment once every in-sync copy has promised
+// the epoch: the blocks of their tails are locked until they are equal on all
+// copies (invariant I7).
+func (h *Head) tryReconcile(s *segment) {
+	if s.state != preparing {
+		return
+	}
+	var tails []*wire.Tail
+	members := 0
+	for _, m := range s.view.Members {
+		if !m.InSync {
+			continue
+		}
+		members++
+		if t := s.tails[m.Node]; t != nil {
+			tails = append(tails, t)
+		} else if !h.bugs.PartialPrepare {
+			return
+		}
+	}
+	if members == 0 || len(tails) == 0 {
+		return
+	}
+	s.state = serving
+	for _, t := range tails {
+		if s.commit.Less(t.Commit) {
+			s.commit = t.Commit
+		}
+	}
+	if !h.bugs.NoReconcile {
+		h.reconcile(s)
+	}
+	s.tails = nil
+	if s.settles == 0 {
+		h.advance(s)
+	}
+	h.release(s)
+}
+
+// reconcile rewrites each block that may differ: above the highest commit point
+// the highest version wins, whoever has it. The blocks between a copy's own
+// commit point and the highest are on all copies already.
+func (h *Head) reconcile(s *segment) {
+	type winner struct {
+		change wire.Change
+		nodes  []wire.NodeID
+	}
+	blocks := map[uint32]*winner{}
+	for _, m := range s.view.Members {
+		t := s.tails[m.Node]
+		if t == nil || !m.InSync {
+			continue
+		}
+		for _, c := range t.Changes {
+			if !s.commit.Less(c.Version) {
+				continue
+			}
+			w := blocks[c.Block]
+			better := w == nil || w.change.Version.Less(c.Version)
+			if h.bugs.ReconcileAny && w != nil {
+				better = c.Version.Less(w.change.Version)
+			}
+			switch {
+			case better:
+				blocks[c.Block] = &winner{c, []wire.NodeID{m.Node}}
+			case w.change.Version == c.Version:
+				w.nodes = append(w.nodes, m.Node)
+			}
+		}
+	}
+	order := make([]uint32, 0, len(blocks))
+	for b := range blocks {
+		order = append(order, b)
+	}
+	slices.Sort(order)
+	for i := 0; i < len(order); {
+		n := 1
+		for i+n < len(order) && n < 16 && order[i+n] == order[i]+uint32(n) &&
+			slices.Equal(blocks[order[i+n]].nodes, blocks[order[i]].nodes) {
+			n++
+		}
+		s.settles++
+		h.rewrite(s, order[i], uint32(n), blocks[order[i]].nodes, func() {
+			s.settles--
+			if s.settles == 0 {
+				h.advance(s)
+			}
+		})
+		i += n
+	}
+}
+
+// rewrite makes blocks equal on all copies, at a new version: it reads them
+// from one of the nodes (nil: any in-sync copy) under their lock.
+func (h *Head) rewrite(s *segment, block, count uint32, from []wire.NodeID, done func()) {
+	first := uint64(s.index)*h.segBlocks + uint64(block)
+	l := &lock{first: first, last: first + uint64(count) - 1}
+	l.granted = func() {
+		f := &fetch{seg: s, block: block, count: count, from: from, keep: true}
+		f.done = func(status wire.Status) {
+			if status != wire.OK {
+				// No copy has good data: what is there stays, a read will say so.
+				h.locks.release(l)
+				done()
+				return
+			}
+			h.storeRuns(s, f, func() {
+				h.locks.release(l)
+				done()
+			})
+		}
+		h.fetch(f)
+	}
+	h.locks.acquire(l)
+}
+
+// storeRuns writes what was fetched to all copies, zero blocks as such.
+func (h *Head) storeRuns(s *segment, f *fetch, done func()) {
+	left := 1
+	end := func() {
+		if left--; left == 0 {
+			done()
+		}
+	}
+	for i := uint32(0); i < f.count; {
+		n := f.run(i)
+		left++
+		var data []byte
+		if !f.zero(i) {
+			data = f.data[i*wire.BlockSize : (i+n)*wire.BlockSize]
+		}
+		h.storeInsisting(s, f.block+i, n, data, end)
+		i += n
+	}
+	end()
+}
+
+// storeInsisting writes until there is space.
+func (h *Head) storeInsisting(s *segment, block, count uint32, data []byte, done func()) {
+	h.store(s, block, count, data, func(status wire.Status) {
+		if status == wire.OK {
+			done()
+			return
+		}
+		h.retries = append(h.retries, func() { h.storeInsisting(s, block, count, data, done) })
+	})
+}
+
+// store sequences a write and sends it to every must-ack copy. The caller holds
+// the lock of its blocks.
+func (h *Head) store(s *segment, block, count uint32, data []byte, fate func(wire.Status)) {
+	if s.state != serving {
+		panic(fmt.Sprintf("mirror: write to segment %d of volume %d in state %d", s.index, h.volume, s.state))
+	}
+	s.seq++
+	f := &flight{seq: s.seq, pending: map[wire.NodeID]uint64{}, fate: fate}
+	s.flight = append(s.flight, f)
+	var crc []uint32
+	if data != nil {
+		crc = make([]uint32, count)
+		for i := range crc {
+			crc[i] = wire.BlockCRC(h.volume, s.index, block+uint32(i), data[i*wire.BlockSize:(i+1)*wire.BlockSize])
+		}
+	}
+	for _, n := range h.mustAck(s) {
+		if h.bugs.AckUnremoved && n != h.self && !h.peer(n).connected {
+			continue
+		}
+		f.pending[n] = h.call(n, func(req uint64) wire.Message {
+			return &wire.Write{Req: req, Volume: h.volume, Segment: s.index, Epoch: h.epoch, Seq: f.seq,
+				Commit: h.commitFor(s, n), Block: block, Count: count, CRC: crc, Data: data}
+		}, func(m wire.Message) { h.acked(s, f, n, m.(*wire.Ack)) }, nil)
+	}
+	if len(f.pending) == 0 {
+		h.settled(s, f)
+	}
+}
+
+// commitFor is the commit point to tell a node: nothing to one that is not in sync,
+// since it would take it for a promise that it has all before.
+func (h *Head) commitFor(s *segment, n wire.NodeID) wire.Version {
+	if m := s.member(n); !h.bugs.CommitJoiner && (m == nil || !m.InSync) || s.commit.Epoch != h.epoch {
+		return wire.Version{}
+	}
+	return s.commit
+}
+
+func (h *Head) acked(s *segment, f *flight, n wire.NodeID, a *wire.Ack) {
+	h.peer(n).low = a.Low
+	switch a.Status {
+	case wire.OK:
+		f.good++
+	case wire.NoSpace:
+		f.full = append(f.full, n)
+	default:
+		// Its disk failed, or it does not have the copy: the cluster will take
+		// it out of the set, and until then nobody is told that it has the write.
+		h.owes(s, f, n)
+		return
+	}
+	delete(f.pending, n)
+	if len(f.pending) == 0 || h.bugs.AckEarly {
+		h.settled(s, f)
+	}
+}
+
+// owes complains of a copy that will not store a write, until it is removed.
+func (h *Head) owes(s *segment, f *flight, n wire.NodeID) {
+	h.dropJoin(s, n)
+	h.later(func() {
+		if _, waits := f.pending[n]; waits {
+			h.out.Complain = append(h.out.Complain, n)
+			h.owes(s, f, n)
+		}
+	})
+}
+
+// later has f called on the next tick.
+func (h *Head) later(f func()) { h.retries = append(h.retries, f) }
+
+// settled ends a write that no copy owes an answer for. A copy that has no
+// space for what others have stored cannot stay in the set.
+func (h *Head) settled(s *segment, f *flight) {
+	if f.done {
+		return
+	}
+	if f.good > 0 && len(f.full) > 0 {
+		stay := f.full[:0]
+		for _, n := range f.full {
+			if m := s.member(n); m != nil && m.InSync {
+				stay = append(stay, n)
+			} else if s.joiners[n] != nil {
+				h.dropJoin(s, n)
+			}
+		}
+		f.full = stay
+		if len(f.full) > 0 {
+			for _, n := range f.full {
+				h.out.Complain = append(h.out.Complain, n)
+			}
+			h.later(func() { h.settled(s, f) })
+			return
+		}
+	}
+	f.done = true
+	h.advance(s)
+	if f.good == 0 {
+		f.fate(wire.NoSpace)
+	} else {
+		f.fate(wire.OK)
+	}
+}
+
+// advance moves the commit point over the writes that are settled in sequence.
+// Before the tail is settled it says nothing about this epoch.
+func (h *Head) advance(s *segment) {
+	done := 0
+	for done < len(s.flight) && s.flight[done].done {
+		done++
+	}
+	s.flight = slices.Delete(s.flight, 0, done)
+	if s.settles > 0 {
+		return
+	}
+	v := wire.Version{Epoch: h.epoch, Seq: s.seq}
+	if len(s.flight) > 0 {
+		v.Seq = s.flight[0].seq - 1
+	}
+	if s.commit.Less(v) {
+		s.commit = v
+	}
+}
+
+// dropPending stops waiting for copies that the cluster has removed.
+func (h *Head) dropPending(s *segment) {
+	for _, f := range slices.Clone(s.flight) {
+		if f.done {
+			continue
+		}
+		for n, req := range f.pending {
+			m := s.member(n)
+			if m != nil && m.InSync || s.joiners[n] != nil {
+				continue
+			}
+			delete(f.pending, n)
+			delete(h.calls, req)
+		}
+		if len(f.pending) == 0 {
+			h.settled(s, f)
+		}
+	}
+}
+
+// commitTick tells in-sync nodes of commit points that no write has carried.
+func (h *Head) commitTick() {
+	byNode := map[wire.NodeID][]wire.CommitPoint{}
+	for _, s := range h.segments {
+		if s.state != serving || s.commit.Epoch != h.epoch {
+			continue
+		}
+		for _, m := range s.view.Members {
+			if m.InSync && s.told[m.Node] != s.commit {
+				s.told[m.Node] = s.commit
+				byNode[m.Node] = append(byNode[m.Node], wire.CommitPoint{Segment: s.index, Commit: s.commit})
+			}
+		}
+	}
+	for _, n := range h.peerIDs() {
+		if p := h.peers[n]; len(byNode[n]) > 0 && p.connected && p.prepared {
+			h.out.Sends = append(h.out.Sends, Send{n, &wire.Commit{Volume: h.volume, Epoch: h.epoch, Segments: byNode[n]}})
+		}
+	}
+}

@@ -1,0 +1,34 @@
+# Random 4 KiB writes at queue depth 16 over the first BYTES of the disk, in
+# passes until fio-stop.sh: each pass writes every block once, in an order and
+# with a pattern of its own, then reads and checks every block.
+set -eu
+mkdir -p /tmp/fio
+cat >/tmp/fio/job <<JOB
+[pass]
+filename=/dev/mapper/mpatha
+size=$BYTES
+rw=randwrite
+bs=4k
+ioengine=libaio
+direct=1
+iodepth=16
+randrepeat=0
+verify=crc32c
+do_verify=1
+verify_fatal=1
+write_lat_log=/tmp/fio/pass
+JOB
+(
+	cd /tmp/fio
+	echo 0 >passes
+	until [ -e stop ]; do
+		if ! fio --eta=always --eta-newline=1 --output-format=json --output=result job >progress 2>&1; then
+			tr '\r' '\n' <progress | tail -n 20 >failed
+			break
+		fi
+		echo $(($(cat passes) + 1)) >passes
+		# A line per I/O: end since the pass began (ms), latency (ns), direction, ...
+		mv pass_clat.1.log "completions.$(cat passes)"
+	done
+	touch ended
+) >/dev/null 2>&1 &

@@ -1,0 +1,80 @@
+// Package guest makes virtual machines with a real Linux initiator in them:
+// Debian's stock kernel, open-iscsi, multipath-tools, nvme-cli and fio. A guest
+// is built and booted once, saved, and from then on resumed in under a second.
+package guest
+
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+const (
+	suite  = "bookworm"
+	mirror = "http://deb.debian.org"
+)
+
+// packages of the guest's root. The kernel is the full one: Debian's cloud
+// kernel lacks scsi_dh_alua.
+var packages = []string{
+	"linux-image-amd64", "busybox-static", "dash", "coreutils", "util-linux", "mount", "udev", "kmod", "iproute2",
+	"open-iscsi", "multipath-tools", "nvme-cli", "sg3-utils", "lsscsi", "e2fsprogs", "fio",
+}
+
+// modulesAtBoot are loaded before the guest is saved; spareModules are there for
+// a script to load.
+var (
+	modulesAtBoot = []string{
+		"virtio_pci", "virtio_net", "sd_mod", "sg", "scsi_dh_alua", "iscsi_tcp", "nvme_tcp", "dm_multipath",
+		"dm_round_robin", "dm_queue_length", "dm_service_time", "ext4", "crc32c_intel", "configfs",
+	}
+	spareModules = []string{"loop", "null_blk", "scsi_debug", "xfs", "nvmet", "nvmet_tcp", "target_core_mod", "iscsi_target_mod"}
+)
+
+// kernelArguments leave out what costs an emulated boot seconds and a test guest
+// can do without.
+const kernelArguments = "console=ttyS0 quiet panic=-1 net.ifnames=0 rodata=off mitigations=off cryptomgr.notests"
+
+//go:embed recipe.go build.go boot.go machine.go root
+var sources embed.FS
+
+// cacheDir is where saved guests are kept: $ASHLAR_LAB_CACHE, or ashlar-lab in
+// the user's cache directory.
+func cacheDir() (string, error) {
+	if dir := os.Getenv("ASHLAR_LAB_CACHE"); dir != "" {
+		return filepath.Abs(dir)
+	}
+	dir, err := os.UserCacheDir()
+	return filepath.Join(dir, "ashlar-lab"), err
+}
+
+// savedDir is the directory of the saved guest that this recipe makes with this
+// QEMU. Any difference in either is another directory, because a machine's state
+// can be loaded only into the very same machine.
+func savedDir() (string, error) {
+	cache, err := cacheDir()
+	if err != nil {
+		return "", err
+	}
+	version, err := exec.Command("qemu-system-x86_64", "--version").Output()
+	if err != nil {
+		return "", fmt.Errorf("qemu-system-x86_64 --version: %w", err)
+	}
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%s\n%s\n", version, strings.Join(accelerator(), " "))
+	err = fs.WalkDir(sources, ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		data, err := sources.ReadFile(path)
+		fmt.Fprintf(sum, "%s %d\n%s", path, len(data), data)
+		return err
+	})
+	return filepath.Join(cache, hex.EncodeToString(sum.Sum(nil))[:16]), err
+}

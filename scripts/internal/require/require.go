@@ -1,0 +1,86 @@
+// Package require gets the programs that the scripts call.
+package require
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// Program is something to call, and the Debian package that has it.
+type Program struct{ Name, Package string }
+
+// Lab is what the lab calls.
+var Lab = []Program{
+	{"qemu-system-x86_64", "qemu-system-x86"},
+	{"modprobe", "kmod"},
+	{"cpio", "cpio"},
+	{"xz", "xz-utils"},
+	{"ip", "iproute2"},
+	{"nft", "nftables"},
+	{"dpkg-deb", "dpkg"},
+	{"apt-get", "apt"},
+}
+
+// Tests is what the tests call besides.
+var Tests = []Program{
+	{"gcc", "gcc libc6-dev"}, // the race detector links with cgo
+	{"tgtd", "tgt"},
+	{"iscsi-test-cu", "libiscsi-bin"},
+	{"git", "git"},
+}
+
+// Programs makes sure that each can be called: as root it installs what is
+// missing, else the error names it.
+func Programs(wanted []Program) error {
+	// Where Debian keeps daemons and administrators' tools, which a user's PATH lacks.
+	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
+	var names, packages []string
+	for _, p := range missing(wanted) {
+		names = append(names, p.Name)
+		packages = append(packages, strings.Fields(p.Package)...)
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	if os.Getuid() != 0 {
+		return fmt.Errorf("missing: %s (Debian: apt-get install %s)", strings.Join(names, ", "), strings.Join(packages, " "))
+	}
+	fmt.Fprintf(os.Stderr, "install %s\n", strings.Join(packages, " "))
+	if err := errors.Join(aptGet("update"), aptGet(append([]string{"install", "-y", "--no-install-recommends"}, packages...)...)); err != nil {
+		return err
+	}
+	if still := missing(wanted); len(still) > 0 {
+		return fmt.Errorf("missing after the installation: %v", still)
+	}
+	return nil
+}
+
+func missing(wanted []Program) (absent []Program) {
+	for _, p := range wanted {
+		if _, err := exec.LookPath(p.Name); err != nil {
+			absent = append(absent, p)
+		}
+	}
+	return absent
+}
+
+// aptGet runs apt-get. A package's daemon (tgt has one) does not start because
+// of us: that is what policy-rc.d is asked, if the machine has none of its own.
+func aptGet(args ...string) error {
+	const policy = "/usr/sbin/policy-rc.d"
+	if _, err := os.Stat(policy); errors.Is(err, os.ErrNotExist) {
+		if err := os.WriteFile(policy, []byte("#!/bin/sh\nexit 101\n"), 0o755); err != nil {
+			return err
+		}
+		defer os.Remove(policy)
+	}
+	cmd := exec.Command("apt-get", append([]string{"-qq"}, args...)...)
+	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", cmd, err, out)
+	}
+	return nil
+}

@@ -1,0 +1,204 @@
+package iscsi
+
+import (
+	"encoding/binary"
+	"net"
+
+	"ashlar/target/iscsi/pdu"
+	"ashlar/target/iscsi/session"
+	"ashlar/target/scsi"
+)
+
+// item is something to send: the response of a command, or one prepared PDU.
+type item struct {
+	cmd        *command
+	header     pdu.Header // without its sequence numbers
+	data       []byte
+	usesStatSN bool // it is a response, which the initiator acknowledges
+	last       bool // the connection is closed after it
+}
+
+// slot holds the bytes round the data segment of a PDU under way.
+type slot struct {
+	head [pdu.HeaderSize + pdu.DigestSize]byte
+	tail [3 + pdu.DigestSize]byte // padding and digest
+}
+
+const slots = 128 // PDUs in one writev at most
+
+// writer turns items into PDUs. It belongs to the writing goroutine.
+type writer struct {
+	statSN     uint32
+	exp, max   uint32 // ExpCmdSN and MaxCmdSN when the batch began
+	params     session.Params
+	batch      []item
+	slot       [slots]slot
+	used       int
+	vector     [][]byte
+	unwritten  net.Buffers
+	nc         net.Conn
+	err        error
+	closeAfter bool
+}
+
+// write sends what is queued, batch by batch, until the connection ends.
+func (c *conn) write() {
+	defer close(c.ended)
+	defer c.abandon()
+	w := &c.writer
+	w.nc = c.nc
+	for c.takeBatch() {
+		for i := range w.batch {
+			w.add(&w.batch[i])
+		}
+		w.flush()
+		c.recycleBatch()
+		if w.err != nil || w.closeAfter {
+			c.end()
+			return
+		}
+	}
+}
+
+// takeBatch waits for items and takes all of them. A command whose response is
+// taken gives back its place in the window, which the same batch then tells.
+func (c *conn) takeBatch() bool {
+	w := &c.writer
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.queue) == 0 && !c.closed {
+		c.wake.Wait()
+	}
+	if c.closed {
+		return false
+	}
+	w.batch, c.queue = c.queue, w.batch[:0]
+	for i := range w.batch {
+		if cmd := w.batch[i].cmd; cmd != nil {
+			c.remove(cmd)
+		}
+	}
+	w.exp, w.max, w.params = c.window.ExpCmdSN(), c.window.MaxCmdSN(), c.sendParams
+	c.room.Signal()
+	return true
+}
+
+// abandon gives back the commands whose responses will not be sent.
+func (c *conn) abandon() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, i := range c.queue {
+		if i.cmd != nil {
+			c.remove(i.cmd)
+			c.release(i.cmd)
+		}
+	}
+	c.queue = nil
+}
+
+// recycleBatch gives back the commands and forgets the data of a batch.
+func (c *conn) recycleBatch() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range c.writer.batch {
+		if cmd := c.writer.batch[i].cmd; cmd != nil {
+			c.release(cmd)
+		}
+	}
+	clear(c.writer.batch)
+}
+
+// add puts an item's PDUs into the vector.
+func (w *writer) add(i *item) {
+	if i.cmd != nil {
+		w.addResponse(i.cmd)
+		return
+	}
+	w.put(&i.header, i.data, i.usesStatSN)
+	w.closeAfter = w.closeAfter || i.last
+}
+
+// addResponse puts a command's data and its status. Status GOOD goes with the
+// last of the data (RFC 7143 11.7.3).
+func (w *writer) addResponse(cmd *command) {
+	t := &cmd.task
+	var h pdu.Header
+	over, under, residual := session.Residual(cmd.edtl, t.Transfer)
+	sent := uint32(0)
+	if cmd.read && len(t.Data) > 0 {
+		data := t.Data[:min(len(t.Data), int(cmd.edtl))]
+		cut := session.NewCut(&w.params, uint32(len(data)))
+		for p, ok := cut.Next(); ok; p, ok = cut.Next() {
+			in := pdu.DataIn{Final: p.Final, DataLength: p.Length, ITT: cmd.ITT, TTT: pdu.NoTag, DataSN: p.DataSN, Offset: p.Offset}
+			status := p.Last && t.Status == scsi.StatusGood
+			if status {
+				in.HasStatus, in.Overflow, in.Underflow, in.Residual = true, over, under, residual
+			}
+			in.Marshal(&h)
+			w.put(&h, data[p.Offset:p.Offset+p.Length], status)
+			if status {
+				return
+			}
+		}
+		sent = cut.Sent()
+	}
+	resp := pdu.SCSIResponse{
+		Status: t.Status, ITT: cmd.ITT, Overflow: over, Underflow: under, Residual: residual,
+		ExpDataSN: sent + cmd.Gather.R2Ts(),
+	}
+	var sense []byte
+	if len(t.Sense) > 0 {
+		binary.BigEndian.PutUint16(cmd.sense[:], uint16(len(t.Sense)))
+		sense = cmd.sense[:2+copy(cmd.sense[2:], t.Sense)]
+		resp.DataLength = uint32(len(sense))
+	}
+	resp.Marshal(&h)
+	w.put(&h, sense, true)
+}
+
+// put adds one PDU; a full vector is written first.
+func (w *writer) put(h *pdu.Header, data []byte, usesStatSN bool) {
+	if w.used == slots {
+		w.flush()
+	}
+	s := &w.slot[w.used]
+	w.used++
+	statSN := w.statSN
+	if usesStatSN {
+		w.statSN++
+	} else if h.Opcode() == pdu.OpDataIn {
+		statSN = 0 // reserved without status
+	}
+	h.SetSequence(statSN, w.exp, w.max)
+	head := s.head[:copy(s.head[:], h[:])]
+	if w.params.HeaderDigest {
+		head = s.head[:]
+		pdu.Digest(0).Add(h[:]).Put(head[pdu.HeaderSize:])
+	}
+	w.vector = append(w.vector, head)
+	if len(data) == 0 {
+		return
+	}
+	tail := s.tail[:pdu.Padding(len(data))]
+	clear(tail)
+	if w.params.DataDigest {
+		d := pdu.Digest(0).Add(data).Add(tail)
+		tail = s.tail[:len(tail)+pdu.DigestSize]
+		d.Put(tail[len(tail)-pdu.DigestSize:])
+	}
+	w.vector = append(w.vector, data)
+	if len(tail) > 0 {
+		w.vector = append(w.vector, tail)
+	}
+}
+
+// flush writes the vector. After an error it does nothing more.
+func (w *writer) flush() {
+	if w.err == nil && len(w.vector) > 0 {
+		w.unwritten = w.vector
+		_, w.err = w.unwritten.WriteTo(w.nc)
+	}
+	clear(w.vector)
+	w.vector = w.vector[:0]
+	w.used = 0
+}
