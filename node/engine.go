@@ -5,6 +5,7 @@ import (
 
 	"ashlar/node/cluster"
 	"ashlar/node/disk"
+	"ashlar/node/engine"
 	"ashlar/replication/wire"
 	"ashlar/target"
 )
@@ -27,8 +28,4 @@ type Engine interface {
 }
 
 // Verification is what a comparison of all copies of a volume found.
-type Verification struct {
-	Copies      int      // of segments
-	Blocks      uint64   // of 4 KiB, compared
-	Differences []string // in words; a bounded number of them
-}
+type Verification = engine.Verification

@@ -1,25 +1,24 @@
 package node
 
 import (
-	"context"
-
-	"ashlar/node/cluster"
-	"ashlar/node/disk"
+	"ashlar/node/engine"
+	"ashlar/node/peer"
 	"ashlar/replication/wire"
-	"ashlar/target"
 )
 
-// TEMPORARY until node/engine is there.
-type noEngine struct{}
-
-func (noEngine) AddDisk(cluster.DiskID, *disk.Store) {}
-func (noEngine) Device(wire.VolumeID) target.Device  { return nil }
-func (noEngine) Ready() bool                         { return true }
-func (noEngine) DropHosts(func())                    {}
-func (noEngine) Fenced() <-chan struct{}             { return nil }
-func (noEngine) Close() error                        { return nil }
-func (noEngine) Verify(context.Context, wire.VolumeID) (Verification, error) {
-	return Verification{}, problem(NotReady, "no engine")
+// startEngine begins the data path of a registered incarnation.
+func (s *service) startEngine(incarnation wire.Incarnation) (Engine, error) {
+	e, err := engine.Start(engine.Config{Self: s.record.Node, Incarnation: incarnation, Consensus: s.consensus, Network: s.network, Log: s.log})
+	if err != nil {
+		return nil, err
+	}
+	s.data.Store(e)
+	return e, nil
 }
 
-func (s *service) startEngine(wire.Incarnation) (Engine, error) { return noEngine{}, nil }
+// peerEvent passes the network's news to the data path.
+func (s *service) peerEvent(ev peer.Event) {
+	if e := s.data.Load(); e != nil {
+		e.PeerEvent(ev)
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"ashlar/node/cluster"
 	"ashlar/node/cluster/consensus"
 	"ashlar/node/disk"
+	"ashlar/node/engine"
 	"ashlar/node/identity"
 	"ashlar/node/peer"
 	"ashlar/replication/wire"
@@ -37,8 +38,9 @@ type service struct {
 	directory *directory
 	disks     *disks
 
-	incarnation atomic.Uint64          // 0 until registered
-	engine      atomic.Pointer[Engine] // nil until registered
+	incarnation atomic.Uint64                 // 0 until registered
+	engine      atomic.Pointer[Engine]        // nil until registered
+	data        atomic.Pointer[engine.Engine] // the same
 
 	registered chan struct{}   // closed when incarnation and engine are set
 	ctx        context.Context // ends with close
@@ -65,9 +67,10 @@ func (n *Node) newService(r record, hints map[wire.NodeID]string) (s *service, e
 	if credentials.Name.Cluster != r.Cluster || credentials.Name.Node != r.Node {
 		return s, fmt.Errorf("the identity in %s is that of %v, not of node %d of cluster %s", n.folder.identity(), credentials.Name, r.Node, r.Cluster)
 	}
-	if s.network, err = peer.Listen(peer.Config{Credentials: credentials, Listen: n.config.Peer(), Log: s.log}); err != nil {
+	if s.network, err = peer.Listen(peer.Config{Credentials: credentials, Listen: n.config.Peer(), Events: s.peerEvent, Log: s.log}); err != nil {
 		return s, listenProblem(n.config.Peer(), err)
 	}
+	engine.Handle(s.network, s.data.Load)
 	for _, address := range n.config.PortalTexts() {
 		l, err := net.Listen("tcp", address)
 		if err != nil {
@@ -117,21 +120,21 @@ func (s *service) live() {
 	if s.ctx.Err() != nil {
 		return
 	}
-	engine, err := s.startEngine(incarnation)
+	e, err := s.startEngine(incarnation)
 	if err != nil {
 		s.node.end(fmt.Errorf("the data path cannot start: %w", err))
 		return
 	}
-	engine.DropHosts(s.server.DropAll)
-	s.engine.Store(&engine)
+	e.DropHosts(s.server.DropAll)
+	s.engine.Store(&e)
 	s.incarnation.Store(uint64(incarnation))
 	close(s.registered)
 	s.log.Info("registered", "cluster", s.record.ClusterName, "incarnation", incarnation)
-	s.tasks.Go(func() { s.disks.keep(engine) })
+	s.tasks.Go(func() { s.disks.keep(e) })
 	s.tasks.Go(s.followExports)
 	select {
 	case <-s.ctx.Done():
-	case <-engine.Fenced():
+	case <-e.Fenced():
 		s.server.DropAll()
 		s.node.end(ErrFenced)
 	}

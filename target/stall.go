@@ -40,6 +40,10 @@ func NewStallWatch() *StallWatch {
 	return w
 }
 
+// NewStallWatchOn is a watch on another clock (ns) and without ticks of its own,
+// for tests: time that the clock jumps over is a stall.
+func NewStallWatchOn(clock func() int64) *StallWatch { return newStallWatch(clock) }
+
 func newStallWatch(clock func() int64) *StallWatch {
 	w := &StallWatch{clock: clock, stop: make(chan struct{})}
 	w.tick.Store(clock())

@@ -34,7 +34,9 @@ func arrange(app *cli.App, args []string) ([]string, error) {
 }
 
 // commandLine is the path of commands as a person would write it.
-func commandLine(path []string) string { return strings.Join(append([]string{"ashlar"}, path[1:]...), " ") }
+func commandLine(path []string) string {
+	return strings.Join(append([]string{"ashlar"}, path[1:]...), " ")
+}
 
 func flagsFirst(command *cli.Command, path string, args []string) ([]string, error) {
 	var flags, words []string

@@ -103,6 +103,9 @@ func (s *State) create(c *Create) Result {
 	if !nameRule.MatchString(c.Name) {
 		return badName("cluster", c.Name)
 	}
+	if c.ID == "" {
+		return problem(Invalid, "a cluster needs an identity")
+	}
 	if c.SegmentBytes < 1<<20 || c.SegmentBytes > 4<<30 || c.SegmentBytes&(c.SegmentBytes-1) != 0 {
 		return problem(Invalid, "the segment size must be a power of two from 1 MiB to 4 GiB, not %d bytes", c.SegmentBytes)
 	}
@@ -226,8 +229,12 @@ func (s *State) addHost(c *AddHost) Result {
 	if !iqnRule.MatchString(c.IQN) || len(c.IQN) > 223 {
 		return problem(Invalid, "%q is no initiator name: it looks like iqn.1993-08.org.debian:01:abcdef (see /etc/iscsi/initiatorname.iscsi on the host)", c.IQN)
 	}
+	if h := s.Hosts[c.Name]; h != nil {
+		return problem(Exists, "host %q with %s is there already", h.Name, h.IQN)
+	}
+	// At most one has this IQN, so that the map's order does not reach the answer.
 	for _, h := range s.Hosts {
-		if h.Name == c.Name || h.IQN == c.IQN {
+		if h.IQN == c.IQN {
 			return problem(Exists, "host %q with %s is there already", h.Name, h.IQN)
 		}
 	}

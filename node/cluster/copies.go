@@ -157,6 +157,7 @@ func (s *State) join(c *Join) Result {
 	if !some {
 		return problem(Stale, "none of these segments is as it was when the copying began")
 	}
+	s.settle() // a last copy on a failed disk is not needed any more
 	return Result{Volume: v.ID}
 }
 

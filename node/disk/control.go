@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"slices"
 
 	"ashlar/replication/wire"
 )
@@ -172,10 +173,11 @@ func loadControl(dev Device, g *geometry, nonce [16]byte) (*control, error) {
 		return nil, fmt.Errorf("%w: %d of 4 control slots are whole", ErrDamaged, whole)
 	}
 	// Before anything else is written the newest must lie twice, or damage to its
-	// only copy would later bring its predecessor back unnoticed.
-	for _, i := range controlSlots(newest.number) {
-		if slots[i] == nil || slots[i].number != newest.number {
-			if _, err := dev.WriteThrough(newest.marshal(nonce), g.control+i*g.controlSlot); err != nil {
+	// only copy would later bring its predecessor back unnoticed; and all four be whole.
+	own := controlSlots(newest.number)
+	for i, c := range slots {
+		if c == nil || c.number != newest.number && slices.Contains(own[:], int64(i)) {
+			if _, err := dev.WriteThrough(newest.marshal(nonce), g.control+int64(i)*g.controlSlot); err != nil {
 				return nil, fmt.Errorf("%w: %w", ErrFailed, err)
 			}
 		}

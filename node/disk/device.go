@@ -26,7 +26,11 @@ type Device interface {
 
 // alignedBytes returns n zero bytes at an address that direct I/O accepts.
 func alignedBytes(n int) []byte {
-	b := make([]byte, n+blockSize)
+	b := make([]byte, n) // whole pages of memory mostly are aligned
+	if n == 0 || isAligned(b) {
+		return b
+	}
+	b = make([]byte, n+blockSize)
 	skip := 0
 	if r := int(uintptr(unsafe.Pointer(unsafe.SliceData(b))) % blockSize); r != 0 {
 		skip = blockSize - r

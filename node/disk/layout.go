@@ -123,8 +123,12 @@ func (s *superblock) marshal() []byte {
 	for _, n := range []uint32{s.pageSlots, s.spareSlots, s.chunkCount, s.tableRows} {
 		e = binary.LittleEndian.AppendUint32(e, n)
 	}
-	binary.LittleEndian.PutUint32(b[8:], crc32.Checksum(b[12:], castagnoli))
+	sealSuperblock(b)
 	return b
+}
+
+func sealSuperblock(b []byte) {
+	binary.LittleEndian.PutUint32(b[8:], crc32.Checksum(b[12:blockSize], castagnoli))
 }
 
 func (s *superblock) unmarshal(b []byte) error {

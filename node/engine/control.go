@@ -18,12 +18,12 @@ import (
 
 // Kinds of messages of class Control. Numbers are never reused.
 const (
-	kindRenew     uint16 = 0x101
-	kindGrant     uint16 = 0x102
-	kindAsk       uint16 = 0x103
-	kindAnswer    uint16 = 0x104
-	kindComplaint uint16 = 0x105
-	kindRefused   uint16 = 0x106
+	kindRenew     uint16 = 0x201
+	kindGrant     uint16 = 0x202
+	kindAsk       uint16 = 0x203
+	kindAnswer    uint16 = 0x204
+	kindComplaint uint16 = 0x205
+	kindRefused   uint16 = 0x206
 )
 
 var controlKinds = []uint16{kindRenew, kindGrant, kindAsk, kindAnswer, kindComplaint, kindRefused, uint16(wire.KindToken)}

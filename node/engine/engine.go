@@ -23,6 +23,7 @@ import (
 // Consensus is what the engine needs of the control plane.
 type Consensus interface {
 	State() *cluster.State
+	Watch() (*cluster.State, <-chan struct{}) // the channel is closed when the state is no longer the latest
 	Propose(ctx context.Context, c cluster.Command) (cluster.Result, error)
 	Leader() (wire.NodeID, bool)
 	IsLeader() bool
@@ -82,6 +83,7 @@ func Start(c Config) (*Engine, error) {
 	}
 	e.control = newControl(e)
 	e.tasks.Go(e.control.run)
+	e.tasks.Go(e.watch)
 	return e, nil
 }
 
@@ -209,6 +211,18 @@ func (e *Engine) setToken(from wire.NodeID, m *wire.Token) {
 	t := e.tokens[from]
 	if m.Incarnation > t.incarnation || m.Incarnation == t.incarnation && m.Token > t.token {
 		e.tokens[from] = token{m.Incarnation, m.Token}
+	}
+}
+
+// watch has the control loop follow each new state at once.
+func (e *Engine) watch() {
+	for e.ctx.Err() == nil {
+		st, changed := e.Consensus.Watch()
+		e.control.post(func() { e.control.follow(st) })
+		select {
+		case <-changed:
+		case <-e.ctx.Done():
+		}
 	}
 }
 

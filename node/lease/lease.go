@@ -49,6 +49,7 @@ type Holder struct {
 	asked       int64
 	grants      map[wire.NodeID]Grant // the latest of each voter
 	fenced      map[wire.NodeID]bool
+	until       int64
 }
 
 // NewHolder has no lease yet.
@@ -74,7 +75,8 @@ func (h *Holder) Granted(g Grant) {
 }
 
 // Until is when the lease ends under a configuration: Length after the oldest
-// sending among the newest grants of a majority. 0: there is none.
+// sending among the newest grants of a majority. 0: there was none yet. What a
+// majority has promised holds for its time, also when the configuration changes.
 func (h *Holder) Until(version uint64, voters []wire.NodeID) int64 {
 	var sent []int64
 	for _, v := range voters {
@@ -82,12 +84,11 @@ func (h *Holder) Until(version uint64, voters []wire.NodeID) int64 {
 			sent = append(sent, g.Sent)
 		}
 	}
-	need := len(voters)/2 + 1
-	if len(voters) == 0 || len(sent) < need {
-		return 0
+	if need := len(voters)/2 + 1; len(sent) >= need {
+		slices.Sort(sent)
+		h.until = max(h.until, sent[len(sent)-need]+Length)
 	}
-	slices.Sort(sent)
-	return sent[len(sent)-need] + Length
+	return h.until
 }
 
 // Fenced says whether a voter has told that this incarnation is over or will be.

@@ -29,7 +29,7 @@ type Request struct {
 	req     uint64 // 0: not with the head
 	stale   bool   // its stamp was refused: it needs a newer one
 	refused int64  // the token it was refused with
-	fenced  bool       // never to be sent again
+	fenced  bool   // never to be sent again
 	ended   bool
 }
 
@@ -75,6 +75,9 @@ type PortalActions struct {
 func NewPortal(volume wire.VolumeID, bugs Bugs) *Portal {
 	return &Portal{volume: volume, bugs: bugs, sent: map[uint64]*Request{}}
 }
+
+// Tag numbers this Portal's requests from tag * 2^40 on (see Head.Tag).
+func (p *Portal) Tag(tag uint32) { p.lastReq = uint64(tag) << tagBits }
 
 // Take gives what is to be done since the last Take.
 func (p *Portal) Take() PortalActions {

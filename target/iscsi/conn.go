@@ -15,6 +15,7 @@ import (
 const (
 	readAhead   = 64 << 10 // bytes
 	maxQueued   = 1024     // answers that wait for the writer before the reader does
+	maxEcho     = 1 << 20  // bytes of their data, likewise
 	maxManaging = 32       // task management functions under way
 	maxUrgent   = 32       // immediate commands alive
 	pingTicks   = 5        // ticks of silence before a NOP-In
@@ -60,6 +61,7 @@ type conn struct {
 	managing   int // task management functions under way
 	memory     int // data buffers in use, bytes
 	queue      []item
+	echo       int  // bytes of queue's own data
 	full       bool // full feature phase
 	closed     bool
 	logout     *pdu.LogoutResponse // waits for the commands to end
@@ -160,6 +162,7 @@ func (c *conn) enqueue(i item) {
 		return
 	}
 	c.queue = append(c.queue, i)
+	c.echo += len(i.data)
 	c.wake.Signal()
 }
 
@@ -184,7 +187,7 @@ func (c *conn) sendData(m pdu.Message, data []byte) {
 // waitForRoom keeps the reader back while the host does not read its answers.
 func (c *conn) waitForRoom() {
 	c.mu.Lock()
-	for len(c.queue) > maxQueued && !c.closed {
+	for (len(c.queue) > maxQueued || c.echo > maxEcho) && !c.closed {
 		c.room.Wait()
 	}
 	c.mu.Unlock()

@@ -72,7 +72,7 @@ func (c *conn) takeBatch() bool {
 	if c.closed {
 		return false
 	}
-	w.batch, c.queue = c.queue, w.batch[:0]
+	w.batch, c.queue, c.echo = c.queue, w.batch[:0], 0
 	for i := range w.batch {
 		if cmd := w.batch[i].cmd; cmd != nil {
 			c.remove(cmd)
@@ -172,8 +172,9 @@ func (w *writer) put(h *pdu.Header, data []byte, usesStatSN bool) {
 	h.SetSequence(statSN, w.exp, w.max)
 	head := s.head[:copy(s.head[:], h[:])]
 	if w.params.HeaderDigest {
+		d := pdu.Digest(0).Add(head) // not of h, which would then escape to the heap
 		head = s.head[:]
-		pdu.Digest(0).Add(h[:]).Put(head[pdu.HeaderSize:])
+		d.Put(head[pdu.HeaderSize:])
 	}
 	w.vector = append(w.vector, head)
 	if len(data) == 0 {

@@ -86,33 +86,3 @@ func (c *configurations) latest() (index uint64, servers []raft.Server) {
 	k := c.known[len(c.known)-1]
 	return k.index, slices.Clone(k.configuration.Servers)
 }
-
-// watchedSnapshots sees the configurations that come with snapshots of a leader.
-type watchedSnapshots struct {
-	raft.SnapshotStore
-	seen *configurations
-}
-
-func (w watchedSnapshots) Create(version raft.SnapshotVersion, index, term uint64, configuration raft.Configuration,
-	configurationIndex uint64, transport raft.Transport) (raft.SnapshotSink, error) {
-	sink, err := w.SnapshotStore.Create(version, index, term, configuration, configurationIndex, transport)
-	if err != nil {
-		return nil, err
-	}
-	return &watchedSink{sink, w.seen, indexed{configurationIndex, configuration.Clone()}}, nil
-}
-
-type watchedSink struct {
-	raft.SnapshotSink
-	seen *configurations
-	with indexed
-}
-
-// Close adds the configuration unless a newer one is known: this node's own snapshots are older than its log.
-func (s *watchedSink) Close() error {
-	err := s.SnapshotSink.Close()
-	if index, _ := s.seen.latest(); err == nil && s.with.index > index {
-		s.seen.add(s.with.index, s.with.configuration)
-	}
-	return err
-}

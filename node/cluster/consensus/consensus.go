@@ -36,7 +36,7 @@ type Config struct {
 	Folder    string                 // exists, or is made; one process at a time
 	Network   *peer.Network          // not serving yet: Open registers its handlers
 	Addresses map[wire.NodeID]string // what a node that joins was told; the state replaces it
-	Fatal     func(error)            // the process must end: the store hangs or failed. Called once per reason
+	Fatal     func(error)            // the process must end at once: the store hangs or failed, or an entry is not understood. May be called again
 	Log       *slog.Logger
 
 	VoterSpacing time.Duration // between changes of voters, default 3 s: leases given by the old majority have run out
@@ -141,7 +141,7 @@ func (c *Consensus) start() error {
 	settings.ShutdownOnRemove = false
 	settings.NoLegacyTelemetry = true
 	settings.Logger = log
-	c.raft, err = raft.NewRaft(settings, c.machine, cache, watched, watchedSnapshots{files, c.seen}, transport)
+	c.raft, err = raft.NewRaft(settings, c.machine, cache, watched, watchedSnapshots{files, watched}, transport)
 	if err != nil {
 		return errors.Join(fmt.Errorf("consensus: %w", err), transport.Close())
 	}

@@ -27,12 +27,14 @@ type guard struct {
 	poison error
 }
 
-func (g *guard) write(what string, f func() error) error {
+func (g *guard) write(what string, f func() error) error { return g.within(g.limit, what, f) }
+
+func (g *guard) within(limit time.Duration, what string, f func() error) error {
 	if err := g.poisoned(); err != nil {
 		return err
 	}
-	stuck := time.AfterFunc(g.limit, func() {
-		g.fail(fmt.Errorf("consensus: %s took longer than %v: the disk hangs", what, g.limit))
+	stuck := time.AfterFunc(limit, func() {
+		g.fail(fmt.Errorf("consensus: %s took longer than %v: the disk hangs", what, limit))
 	})
 	err := f()
 	stuck.Stop()
@@ -88,4 +90,49 @@ func (g *guard) Set(k, v []byte) error {
 
 func (g *guard) SetUint64(k []byte, v uint64) error {
 	return g.write("writing the raft term", func() error { return g.stores.SetUint64(k, v) })
+}
+
+// watchedSnapshots are under the guard too, and show the configurations that
+// come with a leader's snapshots.
+type watchedSnapshots struct {
+	raft.SnapshotStore
+	guard *guard
+}
+
+const snapshotWriteMax = 30 * time.Second // a call may flush all that was written before
+
+func (w watchedSnapshots) Create(version raft.SnapshotVersion, index, term uint64, configuration raft.Configuration,
+	configurationIndex uint64, transport raft.Transport) (sink raft.SnapshotSink, err error) {
+	err = w.guard.within(snapshotWriteMax, "beginning a snapshot", func() (err error) {
+		sink, err = w.SnapshotStore.Create(version, index, term, configuration, configurationIndex, transport)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &watchedSink{sink, w.guard, indexed{configurationIndex, configuration.Clone()}}, nil
+}
+
+type watchedSink struct {
+	raft.SnapshotSink
+	guard *guard
+	with  indexed
+}
+
+func (s *watchedSink) Write(p []byte) (n int, err error) {
+	err = s.guard.within(snapshotWriteMax, "writing a snapshot", func() (err error) {
+		n, err = s.SnapshotSink.Write(p)
+		return err
+	})
+	return n, err
+}
+
+// Close adds the configuration unless a newer one is known: this node's own snapshots are older than its log.
+func (s *watchedSink) Close() error {
+	err := s.guard.within(snapshotWriteMax, "completing a snapshot", s.SnapshotSink.Close)
+	seen := s.guard.seen
+	if index, _ := seen.latest(); err == nil && s.with.index > index {
+		seen.add(s.with.index, s.with.configuration)
+	}
+	return err
 }

@@ -17,7 +17,7 @@ import (
 const unfinishedSuffix = ".building"
 
 // EnsureBuilt returns the directory of the saved guest, building it first if
-// need be: a minute, and about 600 MB. boot is a command that calls Boot in a network of
+// need be: half a minute, and about 400 MB. boot is a command that calls Boot in a network of
 // its own; log says what goes on.
 func EnsureBuilt(boot func(dir string) *exec.Cmd, log func(string)) (string, error) {
 	dir, err := savedDir()

@@ -12,13 +12,21 @@ import (
 
 // call sends a request, made by build under the lock, and waits for its answer.
 func (s *Session) call(ctx context.Context, data []byte, build func(itt, cmdSN, expStatSN uint32) pdu.Message) (reply, error) {
+	return s.callAgain(ctx, pdu.NoTag, data, build)
+}
+
+// callAgain is a call that goes on under the task tag of an earlier one, unless
+// that is NoTag.
+func (s *Session) callAgain(ctx context.Context, itt uint32, data []byte, build func(itt, cmdSN, expStatSN uint32) pdu.Message) (reply, error) {
 	answer := make(chan reply, 1)
 	s.mu.Lock()
 	if s.err != nil {
 		s.mu.Unlock()
 		return reply{}, s.err
 	}
-	itt := s.newTag()
+	if itt == pdu.NoTag {
+		itt = s.newTag()
+	}
 	s.calls[itt] = answer
 	var h pdu.Header
 	build(itt, s.cmdSN, s.expStatSN).Marshal(&h)
@@ -104,9 +112,9 @@ func (s *Session) Text(ctx context.Context, keys ...pdu.Pair) ([]pdu.Pair, error
 	for _, k := range keys {
 		text = pdu.AppendText(text, k.Key, k.Value)
 	}
-	ttt := uint32(pdu.NoTag)
+	tag, ttt := uint32(pdu.NoTag), uint32(pdu.NoTag)
 	for {
-		r, err := s.call(ctx, text, func(itt, cmdSN, expStatSN uint32) pdu.Message {
+		r, err := s.callAgain(ctx, tag, text, func(itt, cmdSN, expStatSN uint32) pdu.Message {
 			return &pdu.TextRequest{Immediate: true, Final: true, DataLength: uint32(len(text)), ITT: itt, TTT: ttt, CmdSN: cmdSN, ExpStatSN: expStatSN}
 		})
 		if err != nil {
@@ -118,7 +126,7 @@ func (s *Session) Text(ctx context.Context, keys ...pdu.Pair) ([]pdu.Pair, error
 		if p.Final {
 			return pdu.UnmarshalText(all)
 		}
-		text, ttt = nil, p.TTT
+		text, tag, ttt = nil, p.ITT, p.TTT
 	}
 }
 
