@@ -13,6 +13,7 @@ import (
 const hostIQN = "iqn.1993-08.org.debian:01:abcdef"
 
 func TestWithoutADaemonThereIsOneSentence(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	isRefused(t, "status", command("", "status", "--dir", dir), "no node serves at", "ashlar serve")
 	isRefused(t, "volume list", command("", "volume", "list", "--dir", "/"+strings.Repeat("x", 200)), "too long")
@@ -23,6 +24,7 @@ func TestWithoutADaemonThereIsOneSentence(t *testing.T) {
 }
 
 func TestANodeAloneRefusesWhatNeedsACluster(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t, 1)
 	if s := document[api.Status](d, "status"); s.State != "alone" || s.Name != "node1" || s.Cluster != "" {
 		t.Errorf("status: %+v", s)
@@ -35,6 +37,7 @@ func TestANodeAloneRefusesWhatNeedsACluster(t *testing.T) {
 
 // One cluster, one node: all that can go wrong with orders that it takes.
 func TestOrdersThatCannotBeCarriedOutChangeNothing(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t, 1)
 	d.refuses("cluster create Bad_Name", `"Bad_Name" is no cluster name`)
 	d.refuses("cluster create prod --segment-size 3M", "power of two")
@@ -53,7 +56,7 @@ func TestOrdersThatCannotBeCarriedOutChangeNothing(t *testing.T) {
 	d.refuses("volume create v2 --size 8M --copies 4", "1, 2 or 3 copies")
 	d.refuses("volume create v2 --size 5000 --copies 1", "multiple of 4096")
 	d.refuses("volume create V2 --size 8M --copies 1", "no volume name")
-	d.refuses("volume show bd", `no volume "bd"`, `did you mean "db"?`)
+	d.refuses("volume show dbb", `no volume "dbb"`, `did you mean "db"?`)
 	d.refuses("volume delete xyzzy", `no volume "xyzzy"`, "ashlar volume list")
 	d.refuses("volume delete db", `published to host "web1"`, "ashlar export delete db web1")
 	d.refuses("node show nod1", `did you mean "node1"?`)
@@ -64,7 +67,7 @@ func TestOrdersThatCannotBeCarriedOutChangeNothing(t *testing.T) {
 	d.refuses("host delete web", `did you mean "web1"?`)
 	d.refuses("export add db web1", "already published")
 	d.refuses("export add db web2", `no host "web2"`, `did you mean "web1"?`)
-	d.refuses("export delete bd web1", `did you mean "db"?`)
+	d.refuses("export delete dbb web1", `did you mean "db"?`)
 
 	if after := d.must("cluster", "status", "-o", "json"); after != before {
 		t.Errorf("the cluster changed:\n%s\n%s", before, after)
@@ -78,6 +81,7 @@ func TestOrdersThatCannotBeCarriedOutChangeNothing(t *testing.T) {
 }
 
 func TestWhatIsNoDiskIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	d, other := newDaemon(t, 1), newDaemon(t, 2)
 	d.must("cluster", "create", "prod")
 	other.must("cluster", "create", "other")
@@ -119,6 +123,7 @@ func TestWhatIsNoDiskIsLeftAlone(t *testing.T) {
 }
 
 func TestJoiningNeedsTheRightSecret(t *testing.T) {
+	t.Parallel()
 	first, second, stranger := newDaemon(t, 1), newDaemon(t, 2), newDaemon(t, 3)
 	first.must("cluster", "create", "prod")
 	stranger.must("cluster", "create", "other")
@@ -156,6 +161,7 @@ func TestJoiningNeedsTheRightSecret(t *testing.T) {
 }
 
 func TestANodeThatWasKilledIsBackAsANewIncarnation(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t, 1)
 	d.must("cluster", "create", "prod", "--segment-size", "4M")
 	d.must("disk", "add", d.path("a"), "--size", "64M")
@@ -173,11 +179,13 @@ func TestANodeThatWasKilledIsBackAsANewIncarnation(t *testing.T) {
 }
 
 func TestASecondProcessOnAFolderIsRefused(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t, 1)
 	isRefused(t, "serve", command("", d.args...), "another process serves the folder")
 }
 
 func TestAPortThatIsTakenStopsAClusterBeforeItBegins(t *testing.T) {
+	t.Parallel()
 	first, second := newDaemon(t, 1), newDaemon(t, 1)
 	first.must("cluster", "create", "prod")
 	second.end(syscall.SIGTERM)
@@ -190,6 +198,7 @@ func TestAPortThatIsTakenStopsAClusterBeforeItBegins(t *testing.T) {
 }
 
 func TestAFolderOfALaterReleaseIsRefused(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t, 1)
 	d.must("cluster", "create", "prod")
 	d.end(syscall.SIGTERM)
@@ -205,6 +214,7 @@ func TestAFolderOfALaterReleaseIsRefused(t *testing.T) {
 }
 
 func TestOnlyItsOwnerMayOpenANodesFolder(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t, 1)
 	d.must("cluster", "create", "prod")
 	for _, name := range []string{"api.sock", "node.json", "secret", "identity/private.key", "lock"} {

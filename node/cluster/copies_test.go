@@ -138,6 +138,14 @@ func TestEjectTakesOutOnlyWhatTheSetCanDoWithout(t *testing.T) {
 	r.refuse(Refused, eject(2, 1))
 }
 
+func TestEjectDoesNotChooseAmongCopiesThatAreAllDown(t *testing.T) {
+	r := newRig(t, 3, 3)
+	v := r.volume("v", 2, 1)
+	r.down(1, 2)
+	r.refuse(Refused, Command{Eject: &Eject{Volume: v, Epoch: 1, Node: 2}})
+	r.expectInSync(v, 0, 1, 2)
+}
+
 func TestJoinTakesInOnlyWhatIsStillAsItWasCopied(t *testing.T) {
 	prepare := func() (*rig, wire.VolumeID, Command) {
 		r := newRig(t, 3, 3)

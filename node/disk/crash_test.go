@@ -351,12 +351,18 @@ func (f *found) equal(g *found) bool {
 	return true
 }
 
+// lowMemory is less than the store had that crashed, so that recovery must make checkpoints on its way.
+const lowMemory = 16 << 10
+
 func recoverOnce(image *disktest.Memory, then func(*disk.Store) error) (*found, *disktest.Memory, error) {
-	s, err := disk.Open(image, testIdentity, disk.Options{Readers: 1, Writers: 2})
+	s, err := disk.Open(image, testIdentity, disk.Options{Readers: 1, Writers: 2, DirtyBytes: lowMemory})
 	if err != nil {
 		return nil, nil, err
 	}
 	f, err := inspect(s)
+	if dirty := s.Stats().Dirty; dirty > lowMemory+testJournal/4 {
+		err = fmt.Errorf("recovery keeps %d bytes in memory", dirty)
+	}
 	if err == nil && then != nil {
 		err = then(s)
 	}

@@ -247,9 +247,52 @@ func TestFullDiskRefusesAndRecoversSpace(t *testing.T) {
 	holds(t, s, replica(1, 0), 1, 1, v(1, 2))
 	check(t, zero(s, replica(1, 0), 0, 32, v(1, 3)))
 	check(t, s.Reserve(last, 319, 1))
+	check(t, zero(s, last, 300, 20, v(1, 4)))                           // keeps what is reserved
 	wantError(t, put(s, replica(1, 0), 0, 1, v(1, 4)), disk.ErrNoSpace) // the reserved chunk is not for others
 	check(t, put(s, last, 319, 1, v(1, 4)))
 	audit(t, s)
+	check(t, s.Close())
+}
+
+func TestUnmappingEmptySpaceLeavesRoomForData(t *testing.T) {
+	s := open(t, formatted(t))
+	var err error
+	for i := 0; err == nil; i++ {
+		check(t, s.Create(replica(1, i)))
+		err = zero(s, replica(1, i), 0, testSegment, v(1, 1))
+	}
+	wantError(t, err, disk.ErrNoSpace)
+	capacity := s.Stats().Capacity
+	for i := 0; s.Stats().Free > testSegment*4096; i++ {
+		check(t, s.Create(replica(2, i)))
+		check(t, put(s, replica(2, i), 0, testSegment, v(1, 1)))
+	}
+	if used := s.Stats().Used; used < capacity*9/10 {
+		t.Errorf("only %d of %d bytes could be used", used, capacity)
+	}
+	audit(t, s)
+	check(t, s.Close())
+}
+
+func TestWholeSegmentOfAGibibyteIsZeroedAtOnce(t *testing.T) {
+	const blocks = 1 << 18
+	dev, id, r := disktest.NewMemory(4<<30), testIdentity, replica(1, 0)
+	id.SegmentBlocks = blocks
+	check(t, disk.Format(dev, id, disk.FormatOptions{Journal: 16 << 20}))
+	s, err := disk.Open(dev, id, disk.Options{})
+	check(t, err)
+	check(t, s.Create(r))
+	check(t, put(s, r, 1000, 100, v(1, 1)))
+	check(t, zero(s, r, 0, blocks, v(1, 2)))
+	check(t, put(s, r, blocks-1, 1, v(1, 3)))
+	check(t, s.Close())
+	s, err = disk.Open(dev.Again(), id, disk.Options{})
+	check(t, err)
+	isZero(t, s, r, 1000, 100, v(1, 2))
+	holds(t, s, r, blocks-1, 1, v(1, 3))
+	if changes, _, err := s.Changes(r, v(1, 1), 0, blocks); err != nil || len(changes) != blocks {
+		t.Errorf("%d changes, %v", len(changes), err)
+	}
 	check(t, s.Close())
 }
 

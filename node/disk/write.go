@@ -128,7 +128,8 @@ func (s *Store) Reserve(r Replica, block, count uint32) error {
 }
 
 // allocate gives the range its groups and, if it is to hold data, its chunks; all or
-// nothing. mu is held.
+// nothing. Zeros may use half of the pages, which leaves enough for chunks full
+// of data: a host that unmaps a large empty volume does not fill the disk. mu is held.
 func (s *Store) allocate(rep *replica, block, count uint32, data bool) error {
 	var groups, chunks uint32
 	spans(block, count, func(p span) error {
@@ -143,7 +144,11 @@ func (s *Store) allocate(rep *replica, block, count uint32, data bool) error {
 		}
 		return nil
 	})
-	if groups > s.maxGroups()-s.groups || chunks > s.chunkMap.free() {
+	limit := s.maxGroups()
+	if !data {
+		limit /= 2
+	}
+	if groups > 0 && s.groups+groups > limit || chunks > s.chunkMap.free() {
 		return ErrNoSpace
 	}
 	return spans(block, count, func(p span) error {

@@ -137,10 +137,15 @@ func (v *Voter) Renew(now int64, r Renew, present wire.Incarnation, version uint
 }
 
 // Lapsed says whether this voter is free to help fence an incarnation. One that
-// it never granted to may have been granted to by a former life of the voter.
+// it hears of for the first time, here or by a renewal, has as long as a promise
+// lasts to ask for its first grant.
 func (v *Voter) Lapsed(now int64, node wire.NodeID, incarnation wire.Incarnation) bool {
 	p, ok := v.promises[node]
-	return now >= v.from && (!ok || p.incarnation != incarnation || now >= p.until)
+	if !ok || p.incarnation < incarnation {
+		v.promises[node] = promise{incarnation, now + Promise}
+		return false
+	}
+	return now >= v.from && (p.incarnation != incarnation || now >= p.until)
 }
 
 // Condemn casts a ballot against an incarnation, if that is allowed.

@@ -14,6 +14,7 @@ import (
 // farewell passes any more. It runs itself in a network namespace of its own,
 // whose loopback interface is the cable.
 func TestHalfOpenSessionEnds(t *testing.T) {
+	t.Parallel()
 	const inside = "ASHLAR_TEST_HALF_OPEN"
 	if os.Getenv(inside) == "" {
 		if os.Geteuid() != 0 {

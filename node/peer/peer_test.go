@@ -204,6 +204,7 @@ func TestFullQueueEndsTheSession(t *testing.T) {
 
 // A process that does not read, with few bytes to get, is ended by the write's time.
 func TestPeerThatDoesNotReadIsLeft(t *testing.T) {
+	t.Parallel()
 	node := authority(t, cluster)
 	stuck := make(chan struct{})
 	b := listen(t, node(2), "127.0.0.2:0", func(n *Network) {

@@ -338,3 +338,31 @@ func TestMemoryOfASessionIsBounded(t *testing.T) {
 		}
 	}
 }
+
+func TestALoginThatNamesASessionMayOnlyTakeItsConnectionOver(t *testing.T) {
+	r := newRig(t, nil)
+	login := func(tsih, cid uint16) (pdu.LoginResponse, *raw) {
+		c := r.dial()
+		text := pdu.AppendText(pdu.AppendText(nil, "InitiatorName", "iqn.raw"), "TargetName", iqn)
+		c.put(&pdu.LoginRequest{Transit: true, CSG: 1, NSG: 3, TSIH: tsih, CID: cid, CmdSN: 1, DataLength: uint32(len(text))}, text)
+		h, _ := c.get()
+		var resp pdu.LoginResponse
+		resp.Unmarshal(&h)
+		return resp, c
+	}
+	first, old := login(0, 5)
+	if first.Status != 0 || first.TSIH == 0 {
+		t.Fatalf("%v", &first)
+	}
+	if resp, _ := login(first.TSIH, 6); resp.Status != uint16(session.LoginTooManyConnections) {
+		t.Errorf("a second connection: %v", &resp)
+	}
+	if resp, _ := login(first.TSIH+1, 5); resp.Status != uint16(session.LoginNoSession) {
+		t.Errorf("no such session: %v", &resp)
+	}
+	resp, _ := login(first.TSIH, 5)
+	if resp.Status != 0 || resp.TSIH != first.TSIH {
+		t.Errorf("the connection again: %v", &resp)
+	}
+	old.ends()
+}

@@ -74,6 +74,9 @@ var (
 // Open starts the node's part, from its folder. It takes no part in anything
 // before the network serves, and leads nothing before Bootstrap or before a leader admitted it.
 func Open(config Config) (*Consensus, error) {
+	if config.Fatal == nil {
+		return nil, errors.New("consensus: nobody to tell of a fatal error")
+	}
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
 	}

@@ -72,6 +72,44 @@ func TestThreeNodesOutliveTheirLeader(t *testing.T) {
 	}
 }
 
+// Leases that the old majority gave must run out first, also those given under
+// the leader before, of whose last change a new one does not know.
+func TestVotersChangeOnlyAfterTheSpacing(t *testing.T) {
+	l := newLab(t)
+	l.adapt = func(c *Config) { c.VoterSpacing = time.Second }
+	one := l.found()
+	l.join(2, one)
+	l.join(3, one)
+	var changes []time.Time
+	_, before := one.Voters()
+	for deadline := time.Now().Add(patience); len(changes) < 2; time.Sleep(time.Millisecond) {
+		if _, now := one.Voters(); !slices.Equal(now, before) {
+			before, changes = now, append(changes, time.Now())
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("voters %v", before)
+		}
+	}
+	if apart := changes[1].Sub(changes[0]); apart < 900*time.Millisecond {
+		t.Errorf("two changes within %v", apart)
+	}
+	began := time.Now()
+	l.stop(one) // two of three remain, and one of them will lead
+	four := l.leader()
+	l.join(4, four)
+	_, ids := four.Voters()
+	if len(ids) != 3 {
+		t.Fatalf("voters %v", ids)
+	}
+	elected := time.Now()
+	l.propose(four, cluster.Command{Fence: &cluster.Fence{Dead: []cluster.Dead{{Node: 1, Incarnation: 1}}, Refused: true}})
+	l.await("the dead voter is replaced", func(n *labNode) bool {
+		_, ids := n.Voters()
+		return slices.Equal(ids, []wire.NodeID{2, 3, 4}) && slices.Equal(n.State().Voters(), ids)
+	})
+	t.Logf("new leader after %v, voter replaced %v later", elected.Sub(began), time.Since(elected))
+}
+
 // Nobody knows any state after a restart before a leader says what is agreed,
 // so the addresses must be known without it.
 func TestAllNodesRestartAtOnce(t *testing.T) {
@@ -176,7 +214,6 @@ func TestDiskThatHangsOrFailsIsFatal(t *testing.T) {
 		max  time.Duration
 	}{"hangs": {true, writeMax + 2*time.Second}, "fails": {false, time.Second}} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			l := newLab(t)
 			free := make(chan struct{})
 			broken := errors.New("input/output error")

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,9 +22,11 @@ const (
 	clusterID = "0123456789abcdef0123456789abcdef"
 )
 
-// lab is a cluster of nodes in this process, on 127.0.0.1, .2, ...
+// lab is a cluster of nodes in this process, on 127.1.<lab>.1, .2, ... so that a
+// node that starts again finds its port free. Labs run side by side: they mostly wait.
 type lab struct {
 	t         *testing.T
+	number    int32
 	folder    string
 	authority *identity.Authority
 	addresses map[wire.NodeID]string
@@ -37,13 +40,16 @@ type labNode struct {
 	fatal   chan error
 }
 
+var labs atomic.Int32
+
 func newLab(t *testing.T) *lab {
 	t.Helper()
+	t.Parallel()
 	a, err := identity.NewAuthority(clusterID, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &lab{t: t, folder: t.TempDir(), authority: a, addresses: map[wire.NodeID]string{}, nodes: map[wire.NodeID]*labNode{}}
+	return &lab{t: t, number: labs.Add(1), folder: t.TempDir(), authority: a, addresses: map[wire.NodeID]string{}, nodes: map[wire.NodeID]*labNode{}}
 }
 
 func (l *lab) context() context.Context {
@@ -78,7 +84,7 @@ func (l *lab) start(id wire.NodeID, hints map[wire.NodeID]string) *labNode {
 	l.t.Helper()
 	address := l.addresses[id]
 	if address == "" {
-		address = fmt.Sprintf("127.0.0.%d:0", id)
+		address = fmt.Sprintf("127.1.%d.%d:0", l.number, id)
 	}
 	out := io.Discard
 	if os.Getenv("ASHLAR_TEST_LOG") != "" {

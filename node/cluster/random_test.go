@@ -1,0 +1,287 @@
+package cluster
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"ashlar/replication/wire"
+)
+
+var update = flag.Bool("update", false, "write the golden files in testdata anew")
+
+// chaos makes commands that are likely to be right, and often are stale, twice
+// there, or wrong.
+type chaos struct {
+	*rand.Rand
+	past []Command
+}
+
+func (g *chaos) node(s *State) wire.NodeID {
+	return wire.NodeID(g.IntN(int(s.LastNode)+1) + g.IntN(2))
+}
+
+func (g *chaos) disk() DiskID { return disk(1 + g.IntN(12)) }
+
+func (g *chaos) dead(s *State) (l []Dead) {
+	for range 1 + g.IntN(3) {
+		n := g.node(s)
+		d := Dead{Node: n}
+		if s.Nodes[n] != nil {
+			d.Incarnation = s.Nodes[n].Incarnation
+		}
+		l = append(l, d)
+	}
+	return l
+}
+
+func (g *chaos) ballots(s *State) (l []Ballot) {
+	for _, v := range s.Voters() {
+		if g.IntN(4) > 0 {
+			l = append(l, Ballot{v, s.Nodes[v].Incarnation})
+		}
+	}
+	return l
+}
+
+func (g *chaos) command(s *State) Command {
+	if len(g.past) > 0 && g.IntN(8) == 0 {
+		return g.past[g.IntN(len(g.past))]
+	}
+	c := g.fresh(s)
+	if g.IntN(2) == 0 {
+		c.Request = fmt.Sprint(len(g.past))
+	}
+	g.past = append(g.past, c)
+	return c
+}
+
+func (g *chaos) fresh(s *State) Command {
+	name := func(kind string) string { return fmt.Sprint(kind, g.IntN(6)) }
+	var v *Volume
+	var segment wire.Segment
+	var gen uint64
+	var replica Replica
+	if ids := s.VolumeIDs(); len(ids) > 0 {
+		v = s.Volumes[ids[g.IntN(len(ids))]]
+		segment = wire.Segment(g.IntN(len(v.Segments)))
+		gen = v.Segments[segment].Gen
+		replica = v.Segments[segment].Replicas[g.IntN(v.Copies)]
+	} else {
+		v = &Volume{ID: 1}
+	}
+	n := g.node(s)
+	var incarnation wire.Incarnation
+	if s.Nodes[n] != nil {
+		incarnation = s.Nodes[n].Incarnation
+	}
+	switch g.IntN(16) {
+	case 0:
+		a := node(1 + g.IntN(7))
+		return Command{AddNode: &a}
+	case 1, 2:
+		return Command{Register: &Register{Node: n, Peer: fmt.Sprint(n), Portals: []string{"p"}}}
+	case 3:
+		return Command{SetVoter: &SetVoter{n, g.IntN(3) > 0}}
+	case 4:
+		return Command{Fence: &Fence{Dead: g.dead(s), Refused: true}}
+	case 5:
+		return Command{Fence: &Fence{Dead: g.dead(s), Ballots: g.ballots(s)}}
+	case 6:
+		return Command{AddDisk: &AddDisk{ID: g.disk(), Node: n, Size: 1}}
+	case 7:
+		if g.IntN(3) > 0 {
+			break
+		}
+		return Command{FailDisk: &FailDisk{g.disk()}}
+	case 8:
+		return Command{CreateVolume: &CreateVolume{Name: name("v"), Bytes: uint64(1+g.IntN(5)) * mib, Copies: 1 + g.IntN(3)}}
+	case 9:
+		if g.IntN(4) == 0 {
+			return Command{DeleteVolume: &DeleteVolume{name("v")}}
+		}
+		return Command{AddHost: &AddHost{name("h"), "iqn.2001-04.com.example:" + name("i")}}
+	case 10:
+		return Command{SetExport: &SetExport{Volume: name("v"), Host: name("h"), Remove: g.IntN(3) == 0}}
+	case 11:
+		if g.IntN(3) == 0 {
+			return Command{DeleteHost: &DeleteHost{name("h")}}
+		}
+	case 12:
+		return Command{Eject: &Eject{v.ID, v.Epoch, replica.Node}}
+	case 13:
+		return Command{MoveHead: &MoveHead{v.ID, v.Epoch, wire.NodeID(g.IntN(int(n) + 1))}}
+	case 14:
+		return Command{MoveReplica: &MoveReplica{v.ID, segment, gen, replica.Disk, g.disk()}}
+	}
+	j := &Join{Volume: v.ID, Epoch: v.Epoch, Node: n, Incarnation: incarnation}
+	for i, seg := range v.Segments {
+		j.Segments = append(j.Segments, SegmentGen{wire.Segment(i), seg.Gen})
+	}
+	return Command{Join: j}
+}
+
+// restored is what a node has that got the state as a snapshot.
+func restored(t testing.TB, s *State) *State {
+	out := New()
+	if err := json.Unmarshal([]byte(text(s)), out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TestAnyCommandsInAnyOrder: what must hold holds after each (checkStep); a node
+// that applies the same has the same, also from a snapshot on; no state that
+// somebody holds is changed by what follows; no epoch is used twice.
+func TestAnyCommandsInAnyOrder(t *testing.T) {
+	tried, done := map[string]int{}, map[string]int{}
+	for seed := range uint64(60) {
+		g := &chaos{Rand: rand.New(rand.NewPCG(seed, 7))}
+		r := newRig(t, 1+g.IntN(5), 3)
+		twin := restored(t, r.State)
+		type kept struct {
+			s    *State
+			text string
+		}
+		var held []kept
+		reigns := map[string]string{}
+		for step := range 250 {
+			c := g.command(r.State)
+			was := text(c)
+			result := r.do(c)
+			var twins Result
+			twin, twins = twin.Apply(r.Index, c)
+			now := text(r.State)
+			if twins != result || text(twin) != now {
+				t.Fatalf("seed %d step %d: %s differs on two nodes: %+v\n%s\n%+v\n%s", seed, step, was, result, now, twins, text(twin))
+			}
+			if text(c) != was {
+				t.Fatalf("seed %d: a command changed from %s to %s", seed, was, text(c))
+			}
+			if step%10 == 0 {
+				held = append(held, kept{r.State, now})
+				twin = restored(t, r.State)
+			}
+			for id, v := range r.Volumes {
+				epoch, reign := fmt.Sprint(id, "/", v.Epoch), fmt.Sprint(v.Head, "/", v.HeadIncarnation)
+				if old := reigns[epoch]; v.Head != 0 && old != "" && old != reign {
+					t.Fatalf("seed %d: epoch %s is of %s and of %s", seed, epoch, old, reign)
+				} else if v.Head != 0 {
+					reigns[epoch] = reign
+				}
+			}
+			tried[kindOf(c)]++
+			if result.Problem == "" {
+				done[kindOf(c)]++
+			}
+		}
+		for i, k := range held {
+			if text(k.s) != k.text {
+				t.Fatalf("seed %d: the state of step %d was changed later:\n%s\n%s", seed, 10*i, k.text, text(k.s))
+			}
+		}
+	}
+	for kind, n := range tried {
+		if done[kind] < 20 || done[kind] == n {
+			t.Errorf("%s: %d of %d were right: this run checks little", kind, done[kind], n)
+		}
+	}
+	if len(tried) != 15 {
+		t.Errorf("%d kinds of commands were tried: %v", len(tried), tried)
+	}
+}
+
+func kindOf(c Command) string {
+	c.Version, c.Request = 0, ""
+	var fields map[string]any
+	if err := json.Unmarshal([]byte(text(c)), &fields); err != nil {
+		panic(err)
+	}
+	for name := range fields {
+		if name != "Version" && name != "Request" {
+			return name
+		}
+	}
+	return ""
+}
+
+// TestALogOfAFormatAlwaysComesToTheSameState: it is replayed after every start,
+// by nodes of any later version, and must not come to another one.
+func TestALogOfAFormatAlwaysComesToTheSameState(t *testing.T) {
+	logFile := filepath.Join("testdata", fmt.Sprintf("v%d", FormatVersion), "log.golden")
+	stateFile := filepath.Join("testdata", fmt.Sprintf("v%d", FormatVersion), "state.golden")
+	if *update {
+		writeLog(t, logFile)
+	}
+	log, err := os.ReadFile(logFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var commands []Command
+	if err := json.Unmarshal(log, &commands); err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t, New()}
+	for _, c := range commands {
+		r.do(c)
+	}
+	got, err := json.MarshalIndent(r.State, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *update {
+		if err := os.WriteFile(stateFile, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(stateFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != string(want) {
+		t.Errorf("the log comes to\n%s", got)
+	}
+}
+
+func writeLog(t *testing.T, name string) {
+	first := node(1)
+	commands := []Command{
+		{Version: 1, Request: "create", Create: &Create{ID: "c0ffee", Name: "lab", SegmentBytes: mib, Node: first,
+			Authority: Authority{[]byte("certificate"), []byte("key")}, Secret: []byte("secret"), GossipKey: []byte("gossip")}},
+	}
+	for i := 1; i <= 3; i++ {
+		a := node(i)
+		if i > 1 {
+			commands = append(commands, Command{Version: 1, AddNode: &a})
+		}
+		commands = append(commands,
+			Command{Version: 1, Register: &Register{Node: wire.NodeID(i), Peer: a.Peer, Gossip: a.Gossip, Portals: a.Portals}},
+			Command{Version: 1, SetVoter: &SetVoter{wire.NodeID(i), true}},
+			Command{Version: 1, AddDisk: &AddDisk{disk(i), wire.NodeID(i), "/dev/sdb", 1 << 40}})
+	}
+	g := &chaos{Rand: rand.New(rand.NewPCG(1, 1))}
+	r := &rig{t, New()}
+	for _, c := range commands {
+		r.good(c)
+	}
+	for range 120 {
+		c := g.command(r.State)
+		c.Version = 1
+		r.do(c)
+		commands = append(commands, c)
+	}
+	out, err := json.MarshalIndent(commands, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, out, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
