@@ -73,7 +73,7 @@ func (d *directory) Target(initiator, iqn string) *scsi.Target {
 	if t := d.targets[key]; t != nil {
 		return t
 	}
-	device := (*engine).Device(v.ID)
+	device := engine.Device(v.ID)
 	if device == nil {
 		return nil
 	}

@@ -14,6 +14,7 @@ import (
 
 	"ashlar/node/cluster"
 	"ashlar/node/disk"
+	"ashlar/node/engine"
 	"ashlar/replication/wire"
 )
 
@@ -41,14 +42,14 @@ func (n *Node) AddDisk(ctx context.Context, path string, size uint64, force bool
 	if err != nil {
 		return "", err
 	}
-	engine := s.engine.Load()
-	if engine == nil {
+	e := s.engine.Load()
+	if e == nil {
 		return "", problem(NotReady, "this node is still starting").next("ashlar status shows how it is")
 	}
-	return s.disks.add(ctx, *engine, path, size, force)
+	return s.disks.add(ctx, e, path, size, force)
 }
 
-func (d *disks) add(ctx context.Context, e Engine, path string, size uint64, force bool) (id cluster.DiskID, err error) {
+func (d *disks) add(ctx context.Context, e *engine.Engine, path string, size uint64, force bool) (id cluster.DiskID, err error) {
 	if !filepath.IsAbs(path) {
 		return "", problem(cluster.Invalid, "the path of a disk must be absolute, not %q", path)
 	}
@@ -164,7 +165,7 @@ func diskProblem(path string, err error) error {
 }
 
 // take gives an open store to the engine and watches it.
-func (d *disks) take(e Engine, id cluster.DiskID, store *disk.Store) {
+func (d *disks) take(e *engine.Engine, id cluster.DiskID, store *disk.Store) {
 	d.mu.Lock()
 	d.open[id] = store
 	delete(d.missing, id)
@@ -196,7 +197,7 @@ func (d *disks) watch(id cluster.DiskID, store *disk.Store) {
 
 // keep opens the disks that the state lists for this node, again and again
 // those that could not be.
-func (d *disks) keep(e Engine) {
+func (d *disks) keep(e *engine.Engine) {
 	for d.service.ctx.Err() == nil {
 		_, changed := d.service.consensus.Watch()
 		d.openAll(e)
@@ -208,7 +209,7 @@ func (d *disks) keep(e Engine) {
 	}
 }
 
-func (d *disks) openAll(e Engine) {
+func (d *disks) openAll(e *engine.Engine) {
 	d.work.Lock()
 	defer d.work.Unlock()
 	state := d.service.consensus.State()

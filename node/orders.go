@@ -8,7 +8,7 @@ import (
 	"slices"
 
 	"ashlar/node/cluster"
-	"ashlar/replication/wire"
+	"ashlar/node/engine"
 )
 
 // CreateVolume makes a volume of that many bytes and copies.
@@ -133,22 +133,18 @@ func randomHex(bytes int) string {
 }
 
 // Verify compares all copies of a volume, block by block.
-func (n *Node) Verify(ctx context.Context, name string) (Verification, error) {
+func (n *Node) Verify(ctx context.Context, name string) (engine.Verification, error) {
 	v, err := n.volume(name)
 	if err != nil {
-		return Verification{}, err
+		return engine.Verification{}, err
 	}
 	s, err := n.member()
 	if err != nil {
-		return Verification{}, err
+		return engine.Verification{}, err
 	}
 	e := s.engine.Load()
 	if e == nil {
-		return Verification{}, problem(NotReady, "this node is still starting")
+		return engine.Verification{}, problem(NotReady, "this node is still starting")
 	}
-	return verify(ctx, *e, v.ID)
-}
-
-func verify(ctx context.Context, e Engine, v wire.VolumeID) (Verification, error) {
-	return e.Verify(ctx, v)
+	return e.Verify(ctx, v.ID)
 }

@@ -39,8 +39,7 @@ type service struct {
 	disks     *disks
 
 	incarnation atomic.Uint64                 // 0 until registered
-	engine      atomic.Pointer[Engine]        // nil until registered
-	data        atomic.Pointer[engine.Engine] // the same
+	engine      atomic.Pointer[engine.Engine] // nil until registered
 
 	registered chan struct{}   // closed when incarnation and engine are set
 	ctx        context.Context // ends with close
@@ -70,7 +69,7 @@ func (n *Node) newService(r record, hints map[wire.NodeID]string) (s *service, e
 	if s.network, err = peer.Listen(peer.Config{Credentials: credentials, Listen: n.config.Peer(), Events: s.peerEvent, Log: s.log}); err != nil {
 		return s, listenProblem(n.config.Peer(), err)
 	}
-	engine.Handle(s.network, s.data.Load)
+	engine.Handle(s.network, s.engine.Load)
 	for _, address := range n.config.PortalTexts() {
 		l, err := net.Listen("tcp", address)
 		if err != nil {
@@ -120,23 +119,43 @@ func (s *service) live() {
 	if s.ctx.Err() != nil {
 		return
 	}
-	e, err := s.startEngine(incarnation)
+	e, err := engine.Start(engine.Config{Self: s.record.Node, Incarnation: incarnation, Consensus: s.consensus, Network: s.network, Log: s.log})
 	if err != nil {
 		s.node.end(fmt.Errorf("the data path cannot start: %w", err))
 		return
 	}
 	e.DropHosts(s.server.DropAll)
-	s.engine.Store(&e)
 	s.incarnation.Store(uint64(incarnation))
+	s.engine.Store(e)
+	s.relink(e)
 	close(s.registered)
 	s.log.Info("registered", "cluster", s.record.ClusterName, "incarnation", incarnation)
 	s.tasks.Go(func() { s.disks.keep(e) })
 	s.tasks.Go(s.followExports)
+	s.tasks.Go(s.gossip)
 	select {
 	case <-s.ctx.Done():
 	case <-e.Fenced():
 		s.server.DropAll()
 		s.node.end(ErrFenced)
+	}
+}
+
+// peerEvent tells the engine, if there is one, of the network's news.
+func (s *service) peerEvent(e peer.Event) {
+	if engine := s.engine.Load(); engine != nil {
+		engine.PeerEvent(e)
+	}
+}
+
+// relink tells a new engine of the sessions that began while nobody listened.
+func (s *service) relink(e *engine.Engine) {
+	for id := range s.consensus.State().Nodes {
+		for _, class := range []peer.Class{peer.Control, peer.Data} {
+			if session := s.network.Session(id, class); session != nil {
+				e.PeerEvent(peer.Event{Kind: peer.Connected, Peer: id, Class: class, Session: session})
+			}
+		}
 	}
 }
 
@@ -206,7 +225,7 @@ func (s *service) settle(ctx context.Context) error {
 // ready says whether hosts may be served.
 func (s *service) ready() bool {
 	e := s.engine.Load()
-	return e != nil && (*e).Ready()
+	return e != nil && e.Ready()
 }
 
 // close ends everything, in the opposite order of the start: hosts first, the
@@ -223,7 +242,7 @@ func (s *service) close() (err error) {
 	}
 	s.tasks.Wait()
 	if e := s.engine.Load(); e != nil {
-		err = errors.Join(err, (*e).Close())
+		err = errors.Join(err, e.Close())
 	}
 	err = errors.Join(err, s.disks.close())
 	if s.consensus != nil {

@@ -63,6 +63,7 @@ func run(ctx context.Context, out io.Writer, parent string, rounds int, keep boo
 	defer func() {
 		d.stopAll()
 		if err == nil || ctx.Err() != nil {
+			d.say("The nodes stop, and their files are removed.")
 			err = errors.Join(err, os.RemoveAll(folder))
 		} else {
 			d.say("The nodes' folders and logs are left in %s.", folder)
@@ -79,7 +80,7 @@ func run(ctx context.Context, out io.Writer, parent string, rounds int, keep boo
 	}
 	defer d.load.volume.close()
 	d.load.start()
-	err = d.lull(d.watch(ctx, 3*time.Second))
+	err = d.watch(ctx, 3*time.Second)
 	for round := 0; round < rounds && err == nil; round++ {
 		err = d.killHead(ctx)
 	}
@@ -91,7 +92,7 @@ func run(ctx context.Context, out io.Writer, parent string, rounds int, keep boo
 		return err
 	}
 	if keep {
-		d.invite(folder)
+		d.invite()
 		<-ctx.Done()
 	}
 	return nil
@@ -214,28 +215,33 @@ func (d *demo) stopAll() {
 }
 
 // invite tells how to reach the cluster that is kept.
-func (d *demo) invite(folder string) {
-	p := d.servers[0].portal()
+func (d *demo) invite() {
+	program, err := os.Executable()
+	if err != nil {
+		program = "ashlar"
+	}
+	unit := fmt.Sprintf("driver=iscsi,transport=tcp,portal=%s,target=%s,lun=0,initiator-name=%s", d.servers[0].portal(), d.volume.IQN, hostIQN)
 	fmt.Fprintf(d.out, `
 The cluster runs until you press Ctrl-C. Look at it from another terminal:
 
-  export ASHLAR_DIR=%s
+  export ASHLAR_DIR=%[1]s
+  alias ashlar=%[2]s
   ashlar cluster status
 
 With QEMU's tools (Debian: qemu-utils, qemu-block-extra):
 
-  qemu-img info --image-opts driver=iscsi,transport=tcp,portal=%s,target=%s,lun=0,initiator-name=%s
-  qemu-img convert -n -O raw disk.img --target-image-opts driver=iscsi,transport=tcp,portal=%s,target=%s,lun=0,initiator-name=%s
+  qemu-img info --image-opts %[3]s
+  qemu-img convert -f raw -n --target-image-opts disk.img %[3]s
 
 With Linux' own initiator (Debian: open-iscsi, multipath-tools; as root):
 
   ashlar host add here "$(sed -n 's/^InitiatorName=//p' /etc/iscsi/initiatorname.iscsi)"
   ashlar export add demo here
-  iscsiadm -m discovery -t sendtargets -p %s
-  iscsiadm -m node -T %s --login
+  iscsiadm -m discovery -t sendtargets -p %[4]s
+  iscsiadm -m node -T %[5]s --login
   multipath -ll
 
-`, d.servers[0].dir, p, d.volume.IQN, hostIQN, p, d.volume.IQN, hostIQN, p, d.volume.IQN)
+`, d.servers[0].dir, program, unit, d.servers[0].portal(), d.volume.IQN)
 }
 
 func (d *demo) server(name string) *server {

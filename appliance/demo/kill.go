@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,16 +20,21 @@ const (
 	resyncMax   = 30 * time.Second
 )
 
-// watch lets the writers write, and shows each second how they get on.
+var errTime = errors.New("it took too long")
+
+// watch lets the writers write for so long, and shows each second how they get on.
 func (d *demo) watch(ctx context.Context, long time.Duration) error {
-	return d.show(ctx, long, func() (bool, error) { return false, nil })
+	err := d.show(ctx, long, func() (bool, error) { return false, nil })
+	if err == errTime {
+		return nil
+	}
+	return err
 }
 
-// show prints a line each second until the question is answered with yes, or
-// for so long.
+// show prints a line each second until the question is answered with yes; errTime
+// where that takes too long.
 func (d *demo) show(ctx context.Context, long time.Duration, ask func() (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, long)
-	defer cancel()
+	enough := time.After(long)
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
 	writes, bytes, _ := d.load.ledger.totals()
@@ -41,7 +47,9 @@ func (d *demo) show(ctx context.Context, long time.Duration, ask func() (bool, e
 		}
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return ctx.Err()
+		case <-enough:
+			return errTime
 		case <-time.After(50 * time.Millisecond):
 			continue
 		case <-second.C:
@@ -89,7 +97,7 @@ func (d *demo) killHead(ctx context.Context) error {
 	if head == nil {
 		return fmt.Errorf("the volume has no head")
 	}
-	d.load.longestSince()
+	d.pause = max(d.pause, d.load.longestSince())
 	d.say("KILL -9: the process of %s, the head, is gone.", head.name)
 	killed := time.Now()
 	if err := head.end(syscall.SIGKILL); err != nil {
@@ -104,9 +112,10 @@ func (d *demo) killHead(ctx context.Context) error {
 		return fmt.Errorf("no new head within %v: %w", takeoverMax, err)
 	}
 	d.say("%s is the head now, %d ms after the kill (epoch %d).", after.Head, time.Since(killed).Milliseconds(), after.Epoch)
-	if err := d.lull(d.watch(ctx, degraded)); err != nil {
+	if err := d.watch(ctx, degraded); err != nil {
 		return err
 	}
+	d.say("The longest pause of a write was %d ms.", d.pause.Milliseconds())
 	d.say("%s starts again, and catches up on what it missed.", head.name)
 	if err := head.start(d.launcher); err != nil {
 		return err
@@ -119,15 +128,7 @@ func (d *demo) killHead(ctx context.Context) error {
 		return fmt.Errorf("the copies were not in sync again within %v: %w", resyncMax, err)
 	}
 	d.say("All copies are in sync again.")
-	return d.lull(d.watch(ctx, 2*time.Second))
-}
-
-// lull takes the end of a time that was only waited for as what it is.
-func (d *demo) lull(err error) error {
-	if err == context.DeadlineExceeded {
-		return nil
-	}
-	return err
+	return d.watch(ctx, 2*time.Second)
 }
 
 // prove checks every acknowledged write, through all portals and on every copy.

@@ -97,7 +97,9 @@ func (s *Store) scanPages(c *control) error {
 		slot += n
 	}
 	for _, rep := range s.replicas {
-		s.claim(rep)
+		if err := s.claim(rep); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -124,30 +126,37 @@ func (s *Store) adopt(rep *replica, p *page, slot uint32) {
 	g.place, g.mapped, g.max = p.place, p.mapped, p.newest()
 }
 
-// claim takes the places of a replica's pages and chunks, and compares its pages
-// with its control row. A page that is missing, or older than the row
-// counted, damages this replica alone.
-func (s *Store) claim(rep *replica) {
+// claim takes the places of a replica's pages and chunks, if its pages are those that its control
+// row counted. If one is missing, or older, the replica is damaged: nothing its pages say is
+// believed, so that no other replica suffers from what they claim.
+func (s *Store) claim(rep *replica) error {
 	var pages uint32
 	var hash uint64
 	rep.each(func(i uint32, g *group) {
 		pages++
 		hash ^= pageHash(i, g.sum)
-		s.slotMap.claim(g.slot)
+	})
+	if rep.damaged || pages != rep.pages || hash != rep.hash {
+		rep.damaged = true
+		rep.leaves = make([][]group, len(rep.leaves))
+		s.groups -= pages
+		return nil
+	}
+	sound := true
+	rep.each(func(_ uint32, g *group) {
+		sound = s.slotMap.claim(g.slot) && sound
 		s.slotEnd = max(s.slotEnd, g.slot+1)
 		for c, place := range g.place {
-			if place == noChunk {
-				continue
+			if place != noChunk {
+				sound = s.chunkMap.claim(place) && sound
+				rep.mapped += uint64(bits.OnesCount32(g.mapped[c]))
 			}
-			if !s.chunkMap.claim(place) {
-				g.place[c], g.mapped[c], rep.damaged = noChunk, 0, true
-			}
-			rep.mapped += uint64(bits.OnesCount32(g.mapped[c]))
 		}
 	})
-	if pages != rep.pages || hash != rep.hash {
-		rep.damaged = true
+	if !sound {
+		return fmt.Errorf("%w: two metadata pages claim one chunk", ErrDamaged)
 	}
+	return nil
 }
 
 // replay applies the journal's records from the tail on, up to the first that is not whole.

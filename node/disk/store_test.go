@@ -263,9 +263,9 @@ func TestUnmappingEmptySpaceLeavesRoomForData(t *testing.T) {
 	}
 	wantError(t, err, disk.ErrNoSpace)
 	capacity := s.Stats().Capacity
-	for i := 0; s.Stats().Free > testSegment*4096; i++ {
+	for i := 0; s.Stats().Free > 256*4096; i++ {
 		check(t, s.Create(replica(2, i)))
-		check(t, put(s, replica(2, i), 0, testSegment, v(1, 1)))
+		check(t, put(s, replica(2, i), 0, 256, v(1, 1))) // whole groups
 	}
 	if used := s.Stats().Used; used < capacity*9/10 {
 		t.Errorf("only %d of %d bytes could be used", used, capacity)

@@ -41,7 +41,7 @@ type control struct {
 	inbox   chan func()
 	holder  *lease.Holder
 	voter   *lease.Voter
-	votes   bool // this node is among the voters
+	version uint64 // of the configuration that the voter knows
 	planner *failover.Planner
 	told    int64 // when the last token went out
 	dropped bool
@@ -89,12 +89,7 @@ func (c *control) tick() {
 	st := e.Consensus.State()
 	c.follow(st)
 	t := now()
-	version, voters := e.Consensus.Voters()
-	if votes := slices.Contains(voters, e.Self); votes != c.votes {
-		if c.votes = votes; votes {
-			c.voter.Elected(t)
-		}
-	}
+	version, voters := c.configuration()
 	if r := c.holder.Tick(t); r != nil {
 		for _, v := range voters {
 			c.send(v, kindRenew, r)
@@ -114,6 +109,17 @@ func (c *control) tick() {
 	}
 	c.lead(t, st, version, voters)
 	e.each(func(v *volume.Volume) { v.Tick() })
+}
+
+// configuration is raft's latest. The voter hears of each before it grants or
+// casts a ballot under it.
+func (c *control) configuration() (version uint64, voters []wire.NodeID) {
+	version, voters = c.e.Consensus.Voters()
+	if version != c.version {
+		c.version, c.votes = version, slices.Contains(voters, c.e.Self)
+		c.voter.Reconfigured(now())
+	}
+	return version, voters
 }
 
 // follow looks at what the cluster has agreed on: among it whether this
@@ -279,16 +285,16 @@ func (c *control) renew(from wire.NodeID, r lease.Renew) {
 	if !n.Up {
 		present++ // that one is over
 	}
-	version, _ := c.e.Consensus.Voters()
+	version, _ := c.configuration()
 	c.send(from, kindGrant, c.voter.Renew(now(), r, present, version))
 }
 
 // vote casts the ballots that a leader asks for.
 func (c *control) vote(leader wire.NodeID, a failover.Ask) {
+	version, _ := c.configuration()
 	if !c.e.registered.Load() || !c.votes {
 		return
 	}
-	version, _ := c.e.Consensus.Voters()
 	out := failover.Answer{Voter: c.e.Self, Incarnation: c.e.Incarnation, Version: version}
 	for _, d := range a.Dead {
 		if c.voter.Condemn(now(), d.Node, d.Incarnation) {

@@ -140,17 +140,25 @@ func (p *Planner) elected(now int64, d cluster.Dead, st *cluster.State, own *lea
 	n := 0
 	for v, b := range p.ballots[d] {
 		// A ballot cast under another configuration is asked for again.
-		if v != p.self && slices.Contains(voters, v) && b.version == version && st.Nodes[v] != nil && st.Nodes[v].Incarnation == b.Incarnation {
+		if v != p.self && slices.Contains(voters, v) && b.version == version && counts(st, b.Ballot) {
 			n++
 		} else {
 			delete(p.ballots[d], v)
 		}
 	}
-	if !slices.Contains(voters, p.self) || n < need-1 || !own.Condemn(now, d.Node, d.Incarnation) {
+	me := st.Nodes[p.self]
+	if me == nil || !me.Up || !slices.Contains(voters, p.self) || n < need-1 || !own.Condemn(now, d.Node, d.Incarnation) {
 		return false
 	}
-	p.Answered(Answer{Voter: p.self, Incarnation: st.Nodes[p.self].Incarnation, Version: version, Dead: []cluster.Dead{d}})
+	p.Answered(Answer{Voter: p.self, Incarnation: me.Incarnation, Version: version, Dead: []cluster.Dead{d}})
 	return true
+}
+
+// counts says whether the cluster would accept a ballot: one that it would not
+// makes it refuse the whole fence.
+func counts(st *cluster.State, b cluster.Ballot) bool {
+	n := st.Nodes[b.Voter]
+	return n != nil && n.Up && n.Voter && n.Incarnation == b.Incarnation
 }
 
 func (p *Planner) list(d cluster.Dead) (l []cluster.Ballot) {
@@ -204,9 +212,10 @@ func (p *Planner) forget(st *cluster.State) {
 }
 
 // arbitrate decides what becomes of a copy that its head cannot reach although
-// its lease holds. A head that complains of several nodes, or of which others
-// complain, is itself the one that is cut off: then the head moves, and healthy
-// copies stay.
+// its lease holds. Of the two, the one that has complaints with more nodes is the
+// one that is cut off: if it is the head, the head moves, and healthy copies
+// stay. Where only the way between the two is cut, the head stays: the other
+// would complain alike, and the head would move to and fro.
 func (p *Planner) arbitrate(now int64, st *cluster.State, own *lease.Voter) (out []cluster.Command) {
 	wanted := make([]Complaint, 0, len(p.wanted))
 	for c := range p.wanted {
@@ -225,13 +234,13 @@ func (p *Planner) arbitrate(now int64, st *cluster.State, own *lease.Voter) (out
 		}
 	}
 	for _, c := range wanted {
-		v, n := st.Volumes[c.Volume], st.Nodes[c.About]
+		v, n, head := st.Volumes[c.Volume], st.Nodes[c.About], st.Nodes[c.From]
 		switch {
-		case v == nil || v.Epoch != c.Epoch || v.Head != c.From || n == nil || !n.Up:
+		case v == nil || v.Epoch != c.Epoch || v.Head != c.From || head == nil || n == nil || !n.Up || c.About == c.From:
 		case p.acted[c.Volume] != 0 && now-p.acted[c.Volume] < proposeAgain:
-		case own.Lapsed(now, c.About, n.Incarnation) || own.Lapsed(now, c.From, st.Nodes[c.From].Incarnation):
+		case own.Lapsed(now, c.About, n.Incarnation) || own.Lapsed(now, c.From, head.Incarnation):
 			// Its lease decides, soon.
-		case p.cutOff(c.From):
+		case p.quarrels(c.From) > p.quarrels(c.About):
 			p.acted[c.Volume] = now
 			out = append(out, cluster.Command{MoveHead: &cluster.MoveHead{Volume: c.Volume, Epoch: c.Epoch}})
 		default:
@@ -242,16 +251,16 @@ func (p *Planner) arbitrate(now int64, st *cluster.State, own *lease.Voter) (out
 	return out
 }
 
-// cutOff says whether two sides speak against a node.
-func (p *Planner) cutOff(n wire.NodeID) bool {
-	of, by := 0, 0
+// quarrels counts the nodes that a node complains of or that complain of it.
+func (p *Planner) quarrels(n wire.NodeID) int {
+	with := map[wire.NodeID]bool{}
 	for k := range p.heard {
-		if k.from == n {
-			of++
-		}
-		if k.about == n {
-			by++
+		switch n {
+		case k.from:
+			with[k.about] = true
+		case k.about:
+			with[k.from] = true
 		}
 	}
-	return of >= 2 || of >= 1 && by >= 1
+	return len(with)
 }

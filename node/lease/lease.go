@@ -8,8 +8,8 @@
 // drift; a ballot is its promise never to grant to that incarnation again. Both
 // majorities share a voter. Where the set of voters changes, by one at a time,
 // only grants given under the same configuration count together, the majorities
-// of neighbouring configurations share a voter, and a new voter casts no ballot
-// for as long as a promise lasts. A ballot dies with its voter's incarnation: a
+// of neighbouring configurations share a voter, and a voter that learns of a
+// change casts no ballot for as long as a promise lasts. A ballot dies with its voter's incarnation: a
 // restarted voter has forgotten it, so the cluster refuses a fence that counts it.
 package lease
 
@@ -119,8 +119,11 @@ func NewVoter(node wire.NodeID, now int64) *Voter {
 	return &Voter{node: node, from: now + Promise, promises: map[wire.NodeID]promise{}, condemned: map[wire.NodeID]wire.Incarnation{}}
 }
 
-// Elected says that the node has become a voter now, having been none.
-func (v *Voter) Elected(now int64) { v.from = max(v.from, now+Promise) }
+// Reconfigured says that the node has learned of another configuration now: its
+// own election, or that others came or went. Two changes in quick succession
+// leave a majority that shares no voter with one of before the first; but whoever
+// knows of the second waits until what was granted before the first has run out.
+func (v *Voter) Reconfigured(now int64) { v.from = max(v.from, now+Promise) }
 
 // Renew answers a renewal. present is the incarnation of the asker that is up
 // as far as this node has applied the cluster's commands, 0 if none is; it must

@@ -93,8 +93,8 @@ func (c *batchConn) flush() error {
 	return c.w.Flush()
 }
 
-// deadlineWriter gives each write a time: a peer whose kernel lives but that
-// reads nothing is no peer.
+// deadlineWriter gives each write of at most writeSize a time. The kernel ends a
+// connection whose peer reads nothing (TCP_USER_TIMEOUT); this ends one whose peer reads hardly anything.
 type deadlineWriter struct{ net.Conn }
 
 func (w deadlineWriter) Write(p []byte) (int, error) {

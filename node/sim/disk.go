@@ -141,7 +141,7 @@ func (d *disk) durably(apply func(), after func()) {
 
 func (d *disk) promise(m *wire.Prepare, answer func(wire.Message)) {
 	if d.failed {
-		answer(&wire.Prepared{Req: m.Req, Status: wire.Failed})
+		d.after(0, func() { answer(&wire.Prepared{Req: m.Req, Status: wire.Failed}) })
 		return
 	}
 	d.durably(func() { d.promises[m.Volume] = max(d.promises[m.Volume], m.Epoch) }, func() { answer(nil) })
@@ -205,10 +205,10 @@ func (d *disk) write(m *wire.Write, answer func(wire.Message)) {
 	r := d.replicas[id]
 	switch {
 	case d.failed:
-		answer(&wire.Ack{Req: m.Req, Status: wire.Failed})
+		d.after(0, func() { answer(&wire.Ack{Req: m.Req, Status: wire.Failed}) })
 		return
 	case r == nil:
-		answer(&wire.Ack{Req: m.Req, Status: wire.Missing})
+		d.after(0, func() { answer(&wire.Ack{Req: m.Req, Status: wire.Missing}) })
 		return
 	}
 	if (m.Commit != wire.Version{}) {
@@ -251,7 +251,7 @@ var zeroBlock [wire.BlockSize]byte
 func (d *disk) read(m *wire.Read, answer func(wire.Message)) {
 	r := d.replicas[replicaID{m.Volume, m.Segment}]
 	if r == nil {
-		answer(&wire.Blocks{Req: m.Req, Status: wire.Missing})
+		d.after(0, func() { answer(&wire.Blocks{Req: m.Req, Status: wire.Missing}) })
 		return
 	}
 	// The device may look at the blocks at the beginning of the job or at its end.

@@ -157,7 +157,7 @@ func (p *Portal) pump() {
 		return
 	}
 	for _, r := range p.requests {
-		if r.ended || r.fenced || r.req != 0 {
+		if r.ended || r.fenced || r.req != 0 || p.now-r.Read >= HoldMax && !p.bugs.KeepStamp {
 			continue
 		}
 		stamp := r.Stamp

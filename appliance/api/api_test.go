@@ -1,0 +1,221 @@
+package api_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ashlar/appliance/api"
+	"ashlar/node"
+)
+
+// rig is a node of its own with the API on its socket.
+type rig struct {
+	t      *testing.T
+	client *api.Client
+	http   *http.Client
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "ashlar") // t.TempDir's names are too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	ip := netip.MustParseAddr("127.0.0.1")
+	ports := freePorts(t, 3)
+	n, err := node.Open(node.Config{Dir: dir, Name: "node1", Addresses: []netip.Addr{ip}, PeerPort: ports[0], GossipPort: ports[1], ISCSIPort: ports[2]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { n.Close() })
+	socket := filepath.Join(dir, "api.sock")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: api.Handler(n, "test")}
+	go server.Serve(l)
+	t.Cleanup(func() { server.Close() })
+	return &rig{t, api.NewClient(socket), &http.Client{Transport: &http.Transport{DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}}}}
+}
+
+func freePorts(t *testing.T, n int) (ports []uint16) {
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		ports = append(ports, uint16(l.Addr().(*net.TCPAddr).Port))
+	}
+	return ports
+}
+
+// send gives a request as it is and returns the status, the type and the body.
+func (r *rig) send(method, path, body string) (int, string, []byte) {
+	r.t.Helper()
+	request, err := http.NewRequest(method, "http://node"+path, strings.NewReader(body))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	answer, err := r.http.Do(request)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return answer.StatusCode, answer.Header.Get("Content-Type"), text
+}
+
+func TestEveryProblemIsADocumentWithACode(t *testing.T) {
+	r := newRig(t)
+	create := `{"name":"prod"}`
+	for _, c := range []struct {
+		method, path, body string
+		status             int
+		code               string
+	}{
+		{"GET", "/v1/volumes", "", 409, "no-cluster"},
+		{"POST", "/v1/cluster", `{"name":"No Name"}`, 422, "invalid"},
+		{"POST", "/v1/cluster", `{"name":7}`, 422, "invalid"},
+		{"POST", "/v1/cluster", `{"nam":"prod"}`, 422, "invalid"},
+		{"POST", "/v1/cluster", `{"name":`, 400, "invalid"},
+		{"POST", "/v1/cluster/join", `{"address":"127.0.0.1:1","secret":"x"}`, 403, "wrong-secret"},
+		{"POST", "/v1/cluster", create, 204, ""},
+		{"POST", "/v1/cluster", create, 409, "exists"},
+		{"POST", "/v1/cluster", `{"name":"other"}`, 409, "in-cluster"},
+		{"GET", "/v1/volumes/none", "", 404, "not-found"},
+		{"GET", "/v1/volumes/" + strings.Repeat("x", 65), "", 422, "invalid"},
+		{"DELETE", "/v1/hosts/none", "", 404, "not-found"},
+		{"POST", "/v1/volumes", `{"name":"v","size":8388608}`, 409, "too-few-domains"},
+		{"POST", "/v1/volumes", `{"name":"v","size":-1}`, 422, "invalid"},
+		{"POST", "/v1/volumes", `{"name":"` + strings.Repeat("x", 100<<10) + `","size":1}`, 413, "invalid"},
+		{"POST", "/v1/disks", `{"path":"relative"}`, 422, "invalid"},
+		{"POST", "/v1/disks", `{"path":"/nowhere/disk"}`, 404, "not-found"},
+		{"POST", "/v1/hosts", `{"name":"h","iqn":"foo"}`, 422, "invalid"},
+		{"POST", "/v1/exports", `{"volume":"v","host":"h","read_only":false}`, 404, "not-found"},
+	} {
+		status, kind, body := r.send(c.method, c.path, c.body)
+		if status != c.status {
+			t.Errorf("%s %s %.60s: status %d instead of %d: %s", c.method, c.path, c.body, status, c.status, body)
+			continue
+		}
+		if c.code == "" {
+			continue
+		}
+		var p api.Problem
+		if err := json.Unmarshal(body, &p); err != nil || kind != "application/problem+json" {
+			t.Errorf("%s %s: %s: %s, %v", c.method, c.path, kind, body, err)
+		}
+		if p.Code != c.code || p.Detail == "" || p.Title == "" || p.Status != status {
+			t.Errorf("%s %s %.60s: %+v instead of code %s", c.method, c.path, c.body, p, c.code)
+		}
+	}
+}
+
+func TestTheClientSpeaksAllOfTheAPI(t *testing.T) {
+	r := newRig(t)
+	ctx := context.Background()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(r.client.CreateCluster(ctx, api.NewCluster{Name: "prod", SegmentSize: 4 << 20}))
+	path := filepath.Join(t.TempDir(), "disk")
+	d, err := r.client.AddDisk(ctx, api.NewDisk{Path: path, Size: 64 << 20})
+	must(err)
+	if d.Node != "node1" || d.Path != path || d.Size != 64<<20 || d.State != "ok" {
+		t.Errorf("disk: %+v", d)
+	}
+	v, err := r.client.CreateVolume(ctx, api.NewVolume{Name: "db", Size: 10 << 20, Copies: 1})
+	must(err)
+	if v.Segments != 3 || v.Head != "node1" || v.State != "healthy" || v.IQN != "iqn.2026-11.io.ashlar:prod.db" {
+		t.Errorf("volume: %+v", v)
+	}
+	must(r.client.AddHost(ctx, api.Host{Name: "web", IQN: "iqn.2026-11.com.example:web"}))
+	must(r.client.AddExport(ctx, api.Export{Volume: "db", Host: "web", ReadOnly: true}))
+	exports, err := r.client.Exports(ctx)
+	must(err)
+	if len(exports) != 1 || exports[0] != (api.Export{Volume: "db", Host: "web", ReadOnly: true}) {
+		t.Errorf("exports: %+v", exports)
+	}
+	detail, err := r.client.Volume(ctx, "db")
+	must(err)
+	if len(detail.Placement) != 3 || detail.Placement[2].Replicas[0].Disk != d.ID || len(detail.Exports) != 1 {
+		t.Errorf("placement: %+v", detail)
+	}
+	must(r.client.DeleteExport(ctx, "db", "web"))
+	must(r.client.DeleteHost(ctx, "web"))
+	must(r.client.DeleteVolume(ctx, "db"))
+	c, err := r.client.Cluster(ctx)
+	must(err)
+	if c.Name != "prod" || c.SegmentSize != 4<<20 || len(c.Nodes) != 1 || len(c.Volumes) != 0 || c.State != "healthy" {
+		t.Errorf("cluster: %+v", c)
+	}
+	hosts, err := r.client.Hosts(ctx)
+	must(err)
+	if len(hosts) != 0 {
+		t.Errorf("hosts: %+v", hosts)
+	}
+	_, err = r.client.Node(ctx, "nod1")
+	var p *api.Problem
+	if !errors.As(err, &p) || p.Code != "not-found" || !strings.Contains(p.Next, `"node1"`) {
+		t.Errorf("an unknown node: %v", err)
+	}
+}
+
+func TestTheAPIDescribesItself(t *testing.T) {
+	r := newRig(t)
+	status, _, text := r.send("GET", "/openapi.json", "")
+	var doc struct {
+		OpenAPI string
+		Paths   map[string]map[string]struct {
+			OperationID string
+			Summary     string
+			Responses   map[string]any
+		}
+		Components struct {
+			Schemas map[string]struct{ Properties map[string]any }
+		}
+	}
+	if err := json.Unmarshal(text, &doc); err != nil || status != 200 || !strings.HasPrefix(doc.OpenAPI, "3.1") {
+		t.Fatalf("status %d, %v, OpenAPI %q", status, err, doc.OpenAPI)
+	}
+	for path, methods := range doc.Paths {
+		if !strings.HasPrefix(path, "/v1/") {
+			t.Errorf("%s is of no version", path)
+		}
+		for method, o := range methods {
+			if o.OperationID == "" || o.Summary == "" || o.Responses["default"] == nil {
+				t.Errorf("%s %s: %+v", method, path, o)
+			}
+		}
+	}
+	for _, property := range []string{"code", "detail", "next", "status", "title"} {
+		if doc.Components.Schemas["Problem"].Properties[property] == nil {
+			t.Errorf("a problem's %q is not described", property)
+		}
+	}
+	if status, _, _ := r.send("GET", "/docs", ""); status != 404 {
+		t.Errorf("/docs answers %d: a page that loads scripts from elsewhere", status)
+	}
+}

@@ -1,0 +1,350 @@
+package sim
+
+import (
+	"ashlar/node/cluster"
+	"ashlar/node/failover"
+	"ashlar/replication/mirror"
+	"ashlar/replication/wire"
+)
+
+// session is a peer's end of a connection that one node dialled for its
+// requests; the answers come back on it.
+type session struct {
+	p    *process
+	peer wire.NodeID
+	c    *conn
+	side int // 0: this node dialled
+	over bool
+}
+
+func (s *session) send(m wire.Message) {
+	if !s.over {
+		s.c.send(s.side, m)
+	}
+}
+
+// end is this process's decision.
+func (s *session) end() {
+	s.over = true
+	s.c.close(s.side)
+	if s.side == 1 && s.p.in[s.peer] == s {
+		delete(s.p.in, s.peer)
+	}
+}
+
+// dialAll keeps a session to each node.
+func (p *process) dialAll() {
+	for _, s := range p.w.servers {
+		if s == p.s || p.out[s.id] != nil || p.dialing[s.id] {
+			continue
+		}
+		p.dial(s)
+	}
+}
+
+func (p *process) dial(to *server) {
+	p.dialing[to.id] = true
+	var known wire.Incarnation // registered before the dial began
+	if n := p.st.Nodes[to.id]; n.Up {
+		known = n.Incarnation
+	}
+	p.w.after(p.w.net.delay(p.s.at, to.at)+p.w.net.delay(to.at, p.s.at), func() {
+		if !p.alive {
+			return
+		}
+		open, refused := to.reachable(p.s.at)
+		if !open {
+			p.run(fromControl, func() {
+				p.dialing[to.id] = false
+				if refused && known != 0 {
+					p.refused(cluster.Dead{Node: to.id, Incarnation: known})
+				}
+			})
+			return
+		}
+		c := p.w.net.dial(p.s.at, to.at)
+		to.process.accepted(c, p.s.id)
+		p.dialled(c, to.id)
+	})
+}
+
+func (p *process) refused(d cluster.Dead) {
+	p.toPlanner(func(q *process) {
+		if p.w.bugs.RefusedLate {
+			d.Incarnation = q.st.Nodes[d.Node].Incarnation
+		}
+		q.planner.Refused(d)
+	})
+}
+
+func (p *process) dialled(c *conn, to wire.NodeID) {
+	s := &session{p: p, peer: to, c: c}
+	c.ends[0].receive = func(msg any) { p.run(c.id, func() { p.answered(s, msg.(wire.Message)) }) }
+	c.ends[0].lost = func() { p.run(c.id, func() { p.lostOut(s) }) }
+	p.run(c.id, func() {
+		p.dialing[to] = false
+		p.out[to] = s
+		for _, r := range p.reigns {
+			r.head.Connected(p.now(), to)
+		}
+		p.routes()
+	})
+}
+
+func (p *process) lostOut(s *session) {
+	s.over = true
+	delete(p.out, s.peer)
+	for _, r := range p.reigns {
+		r.head.Lost(p.now(), s.peer)
+	}
+	p.routes()
+}
+
+// accepted takes a peer's session. What comes over the one it replaces is not
+// looked at any more: its sender has given it up and said everything again.
+func (p *process) accepted(c *conn, from wire.NodeID) {
+	s := &session{p: p, peer: from, c: c, side: 1}
+	c.ends[1].receive = func(msg any) {
+		p.run(c.id, func() {
+			if !s.over {
+				p.asked(s, msg.(wire.Message))
+			}
+		})
+	}
+	c.ends[1].lost = func() {
+		p.run(c.id, func() {
+			s.over = true
+			if p.in[from] == s {
+				delete(p.in, from)
+			}
+		})
+	}
+	p.run(c.id, func() {
+		if old := p.in[from]; old != nil && !p.w.bugs.SessionsMixed {
+			old.end()
+		}
+		p.in[from] = s
+	})
+}
+
+// answered takes an answer to one of this node's requests.
+func (p *process) answered(s *session, m wire.Message) {
+	if !s.over {
+		p.route(s.peer, m)
+	}
+}
+
+func (p *process) route(from wire.NodeID, m wire.Message) {
+	switch x := p.tags[mirror.TagOf(m)].(type) {
+	case *reign:
+		x.head.Receive(p.now(), from, m)
+	case *mirror.Portal:
+		x.Receive(p.now(), from, m)
+	}
+}
+
+// asked takes a peer's request.
+func (p *process) asked(s *session, m wire.Message) {
+	switch m := m.(type) {
+	case *wire.Submit:
+		p.submitted(s, m)
+	case *wire.Fence:
+		p.askedToFence(s, m)
+	case *wire.Token:
+		p.token(s.peer, m)
+	default:
+		p.replica.Receive(p.now(), uint64(s.c.id), m)
+	}
+}
+
+// origin is who wants an operation's answer; session nil: this node's own portal.
+type origin struct {
+	session *session
+	req     uint64
+}
+
+func (p *process) reply(s *session, m wire.Message) {
+	if s == nil {
+		p.route(p.s.id, m)
+	} else {
+		s.send(m)
+	}
+}
+
+func (p *process) reign(v wire.VolumeID) *reign {
+	for _, r := range p.reigns {
+		if r.volume == v && !r.over {
+			return r
+		}
+	}
+	return nil
+}
+
+func (p *process) submitted(s *session, m *wire.Submit) {
+	r := p.reign(m.Volume)
+	if r == nil {
+		p.reply(s, &wire.Done{Req: m.Req, Status: wire.NotHead})
+		return
+	}
+	now := p.now()
+	r.head.Submit(now, &mirror.Op{Kind: m.Op, Nexus: m.Nexus, Stamp: m.Stamp, Offset: m.Offset, Length: m.Length, Data: m.Data,
+		Deadline: now + m.Wait, Private: origin{s, m.Req}})
+}
+
+func (p *process) askedToFence(s *session, m *wire.Fence) {
+	r := p.reign(m.Volume)
+	if r == nil {
+		p.reply(s, &wire.Fenced{Req: m.Req, Status: wire.NotHead})
+		return
+	}
+	r.head.Fence(p.now(), m.Scope, m.Nexus)
+	p.reply(s, &wire.Fenced{Req: m.Req})
+}
+
+// sendTokens gives all portals this node's time, if it is a head with a lease.
+func (p *process) sendTokens() {
+	now := p.now()
+	some := false
+	for _, r := range p.reigns {
+		some = some || !r.over
+	}
+	if !some || now >= p.until && !p.w.bugs.Mirror.NoLease {
+		return
+	}
+	t := &wire.Token{Incarnation: p.incarnation, Token: now}
+	for _, n := range p.peers() {
+		if n == p.s.id {
+			p.token(n, t)
+		} else if s := p.out[n]; s != nil {
+			s.send(t)
+		}
+	}
+}
+
+func (p *process) token(from wire.NodeID, t *wire.Token) {
+	for i, portal := range p.portals {
+		if v := p.st.Volumes[wire.VolumeID(i+1)]; v.Head == from && v.HeadIncarnation == t.Incarnation {
+			portal.Token(p.now(), from, t.Token)
+		}
+	}
+}
+
+// drain carries out what the machines want done, until they want nothing more.
+func (p *process) drain() {
+	for again := true; again && p.alive; {
+		again = false
+		for _, r := range p.reigns {
+			again = p.carryHead(r) || again
+		}
+		again = p.carryReplica() || again
+		for i, portal := range p.portals {
+			again = p.carryPortal(i, portal) || again
+		}
+	}
+	if len(p.reigns) > 8 {
+		p.bury()
+	}
+}
+
+// bury forgets heads of old whose answers are all given.
+func (p *process) bury() {
+	kept := p.reigns[:0]
+	for _, r := range p.reigns {
+		if !r.over {
+			kept = append(kept, r)
+		}
+	}
+	p.reigns = kept
+}
+
+func (p *process) carryHead(r *reign) bool {
+	a := r.head.Take()
+	for _, s := range a.Sends {
+		if s.To == p.s.id {
+			p.replica.Receive(p.now(), 0, s.Msg)
+		} else if session := p.out[s.To]; session != nil {
+			session.send(s.Msg)
+		}
+	}
+	for _, op := range a.Done {
+		p.w.concluded(p, r, op)
+		o := op.Private.(origin)
+		done := &wire.Done{Req: o.req, Status: op.Status, Offset: op.Miss, Runs: op.Runs}
+		if op.Kind == wire.OpRead {
+			done.Data = op.Data
+		}
+		p.reply(o.session, done)
+	}
+	for _, c := range a.Caught {
+		p.caught(r, c)
+	}
+	for _, n := range a.Complain {
+		c := failover.Complaint{Volume: r.volume, Epoch: r.epoch, From: p.s.id, About: n}
+		p.toPlanner(func(q *process) { q.planner.Complained(q.now(), c) })
+	}
+	return len(a.Sends)+len(a.Done)+len(a.Caught)+len(a.Complain) > 0
+}
+
+func (p *process) caught(r *reign, c mirror.Caught) {
+	p.propose(cluster.Command{Join: &cluster.Join{Volume: r.volume, Epoch: r.epoch, Node: c.Node, Incarnation: c.Incarnation,
+		Segments: []cluster.SegmentGen{{Segment: c.Segment, Gen: c.Gen}}}}, func(result cluster.Result) {
+		if result.Problem != "" {
+			r.head.Refused(p.now(), c)
+		}
+	})
+}
+
+func (p *process) carryReplica() bool {
+	a := p.replica.Take()
+	for _, job := range a.Jobs {
+		answered := false
+		p.s.disk.begin(job, func(m wire.Message) {
+			_, commit := job.Msg.(*wire.Commit)
+			if commit || answered {
+				return
+			}
+			answered = true
+			p.run(fromDisk, func() { p.replica.Done(p.now(), job, m) })
+		})
+	}
+	for _, reply := range a.Replies {
+		if reply.Session == 0 {
+			p.route(p.s.id, reply.Msg)
+			continue
+		}
+		for _, n := range p.peers() {
+			if s := p.in[n]; s != nil && uint64(s.c.id) == reply.Session {
+				s.send(reply.Msg)
+			}
+		}
+	}
+	return len(a.Jobs)+len(a.Replies) > 0
+}
+
+func (p *process) carryPortal(i int, portal *mirror.Portal) bool {
+	a := portal.Take()
+	for _, s := range a.Sends {
+		if s.To != p.s.id {
+			if session := p.out[s.To]; session != nil {
+				session.send(s.Msg)
+			}
+			continue
+		}
+		switch m := s.Msg.(type) {
+		case *wire.Submit:
+			p.submitted(nil, m)
+		case *wire.Fence:
+			p.askedToFence(nil, m)
+		}
+	}
+	for _, r := range a.Done {
+		r.Private.(*hostCommand).answer(r)
+	}
+	for _, id := range a.Fenced {
+		if then := p.fences[id]; then != nil {
+			delete(p.fences, id)
+			then()
+		}
+	}
+	return len(a.Sends)+len(a.Done)+len(a.Fenced) > 0
+}

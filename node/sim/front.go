@@ -1,0 +1,166 @@
+package sim
+
+import (
+	"slices"
+
+	"ashlar/replication/mirror"
+	"ashlar/replication/wire"
+)
+
+// hostConn is a host's session with one volume through this node's portal.
+type hostConn struct {
+	p          *process
+	c          *conn
+	host       *host
+	volume     wire.VolumeID
+	generation uint64
+	ready      bool
+	over       bool
+}
+
+// What a host and a portal say to each other.
+type (
+	login   struct{}
+	welcome struct{}
+	command struct {
+		id     int
+		kind   wire.OpKind
+		offset uint64
+		length uint64
+		data   []byte
+	}
+	answer struct {
+		id     int
+		status wire.Status
+		data   []byte
+	}
+)
+
+// hostCommand is a command on its way through the portal.
+type hostCommand struct {
+	conn *hostConn
+	id   int
+}
+
+func (p *process) acceptHost(c *conn, h *host, v wire.VolumeID) {
+	hc := &hostConn{p: p, c: c, host: h, volume: v}
+	c.ends[1].receive = func(msg any) { p.run(c.id, func() { hc.read(msg) }) }
+	c.ends[1].lost = func() { p.run(c.id, func() { hc.lost() }) }
+}
+
+func (hc *hostConn) portal() *mirror.Portal { return hc.p.portals[hc.volume-1] }
+
+func (hc *hostConn) nexus() wire.Nexus {
+	return wire.Nexus{Host: hc.host.name, Port: uint16(hc.p.s.id), Generation: hc.generation}
+}
+
+// read is the moment in which the last byte of a command is read.
+func (hc *hostConn) read(msg any) {
+	hc.p.watchStall()
+	if hc.over {
+		return
+	}
+	switch m := msg.(type) {
+	case login:
+		hc.login()
+	case *command:
+		if !hc.ready {
+			return
+		}
+		p := hc.p
+		hc.portal().Submit(p.now(), &mirror.Request{Kind: m.kind, Nexus: hc.nexus(), Stamp: hc.portal().Stamp(), Read: p.now(),
+			Offset: m.offset, Length: m.length, Data: m.data, Private: &hostCommand{hc, m.id}})
+	}
+}
+
+// login begins a session. It is answered when nothing of the one it replaces,
+// in whatever life of this process, can be carried out any more.
+func (hc *hostConn) login() {
+	p := hc.p
+	if !p.active {
+		hc.end()
+		return
+	}
+	for _, old := range slices.Clone(p.hosts) {
+		if old.host == hc.host && old.volume == hc.volume {
+			old.end()
+		}
+	}
+	p.hosts = append(p.hosts, hc)
+	p.generation++
+	hc.generation = uint64(p.incarnation)<<32 | p.generation
+	done := func() {
+		if !hc.over {
+			hc.ready = true
+			hc.c.send(1, welcome{})
+		}
+	}
+	if p.w.bugs.LoginUnfenced {
+		done()
+		return
+	}
+	former := hc.nexus()
+	former.Generation--
+	p.fence(hc.portal(), former, done)
+}
+
+func (p *process) fence(portal *mirror.Portal, n wire.Nexus, then func()) {
+	p.lastFence++
+	p.fences[p.lastFence] = then
+	portal.Fence(p.now(), p.lastFence, wire.FenceNexus, n)
+}
+
+// end drops the connection.
+func (hc *hostConn) end() {
+	if hc.over {
+		return
+	}
+	hc.over = true
+	hc.c.close(1)
+	hc.p.hosts = slices.DeleteFunc(hc.p.hosts, func(x *hostConn) bool { return x == hc })
+}
+
+// lost is the host's doing, or the network's.
+func (hc *hostConn) lost() {
+	if hc.over {
+		return
+	}
+	hc.end()
+	if hc.ready {
+		hc.p.fence(hc.portal(), hc.nexus(), func() {})
+	}
+}
+
+// watchStall drops all host connections of a process that stood still: what is
+// in their buffers may be older than a host's patience.
+func (p *process) watchStall() {
+	now := p.now()
+	if now-p.beat <= beatEvery+stallMax {
+		return
+	}
+	p.beat = now
+	p.w.note("stall", int64(p.s.id))
+	if !p.w.bugs.StallIgnored {
+		p.dropHosts()
+	}
+}
+
+func (p *process) dropHosts() {
+	for _, hc := range slices.Clone(p.hosts) {
+		hc.end()
+	}
+	for _, portal := range p.portals {
+		portal.Drop(p.now())
+	}
+}
+
+func (hc *hostCommand) answer(r *mirror.Request) {
+	if hc.conn.over {
+		return
+	}
+	a := &answer{id: hc.id, status: r.Status}
+	if r.Kind == wire.OpRead && r.Status == wire.OK {
+		a.data = r.Data
+	}
+	hc.conn.c.send(1, a)
+}

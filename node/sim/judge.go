@@ -1,0 +1,217 @@
+package sim
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"ashlar/replication/wire"
+)
+
+// cell is a sector of a volume, by number: what the checker takes for a register.
+type cell struct {
+	volume wire.VolumeID
+	sector uint64
+}
+
+// access is what an operation does to one cell.
+type access struct {
+	kind     wire.OpKind
+	tag      tag // written
+	expected tag
+}
+
+// outcome of an access: what was read, or whether a comparison held; known is
+// false where the host never heard.
+type outcome struct {
+	tag   tag
+	miss  bool
+	known bool
+}
+
+// register is a sector. Each attempt of a write is a write of its own, which may
+// take effect from its sending until the host heard that the operation is done;
+// it is no error to take it for one that has taken effect, since it can always
+// be ordered next to the last attempt, which did.
+var register = porcupine.Model{
+	Init: func() any { return tag(0) },
+	Step: func(state, input, output any) (bool, any) {
+		s, in, out := state.(tag), input.(access), output.(outcome)
+		switch in.kind {
+		case wire.OpRead:
+			return s == out.tag, s
+		case wire.OpCompareAndWrite:
+			if out.known && out.miss != (s != in.expected) {
+				return false, s
+			}
+			if s != in.expected {
+				return true, s
+			}
+		}
+		return true, in.tag
+	},
+	Equal: func(a, b any) bool { return a == b },
+}
+
+// judge looks at what hosts saw and what the copies hold.
+func (w *world) judge(r *Result) {
+	for _, op := range w.operations {
+		if op.ended == 0 {
+			r.Stuck++
+			w.tell("STUCK: %v", op)
+		}
+	}
+	if n := w.unsynced(); n > 0 {
+		r.Stuck += n
+		w.tell("STUCK: %d copies are out of their sets", n)
+	}
+	r.Differing = w.differing()
+	for v := range w.volumes {
+		volume := wire.VolumeID(v + 1)
+		for b := range uint64(w.volumes[v].segments * segmentBlocks) {
+			w.judgeBlock(r, volume, b)
+		}
+	}
+}
+
+// differing counts the blocks that are not the same, with version and checksum,
+// on all in-sync copies.
+func (w *world) differing() (n int) {
+	st := w.raft.last()
+	for _, v := range st.VolumeIDs() {
+		for i, g := range st.Volumes[v].Segments {
+			nodes := g.InSync()
+			for b := range segmentBlocks {
+				first := w.server(nodes[0]).disk.replicas[replicaID{v, wire.Segment(i)}]
+				for _, node := range nodes[1:] {
+					other := w.server(node).disk.replicas[replicaID{v, wire.Segment(i)}]
+					if first == nil || other == nil || !same(&first.blocks[b], &other.blocks[b]) {
+						n++
+						w.tell("DIFFERS: volume %d segment %d block %d between nodes %d and %d", v, i, b, nodes[0], node)
+						break
+					}
+				}
+			}
+		}
+	}
+	return n
+}
+
+func same(a, b *block) bool {
+	return a.version == b.version && (a.crc == b.crc || (a.version == wire.Version{})) && bytes.Equal(content(a), content(b))
+}
+
+func content(b *block) []byte {
+	if b.data == nil {
+		return zeroBlock[:]
+	}
+	return b.data
+}
+
+// judgeBlock checks the history of a block's sectors. Sectors that were only
+// ever written with all of their block have one history between them.
+func (w *world) judgeBlock(r *Result, v wire.VolumeID, b uint64) {
+	var touching []*operation
+	var partly [sectors]bool
+	first := b * sectors
+	for _, op := range w.operations {
+		from, to := op.offset/sector, (op.offset+op.length)/sector
+		if op.volume != v || to <= first || from >= first+sectors {
+			continue
+		}
+		touching = append(touching, op)
+		for s := range partly {
+			at := first + uint64(s)
+			partly[s] = partly[s] || at >= from && at < to && (from > first || to < first+sectors)
+		}
+	}
+	if len(touching) == 0 {
+		return
+	}
+	whole := slices.Index(partly[:], false)
+	for s := range partly {
+		if partly[s] || s == whole {
+			w.judgeCell(r, cell{v, first + uint64(s)}, touching)
+		}
+	}
+	for _, op := range touching {
+		if op.kind == wire.OpRead && op.ended != 0 && whole >= 0 && len(op.read) > 0 {
+			for s := range partly {
+				if !partly[s] && op.sees(first+uint64(s)) != op.sees(first+uint64(whole)) {
+					w.violate("operation %d read two writes in block %d of volume %d", op.id, b, v)
+				}
+			}
+		}
+	}
+}
+
+func (op *operation) sees(s uint64) tag { return op.read[s-op.offset/sector] }
+
+func (op *operation) covers(s uint64) bool {
+	return s >= op.offset/sector && s < (op.offset+op.length)/sector
+}
+
+func (w *world) judgeCell(r *Result, c cell, touching []*operation) {
+	var history []porcupine.Operation
+	for _, op := range touching {
+		if op.covers(c.sector) {
+			history = append(history, op.history(c.sector, w.now)...)
+		}
+	}
+	final := porcupine.Operation{Input: access{kind: wire.OpRead}, Call: w.now + 1, Return: w.now + 2, Output: outcome{tag: w.holds(c)}}
+	switch porcupine.CheckOperationsTimeout(register, append(slices.Clone(history), final), 10*time.Second) {
+	case porcupine.Ok:
+		return
+	case porcupine.Unknown:
+		r.Undecided++
+		return
+	}
+	if porcupine.CheckOperations(register, history) {
+		r.Lost++
+		w.tell("LOST: %+v holds %d", c, w.holds(c))
+	} else {
+		r.NotLinear++
+		w.tell("NOT LINEARIZABLE: %+v", c)
+	}
+	for _, op := range touching {
+		if op.covers(c.sector) {
+			w.tell("  %v", op)
+		}
+	}
+}
+
+// history is an operation as the checker sees it.
+func (op *operation) history(s uint64, end int64) (list []porcupine.Operation) {
+	ended := op.ended
+	if ended == 0 {
+		ended = end
+	}
+	for i, sent := range op.attempts {
+		last := i == len(op.attempts)-1 && op.ended != 0
+		a := access{kind: op.kind, tag: op.tag, expected: op.expected}
+		out := outcome{known: last, miss: op.status == wire.Miscompare}
+		if op.kind == wire.OpRead {
+			if !last {
+				continue
+			}
+			out.tag = op.sees(s)
+		}
+		list = append(list, porcupine.Operation{ClientId: op.id, Input: a, Call: sent, Output: out, Return: ended})
+	}
+	return list
+}
+
+// holds is what the copies of a cell hold in the end.
+func (w *world) holds(c cell) tag {
+	b := c.sector / sectors
+	segment := wire.Segment(b / segmentBlocks)
+	node := w.raft.last().Volumes[c.volume].Segments[segment].InSync()[0]
+	copies := w.server(node).disk.replicas[replicaID{c.volume, segment}]
+	if copies == nil {
+		return 0
+	}
+	t, _ := tagOf(content(&copies.blocks[b%segmentBlocks])[c.sector%sectors*sector:])
+	return t
+}

@@ -1,0 +1,330 @@
+package sim
+
+import (
+	"fmt"
+
+	"ashlar/node/cluster"
+	"ashlar/replication/wire"
+)
+
+// faults are what a schedule suffers: a subset of the kinds, each at its own rate.
+type faults struct {
+	duplicates bool // commands come twice, and late
+	lasts      int64
+	every      map[string]int64 // mean time between faults of a kind
+}
+
+// nemesis lists the kinds of faults in a fixed order.
+var nemesis = []struct {
+	kind string
+	do   func(*world)
+}{
+	{"kill", func(w *world) { w.anyServer().strike(false) }},
+	{"crash", func(w *world) { w.anyServer().strike(true) }},
+	{"pause", (*world).pauseOne},
+	{"isolate", (*world).isolate},
+	{"cut", (*world).cutPair},
+	{"one-way", (*world).cutOneWay},
+	{"slow", (*world).slowLink},
+	{"reset", (*world).resetSome},
+	{"slow disk", (*world).slowDisk},
+	{"kill all", (*world).killAll},
+	{"leader and head", (*world).killLeaderAndHead},
+	{"move head", (*world).moveHead},
+	{"move copy", (*world).moveCopy},
+	{"host path", (*world).cutHost},
+	{"rot", (*world).rot},
+}
+
+// swarm draws a world and its faults from the seed: some kinds often, most not
+// at all, since faults that happen all the time hide one another.
+func swarm(o Options) *world {
+	pick := newTimeline(o.Seed ^ 0x5ca1ab1e)
+	nodes := 3 + pick.rng.IntN(3)
+	voters := 3
+	if nodes == 5 && pick.chance(0.5) {
+		voters = 5
+	}
+	volumes := []volumePlan{{2 + pick.rng.IntN(2), 2}, {2, 3}}
+	f := faults{duplicates: pick.chance(0.4), lasts: pick.between(8*second, 16*second), every: map[string]int64{}}
+	for _, k := range nemesis {
+		if pick.chance(0.3) {
+			f.every[k.kind] = pick.between(second, 8*second)
+		}
+	}
+	w := newWorld(o, nodes, voters, 2+pick.rng.IntN(2), volumes)
+	w.faults = f
+	return w
+}
+
+// live is a schedule: work under faults, then calm, in which everything must end well.
+func (w *world) live() {
+	w.working = true
+	w.run(2 * second) // until leases and a leader are there
+	w.work(2)
+	for _, k := range nemesis {
+		if mean := w.faults.every[k.kind]; mean > 0 {
+			w.haunt(k.kind, mean, k.do)
+		}
+	}
+	w.run(w.faults.lasts)
+	w.heal()
+	w.run(w.between(0, 3*second))
+	w.working = false
+	w.until(60*second, w.whole)
+	w.run(3 * second)
+	w.ended = true
+}
+
+func (w *world) haunt(kind string, mean int64, do func(*world)) {
+	w.after(w.between(0, 2*mean), func() {
+		if w.calm {
+			return
+		}
+		w.kinds[kind]++
+		w.note(kind)
+		do(w)
+		w.haunt(kind, mean, do)
+	})
+}
+
+// heal ends all faults.
+func (w *world) heal() {
+	w.calm = true
+	w.note("calm")
+	w.faults.duplicates = false
+	for a := range len(w.servers) + len(w.hosts) {
+		for b := range len(w.servers) + len(w.hosts) {
+			w.net.mend(place(a), place(b))
+			w.net.link(place(a), place(b)).slow = 0
+		}
+	}
+	for _, s := range w.servers {
+		s.disk.slow = 0
+		s.resume()
+		s.start()
+	}
+}
+
+// whole says whether all operations have ended and all copies are in sync.
+func (w *world) whole() bool {
+	for _, op := range w.operations {
+		if op.ended == 0 {
+			return false
+		}
+	}
+	return w.unsynced() == 0
+}
+
+func (w *world) unsynced() (n int) {
+	st := w.raft.last()
+	for _, v := range st.Volumes {
+		for _, g := range v.Segments {
+			for _, r := range g.Replicas {
+				if !r.InSync {
+					n++
+				}
+			}
+		}
+	}
+	return n
+}
+
+func (w *world) anyServer() *server { return w.servers[w.rng.IntN(len(w.servers))] }
+
+// strike ends a process, or its machine, for a while.
+func (s *server) strike(power bool) {
+	if power {
+		s.crash()
+	} else {
+		s.kill()
+	}
+	s.w.after(s.w.outage(), s.start)
+}
+
+// outage is how long a fault lasts: often about as long as a lease or a time
+// limit, sometimes much shorter or longer.
+func (w *world) outage() int64 {
+	switch w.rng.IntN(4) {
+	case 0:
+		return w.between(10*millisecond, 500*millisecond)
+	case 1:
+		return w.between(3*second, 8*second)
+	}
+	return w.between(500*millisecond, 3*second)
+}
+
+func (w *world) pauseOne() {
+	s := w.anyServer()
+	if s.process == nil || s.paused {
+		return
+	}
+	s.pause()
+	w.after(w.outage(), s.resume)
+}
+
+// isolate cuts a node from the other nodes, and perhaps from the hosts.
+func (w *world) isolate() {
+	s := w.anyServer()
+	all := len(w.servers)
+	if w.chance(0.5) {
+		all += len(w.hosts)
+	}
+	for b := range all {
+		if place(b) != s.at {
+			w.net.sever(s.at, place(b))
+			w.net.sever(place(b), s.at)
+		}
+	}
+	w.after(w.outage(), func() {
+		for b := range all {
+			w.net.mend(s.at, place(b))
+			w.net.mend(place(b), s.at)
+		}
+	})
+}
+
+func (w *world) pair() (a, b place) {
+	i := w.rng.IntN(len(w.servers))
+	j := (i + 1 + w.rng.IntN(len(w.servers)-1)) % len(w.servers)
+	return place(i), place(j)
+}
+
+func (w *world) cutPair() {
+	a, b := w.pair()
+	w.net.sever(a, b)
+	w.net.sever(b, a)
+	w.after(w.outage(), func() { w.net.mend(a, b); w.net.mend(b, a) })
+}
+
+func (w *world) cutOneWay() {
+	a, b := w.pair()
+	w.net.sever(a, b)
+	w.after(w.outage(), func() { w.net.mend(a, b) })
+}
+
+func (w *world) cutHost() {
+	a := place(len(w.servers) + w.rng.IntN(len(w.hosts)))
+	b := w.anyServer().at
+	back := w.chance(0.7)
+	w.net.sever(a, b)
+	if back {
+		w.net.sever(b, a)
+	}
+	w.after(w.outage(), func() {
+		w.net.mend(a, b)
+		if back {
+			w.net.mend(b, a)
+		}
+	})
+}
+
+func (w *world) slowLink() {
+	a, b := w.pair()
+	l := w.net.link(a, b)
+	l.slow = w.between(millisecond, 1200*millisecond)
+	w.after(w.outage(), func() { l.slow = 0 })
+}
+
+func (w *world) resetSome() {
+	if len(w.net.conns) > 0 {
+		w.net.reset(w.net.conns[w.rng.IntN(len(w.net.conns))])
+	}
+}
+
+func (w *world) slowDisk() {
+	d := w.anyServer().disk
+	d.slow = w.between(5*millisecond, 2*second)
+	w.after(w.outage(), func() { d.slow = 0 })
+}
+
+func (w *world) killAll() {
+	power := w.chance(0.5)
+	for _, s := range w.servers {
+		s.strike(power)
+	}
+}
+
+func (w *world) killLeaderAndHead() {
+	power := w.chance(0.5)
+	if w.raft.leader != 0 {
+		w.server(w.raft.leader).strike(power)
+	}
+	v := w.raft.last().Volumes[wire.VolumeID(1+w.rng.IntN(len(w.volumes)))]
+	if v.Head != 0 && v.Head != w.raft.leader {
+		w.server(v.Head).strike(power)
+	}
+}
+
+// order is what an operator asks any node for.
+func (w *world) order(c cluster.Command) {
+	if p := w.anyServer().process; p != nil {
+		p.run(fromControl, func() { p.propose(c, func(cluster.Result) {}) })
+	}
+}
+
+func (w *world) moveHead() {
+	v := w.raft.last().Volumes[wire.VolumeID(1+w.rng.IntN(len(w.volumes)))]
+	to := w.anyServer().id // perhaps one without a copy
+	if w.chance(0.3) {
+		to = 0
+	}
+	w.order(cluster.Command{MoveHead: &cluster.MoveHead{Volume: v.ID, Epoch: v.Epoch, To: to}})
+}
+
+// moveCopy replaces a copy that is not in sync by an empty one elsewhere.
+func (w *world) moveCopy() {
+	st := w.raft.last()
+	for _, id := range st.VolumeIDs() {
+		for i, g := range st.Volumes[id].Segments {
+			for _, r := range g.Replicas {
+				to := w.anyServer()
+				if !r.InSync && (g.On(to.id) == nil) {
+					w.order(cluster.Command{MoveReplica: &cluster.MoveReplica{Volume: id, Segment: wire.Segment(i), Gen: g.Gen,
+						From: r.Disk, To: to.diskID}})
+					return
+				}
+			}
+		}
+	}
+}
+
+// rot makes a block of a copy unreadable, but never where the other in-sync
+// copies could not give it.
+func (w *world) rot() {
+	s := w.anyServer()
+	ids := s.disk.replicaIDs()
+	if len(ids) == 0 {
+		return
+	}
+	id := ids[w.rng.IntN(len(ids))]
+	b := w.rng.IntN(segmentBlocks)
+	s.disk.replicas[id].blocks[b].bad = s.disk.replicas[id].blocks[b].data != nil
+	w.saveLast(w.raft.last())
+}
+
+// saveLast repairs what rotted where no other copy in the set has it.
+func (w *world) saveLast(st *cluster.State) {
+	for _, v := range st.VolumeIDs() {
+		for i, g := range st.Volumes[v].Segments {
+			id := replicaID{v, wire.Segment(i)}
+			for b := range segmentBlocks {
+				good := 0
+				for _, n := range g.InSync() {
+					if c := w.server(n).disk.replicas[id]; c != nil && !c.blocks[b].bad {
+						good++
+					}
+				}
+				for _, s := range w.servers {
+					if c := s.disk.replicas[id]; c != nil && good == 0 {
+						c.blocks[b].bad = false
+					}
+				}
+			}
+		}
+	}
+}
+
+func (w *world) status() string {
+	return fmt.Sprintf("%d operations, %d commands, %d events", len(w.operations), w.raft.commands, w.events)
+}

@@ -1,0 +1,366 @@
+package sim
+
+import (
+	"slices"
+
+	"ashlar/node/cluster"
+	"ashlar/node/failover"
+	"ashlar/node/lease"
+	"ashlar/replication/mirror"
+	"ashlar/replication/wire"
+)
+
+const (
+	tickEvery = 50 * millisecond
+	beatEvery = 100 * millisecond // of the stall watch, the tokens and the dials
+	stallMax  = 500 * millisecond
+)
+
+// process is one run of a node's program: the shell round the pure machines,
+// as small as it can be.
+type process struct {
+	w      *world
+	s      *server
+	number int // of the run
+	alive  bool
+
+	st          *cluster.State
+	applied     int
+	term        int
+	leader      wire.NodeID
+	planner     *failover.Planner // on whom thinks that it leads
+	majority    int64             // when a leader last heard a majority
+	requests    int
+	incarnation wire.Incarnation // 0: not registered yet
+	active      bool             // its registration is applied
+
+	holder *lease.Holder
+	voter  *lease.Voter
+	until  int64 // when the lease ends
+	lapsed int64 // when it ended last, while it has none
+	beat   int64 // of the stall watch
+
+	replica *mirror.Replica
+	reigns  []*reign
+	portals []*mirror.Portal // by volume
+	tags    []any            // *reign or *mirror.Portal, by tag
+	out     map[wire.NodeID]*session
+	in      map[wire.NodeID]*session
+	dialing map[wire.NodeID]bool
+
+	hosts      []*hostConn
+	generation uint64
+	fences     map[uint64]func()
+	lastFence  uint64
+}
+
+// reign is one Head and what it is of.
+type reign struct {
+	head   *mirror.Head
+	volume wire.VolumeID
+	epoch  uint64
+	over   bool
+}
+
+func newProcess(s *server) *process {
+	w := s.w
+	w.runs++
+	p := &process{w: w, s: s, number: w.runs, alive: true, tags: []any{nil}, out: map[wire.NodeID]*session{},
+		in: map[wire.NodeID]*session{}, dialing: map[wire.NodeID]bool{}, fences: map[uint64]func(){}}
+	now := p.now()
+	p.beat, p.lapsed = now, now
+	promises := s.disk.promises
+	if w.bugs.Mirror.NoPromise {
+		promises = nil
+	}
+	p.replica = mirror.NewReplica(promises, w.bugs.Mirror)
+	if slices.Contains(w.raft.voters, s.id) {
+		p.voter = lease.NewVoter(s.id, now)
+		if w.bugs.VoterForgets {
+			p.voter = lease.NewVoter(s.id, now-lease.Promise)
+		}
+	}
+	for i := range w.volumes {
+		portal := mirror.NewPortal(wire.VolumeID(i+1), w.bugs.Mirror)
+		portal.Tag(p.tag(portal))
+		p.portals = append(p.portals, portal)
+	}
+	return p
+}
+
+func (p *process) now() int64 { return p.s.clock() }
+
+func (p *process) tag(machine any) uint32 {
+	p.tags = append(p.tags, machine)
+	return uint32(len(p.tags) - 1)
+}
+
+// begin reads what the node's own log holds and asks to be registered.
+func (p *process) begin() {
+	p.applied = max(1, p.s.applied-p.w.rng.IntN(3))
+	p.configure(p.w.raft.states[p.applied])
+	if p.w.genesis {
+		p.registered(p.st.Nodes[p.s.id].Incarnation)
+	} else {
+		p.propose(cluster.Command{Register: &cluster.Register{Node: p.s.id, Peer: "p"}}, func(r cluster.Result) { p.registered(r.Incarnation) })
+	}
+	p.after(p.w.between(0, tickEvery), p.tick)
+	p.after(p.w.between(0, beatEvery), p.pulse)
+}
+
+func (p *process) registered(i wire.Incarnation) {
+	p.incarnation = i
+	p.holder = lease.NewHolder(p.s.id, i)
+	p.configure(p.st)
+}
+
+// configure follows what is agreed.
+func (p *process) configure(st *cluster.State) {
+	p.st = st
+	me := st.Nodes[p.s.id]
+	if p.incarnation != 0 && (me.Incarnation > p.incarnation || me.Incarnation == p.incarnation && !me.Up) {
+		p.fenced()
+		return
+	}
+	p.active = p.incarnation != 0 && me.Incarnation >= p.incarnation
+	p.place()
+	for _, id := range st.VolumeIDs() {
+		p.reignOver(st.Volumes[id])
+	}
+	p.routes()
+}
+
+// fenced ends this incarnation: hosts lose their connections, and the node begins anew.
+func (p *process) fenced() {
+	s := p.s
+	s.w.note("fenced", int64(s.id), int64(p.incarnation))
+	s.kill()
+	s.w.after(s.w.between(50*millisecond, 300*millisecond), func() {
+		if s.up {
+			s.start()
+		}
+	})
+}
+
+// place makes and removes copies on the node's disk.
+func (p *process) place() {
+	mine := map[replicaID]bool{}
+	for _, id := range p.st.VolumeIDs() {
+		for i, g := range p.st.Volumes[id].Segments {
+			if r := g.On(p.s.id); r != nil && r.Disk == p.s.diskID {
+				mine[replicaID{id, wire.Segment(i)}] = true
+			}
+		}
+	}
+	d := p.s.disk
+	for _, id := range d.replicaIDs() {
+		if !mine[id] {
+			delete(d.replicas, id)
+		}
+	}
+	fresh := false
+	for id := range mine {
+		if d.replicas[id] == nil {
+			d.create(id)
+			fresh = true
+		}
+	}
+	if fresh {
+		// What may still come over old sessions was said of a former copy.
+		for _, n := range p.peers() {
+			if s := p.in[n]; s != nil {
+				s.end()
+			}
+		}
+	}
+}
+
+func (p *process) peers() (ids []wire.NodeID) {
+	for _, s := range p.w.servers {
+		ids = append(ids, s.id)
+	}
+	return ids
+}
+
+// reignOver begins and ends the node's reign over a volume, and tells its head of the copies.
+func (p *process) reignOver(v *cluster.Volume) {
+	mine := p.active && v.Head == p.s.id && (v.HeadIncarnation == p.incarnation || p.w.bugs.EpochReused)
+	now := p.now()
+	var present *reign
+	for _, r := range p.reigns {
+		if r.volume != v.ID || r.over {
+			continue
+		}
+		if mine && r.epoch == v.Epoch {
+			present = r
+		} else {
+			r.over = true
+			r.head.Stop(now)
+		}
+	}
+	if !mine {
+		return
+	}
+	if present == nil {
+		present = p.crown(v, now)
+	}
+	view := mirror.View{MinInSync: v.MinInSync}
+	for _, g := range v.Segments {
+		sv := mirror.SegmentView{Gen: g.Gen}
+		for _, r := range g.Replicas {
+			sv.Members = append(sv.Members, mirror.Member{Node: r.Node, Incarnation: p.st.Nodes[r.Node].Incarnation,
+				InSync: r.InSync, Usable: p.st.Usable(r)})
+		}
+		view.Segments = append(view.Segments, sv)
+	}
+	present.head.Configure(now, view)
+}
+
+func (p *process) crown(v *cluster.Volume, now int64) *reign {
+	p.w.crowned(p, v)
+	r := &reign{volume: v.ID, epoch: v.Epoch,
+		head: mirror.NewHead(v.ID, v.Epoch, p.s.id, v.Bytes, p.st.SegmentBytes, p.w.bugs.Mirror)}
+	r.head.Tag(p.tag(r))
+	p.reigns = append(p.reigns, r)
+	r.head.Lease(now, p.until)
+	r.head.Connected(now, p.s.id)
+	for _, n := range p.peers() {
+		if s := p.out[n]; s != nil {
+			r.head.Connected(now, n)
+		}
+	}
+	return r
+}
+
+// routes tells the portals where the heads are.
+func (p *process) routes() {
+	now := p.now()
+	for i, portal := range p.portals {
+		v := p.st.Volumes[wire.VolumeID(i+1)]
+		portal.Head(now, v.Head, v.Epoch, v.Head == p.s.id || p.out[v.Head] != nil)
+	}
+}
+
+// tick is the machines' clock.
+func (p *process) tick() {
+	p.after(tickEvery, p.tick)
+	p.renew()
+	now := p.now()
+	for _, r := range p.reigns {
+		r.head.Tick(now)
+	}
+	for _, portal := range p.portals {
+		portal.Tick(now)
+	}
+}
+
+// pulse is what happens ten times a second.
+func (p *process) pulse() {
+	p.after(beatEvery, p.pulse)
+	p.watchStall()
+	p.beat = p.now()
+	p.sendTokens()
+	p.dialAll()
+	p.heartbeat()
+	p.plan()
+}
+
+// renew asks the voters for the lease, and tells everybody how long it holds.
+func (p *process) renew() {
+	if p.holder == nil {
+		return
+	}
+	if r := p.holder.Tick(p.now()); r != nil {
+		for _, v := range p.w.raft.voters {
+			p.w.net.toProcess(p.s.at, p.w.server(v), func(q *process) { q.grant(p, *r) })
+		}
+	}
+	p.lease()
+}
+
+// grant is a voter's answer to a renewal.
+func (q *process) grant(p *process, r lease.Renew) {
+	if !q.active || q.voter == nil {
+		return
+	}
+	var present wire.Incarnation
+	if n := q.st.Nodes[r.Node]; n.Up {
+		present = n.Incarnation
+	}
+	g := q.voter.Renew(q.now(), r, present, raftVersion)
+	q.w.net.datagram(q.s.at, p.s.at, func() {
+		p.run(fromControl, func() {
+			p.holder.Granted(g)
+			if p.holder.Fenced() {
+				p.fenced()
+				return
+			}
+			p.lease()
+		})
+	})
+}
+
+// lease tells all machines until when the lease holds. Who was without for
+// longer than a host waits begins with new connections.
+func (p *process) lease() {
+	now := p.now()
+	until := p.holder.Until(raftVersion, p.w.raft.voters)
+	if now >= p.until && now < until && p.until != 0 && now-p.until > mirror.HoldMax {
+		p.dropHosts()
+	}
+	p.until = until
+	p.replica.Lease(now, until)
+	for _, r := range p.reigns {
+		r.head.Lease(now, until)
+	}
+	for _, portal := range p.portals {
+		portal.Lease(now, until)
+	}
+}
+
+// plan is a leader's work.
+func (p *process) plan() {
+	if p.planner == nil || !p.active || p.voter == nil {
+		return
+	}
+	a := p.planner.Tick(p.now(), p.st, p.voter, raftVersion, p.w.raft.voters)
+	for _, ask := range a.Asks {
+		p.w.net.toProcess(p.s.at, p.w.server(ask.Voter), func(q *process) { q.condemn(p, ask) })
+	}
+	for _, c := range a.Proposes {
+		p.propose(c, func(cluster.Result) {})
+	}
+}
+
+// condemn is a voter's answer to a leader that asks for ballots.
+func (q *process) condemn(p *process, ask failover.Ask) {
+	if !q.active || q.voter == nil {
+		return
+	}
+	a := failover.Answer{Voter: q.s.id, Incarnation: q.incarnation, Version: raftVersion}
+	for _, d := range ask.Dead {
+		if q.voter.Condemn(q.now(), d.Node, d.Incarnation) || q.w.bugs.VoterEager {
+			a.Dead = append(a.Dead, d)
+			q.w.ballot(q, d)
+		}
+	}
+	q.w.net.datagram(q.s.at, p.s.at, func() {
+		p.run(fromControl, func() {
+			if p.planner != nil {
+				p.planner.Answered(a)
+			}
+		})
+	})
+}
+
+// toPlanner tells the leader something, if one is known.
+func (p *process) toPlanner(tell func(*process)) {
+	if p.leader == 0 {
+		return
+	}
+	p.w.net.toProcess(p.s.at, p.w.server(p.leader), func(q *process) {
+		if q.planner != nil {
+			tell(q)
+		}
+	})
+}

@@ -1,0 +1,73 @@
+package sim
+
+import "ashlar/replication/wire"
+
+// work starts what hosts do: on each volume so many operations at a time.
+func (w *world) work(depth int) {
+	for _, h := range w.hosts {
+		for v := range w.volumes {
+			for range 1 + w.rng.IntN(depth) {
+				h.worker(wire.VolumeID(v + 1))
+			}
+		}
+	}
+}
+
+func (h *host) worker(v wire.VolumeID) {
+	w := h.w
+	w.after(w.between(10*millisecond, 300*millisecond), func() {
+		if !w.working {
+			return
+		}
+		op := h.draw(v)
+		op.then = func() { h.worker(v) }
+		h.start(op)
+	})
+}
+
+func (h *host) start(op *operation) {
+	w := h.w
+	op.h, op.id = h, len(w.operations)+1
+	w.operations = append(w.operations, op)
+	op.begin()
+}
+
+// draw makes up an operation; most meet on a few blocks at segments' borders.
+func (h *host) draw(v wire.VolumeID) *operation {
+	w := h.w
+	blocks := w.volumes[v-1].segments * segmentBlocks
+	hot := []int{0, segmentBlocks - 1, segmentBlocks, 3}
+	b := hot[w.rng.IntN(len(hot))]
+	if w.chance(0.2) {
+		b = w.rng.IntN(blocks - 4)
+	}
+	start := uint64(b) * sectors
+	op := &operation{volume: v}
+	w.lastTag++
+	op.tag = w.lastTag
+	at := func(kind wire.OpKind, first, count uint64) {
+		op.kind, op.offset, op.length = kind, first*sector, count*sector
+	}
+	switch n := w.rng.IntN(100); {
+	case n < 35:
+		at(wire.OpWrite, start, sectors)
+	case n < 62:
+		at(wire.OpRead, start, sectors*uint64(1+w.rng.IntN(3)))
+	case n < 70:
+		at(wire.OpWrite, start+1, 1)
+	case n < 76:
+		at(wire.OpWrite, start+6, 4) // the end of a block and the beginning of the next
+	case n < 84:
+		at(wire.OpWrite, start, sectors*uint64(2+w.rng.IntN(2)))
+	case n < 88:
+		at(wire.OpZero, start, sectors*uint64(1+w.rng.IntN(2)))
+		op.tag = 0
+	case n < 91:
+		at(wire.OpZero, start+6, 2*sectors+4) // two edges and whole blocks
+		op.tag = 0
+	default:
+		at(wire.OpCompareAndWrite, start+1, 1)
+		op.expected = h.known[cell{v, start + 1}]
+	}
+	return op
+}
