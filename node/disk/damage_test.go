@@ -264,3 +264,37 @@ func TestFullJournalHoldsWritesBack(t *testing.T) {
 	}
 	check(t, s.Close())
 }
+
+// Behind a decayed page an older one of the same group may be left, which claims a
+// chunk that has another owner by now. The owner must not suffer.
+func TestStalePageOfADamagedReplicaHarmsNoOther(t *testing.T) {
+	for range 4 {
+		dev, a, b, r, owner := formatted(t), replica(1, 0), replica(1, 1), replica(1, 2), replica(1, 3)
+		s := open(t, dev)
+		for _, rep := range []disk.Replica{a, b, r, owner} {
+			check(t, s.Create(rep))
+		}
+		for _, rep := range []disk.Replica{a, b, r} { // chunks and page slots 0, 1, 2
+			check(t, put(s, rep, 0, 8, v(1, 1)))
+		}
+		s.Checkpoint()
+		check(t, put(s, a, 0, 8, v(1, 2)))
+		s.Checkpoint()
+		check(t, put(s, b, 0, 8, v(1, 2)))
+		s.Checkpoint()
+		check(t, zero(s, r, 0, 8, v(1, 2)))
+		s.Checkpoint() // r's page moves to slot 1, the old one stays behind in slot 2
+		_, page := s.BlockPlace(r, 0)
+		check(t, s.Remove(a))
+		check(t, s.Remove(b))
+		check(t, put(s, owner, 0, 96, v(1, 1))) // takes chunks 0, 1, 2
+		check(t, s.Close())
+		dev = dev.Again()
+		dev.Flip(page + 200)
+		s = open(t, dev)
+		wantError(t, get(s, r, 0, 1).Err, disk.ErrDamaged)
+		holds(t, s, owner, 0, 96, v(1, 1))
+		audit(t, s)
+		check(t, s.Close())
+	}
+}

@@ -42,6 +42,7 @@ type control struct {
 	holder  *lease.Holder
 	voter   *lease.Voter
 	version uint64 // of the configuration that the voter knows
+	votes   bool   // this node is among its voters
 	planner *failover.Planner
 	told    int64 // when the last token went out
 	dropped bool
