@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -61,9 +62,9 @@ func run(ctx context.Context, out io.Writer, parent string, rounds int, keep boo
 	}
 	d := &demo{out: out, began: time.Now(), launcher: newLauncher()}
 	defer func() {
+		d.say("The nodes stop.")
 		d.stopAll()
 		if err == nil || ctx.Err() != nil {
-			d.say("The nodes stop, and their files are removed.")
 			err = errors.Join(err, os.RemoveAll(folder))
 		} else {
 			d.say("The nodes' folders and logs are left in %s.", folder)
@@ -209,9 +210,11 @@ func (d *demo) connect(ctx context.Context) error {
 
 // stopAll ends the processes that this demo started, and only them.
 func (d *demo) stopAll() {
+	var all sync.WaitGroup
 	for _, s := range d.servers {
-		s.end(syscall.SIGTERM)
+		all.Go(func() { s.end(syscall.SIGTERM) })
 	}
+	all.Wait()
 }
 
 // invite tells how to reach the cluster that is kept.

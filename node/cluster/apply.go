@@ -88,6 +88,8 @@ func (s *State) change(c Command) Result {
 		return s.moveHead(c.MoveHead)
 	case c.MoveReplica != nil:
 		return s.moveReplica(c.MoveReplica)
+	case c.Replace != nil:
+		return s.replace(c.Replace)
 	}
 	return problem(Invalid, "the command asks for nothing this node knows")
 }

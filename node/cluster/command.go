@@ -24,6 +24,7 @@ type Command struct {
 	Join         *Join         `json:",omitempty"`
 	MoveHead     *MoveHead     `json:",omitempty"`
 	MoveReplica  *MoveReplica  `json:",omitempty"`
+	Replace      *Replace      `json:",omitempty"`
 }
 
 // Create makes the cluster, and its first node, a voter.
@@ -152,6 +153,10 @@ type MoveReplica struct {
 	Gen      uint64
 	From, To DiskID
 }
+
+// Replace gives up the copies on a disk that cannot be used, one command for all
+// of them, and places empty ones on other disks.
+type Replace struct{ Disk DiskID }
 
 // Result is what a command came to. Problem is empty, or a sentence; the state
 // is then unchanged.

@@ -269,31 +269,30 @@ func TestFullJournalHoldsWritesBack(t *testing.T) {
 // chunk that has another owner by now. The owner must not suffer.
 func TestStalePageOfADamagedReplicaHarmsNoOther(t *testing.T) {
 	for range 4 {
-		dev, a, b, r, owner := formatted(t), replica(1, 0), replica(1, 1), replica(1, 2), replica(1, 3)
+		dev, r, owner := formatted(t), replica(2, 0), replica(3, 0)
 		s := open(t, dev)
-		for _, rep := range []disk.Replica{a, b, r, owner} {
-			check(t, s.Create(rep))
+		for i := range 8 { // chunks and page slots 0 to 7
+			check(t, s.Create(replica(1, i)))
+			check(t, put(s, replica(1, i), 0, 1, v(1, 1)))
 		}
-		for _, rep := range []disk.Replica{a, b, r} { // chunks and page slots 0, 1, 2
-			check(t, put(s, rep, 0, 8, v(1, 1)))
-		}
+		check(t, s.Create(r))
+		check(t, put(s, r, 0, 1, v(1, 1))) // chunk and slot 8
 		s.Checkpoint()
-		check(t, put(s, a, 0, 8, v(1, 2)))
-		s.Checkpoint()
-		check(t, put(s, b, 0, 8, v(1, 2)))
-		s.Checkpoint()
-		check(t, zero(s, r, 0, 8, v(1, 2)))
-		s.Checkpoint() // r's page moves to slot 1, the old one stays behind in slot 2
+		check(t, s.Remove(replica(1, 0)))
+		check(t, zero(s, r, 0, 1, v(1, 2)))
+		s.Checkpoint() // r's page moves to slot 0, the old one stays behind in slot 8
 		_, page := s.BlockPlace(r, 0)
-		check(t, s.Remove(a))
-		check(t, s.Remove(b))
-		check(t, put(s, owner, 0, 96, v(1, 1))) // takes chunks 0, 1, 2
+		for i := range 7 {
+			check(t, s.Remove(replica(1, i+1)))
+		}
+		check(t, s.Create(owner))
+		check(t, put(s, owner, 0, 288, v(1, 1))) // takes chunks 0 to 8, and slots below 8
 		check(t, s.Close())
 		dev = dev.Again()
 		dev.Flip(page + 200)
 		s = open(t, dev)
 		wantError(t, get(s, r, 0, 1).Err, disk.ErrDamaged)
-		holds(t, s, owner, 0, 96, v(1, 1))
+		holds(t, s, owner, 0, 288, v(1, 1))
 		audit(t, s)
 		check(t, s.Close())
 	}

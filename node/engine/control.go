@@ -41,12 +41,12 @@ type control struct {
 	inbox   chan func()
 	holder  *lease.Holder
 	voter   *lease.Voter
-	version uint64 // of the configuration that the voter knows
-	votes   bool   // this node is among its voters
-	planner *failover.Planner
+	version uint64            // of the configuration that the voter knows
+	votes   bool              // this node is among its voters
+	planner *failover.Planner // nil: another node leads
+	rebuild *failover.Rebuild
 	told    int64 // when the last token went out
-	dropped bool
-	leased  bool // held a lease since hosts were last dropped
+	leased  bool  // held a lease since hosts were last dropped
 	known   map[wire.NodeID]knowledge
 }
 
@@ -174,17 +174,17 @@ func (c *control) hosts(t int64) {
 // lead runs the planner while this node leads.
 func (c *control) lead(t int64, st *cluster.State, version uint64, voters []wire.NodeID) {
 	if !c.e.Consensus.IsLeader() || !c.e.registered.Load() {
-		c.planner = nil
+		c.planner, c.rebuild = nil, nil
 		return
 	}
 	if c.planner == nil {
-		c.planner = failover.New(c.e.Self)
+		c.planner, c.rebuild = failover.New(c.e.Self), failover.NewRebuild()
 	}
 	a := c.planner.Tick(t, st, c.voter, version, voters)
 	for _, ask := range a.Asks {
 		c.send(ask.Voter, kindAsk, ask)
 	}
-	for _, cmd := range a.Proposes {
+	for _, cmd := range append(a.Proposes, c.rebuild.Tick(t, st)...) {
 		c.e.Log.Info("failover", "command", describe(cmd))
 		c.e.tasks.Go(func() {
 			if r, err := c.e.propose(cmd); err == nil && r.Problem != "" {

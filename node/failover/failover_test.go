@@ -369,6 +369,18 @@ func TestANewHeadIsNotTakenForTheOneThatWasCutOff(t *testing.T) {
 	r.expect(r.tick(), c.eject(2))
 }
 
+func TestAHeadStaysThatTheOthersAgreeWith(t *testing.T) {
+	r, c := withVolume(t, 2)
+	for _, from := range []wire.NodeID{1, 9} {
+		for _, about := range []wire.NodeID{3, 4} {
+			r.planner.Complained(r.now, Complaint{Volume: 99, From: from, About: about})
+		}
+	}
+	r.complain(c, 3)
+	r.complain(c, 4)
+	r.expect(r.tick(), c.eject(3))
+}
+
 func TestOldComplaintsSayNothing(t *testing.T) {
 	r, c := withVolume(t, 2)
 	r.planner.Complained(r.now, Complaint{Volume: 99, From: 4, About: 2})

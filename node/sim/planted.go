@@ -20,6 +20,7 @@ type Planted struct {
 	LoginUnfenced   bool // a login is answered before the former session's commands are fenced
 	StallIgnored    bool // a portal that stood still goes on with what is in its buffers
 	SessionsMixed   bool // what comes over a replaced session of a peer is still obeyed
+	PlaceEarly      bool // a node removes copies before its own registration is applied
 	EjectUnpromised bool // a copy leaves the set though it may still obey an older head
 	ConfigReordered bool // a node may go back to an older state of the cluster
 }

@@ -123,7 +123,9 @@ func (p *process) configure(st *cluster.State) {
 		return
 	}
 	p.active = p.incarnation != 0 && me.Incarnation >= p.incarnation
-	p.place()
+	if p.active || p.w.bugs.PlaceEarly {
+		p.place()
+	}
 	for _, id := range st.VolumeIDs() {
 		p.reignOver(st.Volumes[id])
 	}
@@ -142,7 +144,9 @@ func (p *process) fenced() {
 	})
 }
 
-// place makes and removes copies on the node's disk.
+// place makes and removes copies on the node's disk. What is agreed as far as a
+// node knows before its registration is applied may be long out of date, and
+// what it would remove then may be the last copy.
 func (p *process) place() {
 	mine := map[replicaID]bool{}
 	for _, id := range p.st.VolumeIDs() {

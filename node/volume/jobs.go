@@ -27,7 +27,9 @@ func (v *Volume) work(j mirror.Job) {
 		}
 		stores := make([]*disk.Store, len(m.Segments))
 		for i, s := range m.Segments {
-			stores[i] = v.store(s)
+			if !v.behind(s, m.Gens[i]) {
+				stores[i] = v.store(s)
+			}
 		}
 		go func() { done(v.tails(m, stores)) }()
 	case *wire.Commit:
@@ -41,7 +43,10 @@ func (v *Volume) work(j mirror.Job) {
 	case *wire.Read:
 		v.read(m, done)
 	case *wire.Changes:
-		s := v.store(m.Segment)
+		var s *disk.Store
+		if !v.behind(m.Segment, m.Gen) {
+			s = v.store(m.Segment)
+		}
 		go func() { done(v.changes(s, m)) }()
 	case *wire.Reserve:
 		s := v.store(m.Segment)
@@ -69,6 +74,12 @@ func (v *Volume) outranked(m wire.Message) bool {
 	}
 	s := v.store(seg)
 	return s != nil && epoch < s.Promised(v.id)
+}
+
+// behind says whether this node does not know yet what the cluster agreed on of
+// a segment's copies up to gen: the copy here may be about to be another one.
+func (v *Volume) behind(i wire.Segment, gen uint64) bool {
+	return v.agreed == nil || int(i) >= len(v.agreed.Segments) || v.agreed.Segments[i].Gen < gen
 }
 
 // store is the disk that the cluster has placed this node's copy on, nil if it

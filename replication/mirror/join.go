@@ -122,7 +122,7 @@ func (h *Head) ask(s *segment, j *joiner, node wire.NodeID, m *wire.Changes, the
 	}
 	h.call(node, func(req uint64) wire.Message {
 		c := *m
-		c.Req, c.Volume, c.Segment, c.Epoch = req, h.volume, s.index, h.epoch
+		c.Req, c.Volume, c.Segment, c.Epoch, c.Gen = req, h.volume, s.index, h.epoch, s.view.Gen
 		return &c
 	}, func(r wire.Message) {
 		p := r.(*wire.Page)

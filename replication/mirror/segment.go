@@ -119,12 +119,13 @@ func (h *Head) prepare(node wire.NodeID) {
 		return
 	}
 	var tails []wire.Segment
+	var gens []uint64
 	some := false
 	for _, s := range h.segments {
 		m := s.member(node)
 		some = some || m != nil
 		if m != nil && m.InSync && s.state == preparing {
-			tails = append(tails, s.index)
+			tails, gens = append(tails, s.index), append(gens, s.view.Gen)
 		}
 	}
 	if !some {
@@ -133,7 +134,7 @@ func (h *Head) prepare(node wire.NodeID) {
 	h.lastReq++
 	req := h.lastReq
 	p.preparing = req
-	m := &wire.Prepare{Req: req, Volume: h.volume, Epoch: h.epoch, Segments: tails}
+	m := &wire.Prepare{Req: req, Volume: h.volume, Epoch: h.epoch, Segments: tails, Gens: gens}
 	h.calls[req] = &call{node: node, msg: m, sent: h.now, reply: func(m wire.Message) { h.prepared(node, m.(*wire.Prepared)) }}
 	h.out.Sends = append(h.out.Sends, Send{node, m})
 }

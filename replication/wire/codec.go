@@ -209,12 +209,17 @@ func parseList[T any](p *parser, size int, get func() T) []T {
 
 func (m *Prepare) append(b []byte) []byte {
 	b = u64(u64(u64(b, m.Req), uint64(m.Volume)), m.Epoch)
-	return list(b, m.Segments, func(b []byte, s Segment) []byte { return u32(b, uint32(s)) })
+	b = list(b, m.Segments, func(b []byte, s Segment) []byte { return u32(b, uint32(s)) })
+	return list(b, m.Gens, u64)
 }
 
 func (m *Prepare) parse(p *parser) {
 	m.Req, m.Volume, m.Epoch = p.u64(), VolumeID(p.u64()), p.u64()
 	m.Segments = parseList(p, 4, func() Segment { return Segment(p.u32()) })
+	m.Gens = parseList(p, 8, p.u64)
+	if p.err == nil && len(m.Gens) != len(m.Segments) {
+		p.err = fmt.Errorf("%d segments with %d generations", len(m.Segments), len(m.Gens))
+	}
 }
 
 func (m *Prepared) append(b []byte) []byte {
@@ -307,12 +312,12 @@ func (m *Commit) parse(p *parser) {
 
 func (m *Changes) append(b []byte) []byte {
 	b = u64(u32(u64(u64(b, m.Req), uint64(m.Volume)), uint32(m.Segment)), m.Epoch)
-	return u32(flag(version(b, m.After), m.Own), m.From)
+	return u64(u32(flag(version(b, m.After), m.Own), m.From), m.Gen)
 }
 
 func (m *Changes) parse(p *parser) {
 	m.Req, m.Volume, m.Segment, m.Epoch = p.u64(), VolumeID(p.u64()), Segment(p.u32()), p.u64()
-	m.After, m.Own, m.From = p.version(), p.flag(), p.u32()
+	m.After, m.Own, m.From, m.Gen = p.version(), p.flag(), p.u32(), p.u64()
 }
 
 func (m *Page) append(b []byte) []byte {

@@ -78,12 +78,15 @@ type Change struct {
 }
 
 // Prepare asks a node for its promise to obey no lower epoch of the volume, and
-// for the tails of its copies: what they hold that may differ between copies.
+// for the tails of its copies: what they hold that may differ between copies. A
+// node whose knowledge of a segment is older than the generation in Gens says
+// Missing: it may be about to hold that copy on another disk.
 type Prepare struct {
 	Req      uint64
 	Volume   VolumeID
 	Epoch    uint64
 	Segments []Segment
+	Gens     []uint64 // one a segment
 }
 
 // Prepared is the promise, made durable before it is given. With status Stale,
@@ -164,7 +167,7 @@ type CommitPoint struct {
 }
 
 // Changes asks for blocks of a copy with a version above After, from block From
-// on. With Own, After is the copy's own commit point.
+// on. With Own, After is the copy's own commit point. Gen is as in Prepare.
 type Changes struct {
 	Req     uint64
 	Volume  VolumeID
@@ -173,6 +176,7 @@ type Changes struct {
 	After   Version
 	Own     bool
 	From    uint32
+	Gen     uint64
 }
 
 // Page answers Changes, in order of blocks. Next is where to go on; 0: that was all.

@@ -20,7 +20,7 @@ func samples() []sample {
 		{Block: 8, Version: Version{4, 1}, Zero: true},
 	}
 	return []sample{
-		{"prepare", &Prepare{Req: 1, Volume: 2, Epoch: 3, Segments: []Segment{4, 0x05060708}}},
+		{"prepare", &Prepare{Req: 1, Volume: 2, Epoch: 3, Segments: []Segment{4, 0x05060708}, Gens: []uint64{9, 10}}},
 		{"prepare-nothing", &Prepare{Req: 1, Volume: 2, Epoch: 3}},
 		{"prepared", &Prepared{Req: 1, Epoch: 3, Segments: []Tail{
 			{Segment: 4, Commit: Version{2, 77}, Changes: changes},
@@ -37,7 +37,7 @@ func samples() []sample {
 		{"read", &Read{Req: 1, Volume: 2, Segment: 3, Epoch: 4, Block: 5, Count: 6}},
 		{"blocks", &Blocks{Req: 1, Status: Corrupt, Versions: []Version{{1, 2}}, CRC: []uint32{0x11223344}, Bad: []uint32{9}, Data: block(0xB0)}},
 		{"commit", &Commit{Volume: 1, Epoch: 2, Segments: []CommitPoint{{3, Version{4, 5}}, {6, Version{7, 8}}}}},
-		{"changes", &Changes{Req: 1, Volume: 2, Segment: 3, Epoch: 4, After: Version{5, 6}, From: 7}},
+		{"changes", &Changes{Req: 1, Volume: 2, Segment: 3, Epoch: 4, After: Version{5, 6}, From: 7, Gen: 8}},
 		{"changes-own", &Changes{Req: 1, Volume: 2, Segment: 3, Epoch: 4, Own: true}},
 		{"page", &Page{Req: 1, Commit: Version{2, 3}, Changes: changes, Next: 9}},
 		{"reserve", &Reserve{Req: 1, Volume: 2, Segment: 3, Epoch: 4, Block: 5, Count: 6}},

@@ -34,6 +34,11 @@ func TestLibiscsi(t *testing.T) {
 	if url == "" {
 		url = serveMemory(t)
 	}
+	runSuites(t, url)
+}
+
+// runSuites runs every suite as a subtest, and each of its tests as one of that.
+func runSuites(t *testing.T, url string) {
 	list, err := exec.Command("iscsi-test-cu", "-l").Output()
 	if err != nil {
 		t.Fatalf("iscsi-test-cu -l: %v", err)

@@ -24,11 +24,19 @@ type Identity struct {
 	CID       uint16
 }
 
+// Admission is what the node decides of an identity.
+type Admission struct {
+	Status      LoginStatus
+	Group       uint16      // the target's portal group tag
+	Redirect    string      // with a status LoginMoved...: the portal to go to, "ip:port" (RFC 7143 13.8)
+	Credentials Credentials // what the initiator has to prove
+}
+
 // Login is the negotiation on one connection up to its full feature phase.
 type Login struct {
 	// Admit tells whether the identity may log in here; it is called once,
-	// when the identity is known. Its group is the target's portal group tag.
-	Admit func(Identity) (status LoginStatus, group uint16)
+	// when the identity is known.
+	Admit func(Identity) Admission
 
 	Identity Identity
 	Params   Params
@@ -39,12 +47,12 @@ type Login struct {
 	started  bool
 	known    bool // the identity is known and admitted
 	declared bool // our MaxRecvDataSegmentLength was sent
-	group    uint16
 	itt      uint32
 	steps    int
 	pending  []byte   // text of requests with the C bit
 	seen     []string // keys offered so far
 	auth     security
+	redirect string
 }
 
 // Outcome is what a login step leads to.
@@ -71,7 +79,7 @@ func (l *Login) Step(req *pdu.LoginRequest, text []byte) (pdu.LoginResponse, []b
 	if status != LoginSuccess {
 		resp.Status = uint16(status)
 		resp.NSG = 0
-		return resp, nil, LoginFailed
+		return resp, l.farewell(status), LoginFailed
 	}
 	if resp.Transit = req.Transit && l.auth.mayLeave(req.CSG); !resp.Transit {
 		resp.NSG = 0
@@ -85,6 +93,17 @@ func (l *Login) Step(req *pdu.LoginRequest, text []byte) (pdu.LoginResponse, []b
 	l.CmdSN = req.CmdSN
 	return resp, answer, LoginDone
 }
+
+// farewell is the text of a refusal: where to go instead.
+func (l *Login) farewell(status LoginStatus) []byte {
+	if status != LoginMovedTemporarily && status != LoginMovedPermanently {
+		return nil
+	}
+	return pdu.AppendText(nil, "TargetAddress", l.redirect)
+}
+
+// Challenged tells whether the next request has to hold the initiator's proof.
+func (l *Login) Challenged() bool { return l.auth.state == challenged }
 
 func (l *Login) step(req *pdu.LoginRequest, text []byte) ([]byte, LoginStatus) {
 	if status := l.check(req); status != LoginSuccess {
@@ -155,12 +174,12 @@ func (l *Login) identify(pairs []pdu.Pair) ([]byte, LoginStatus) {
 	if !validName(l.Identity.Initiator) || !l.Identity.Discovery && !validName(l.Identity.Target) {
 		return nil, LoginMissingParameter
 	}
-	status, group := l.Admit(l.Identity)
-	l.known, l.group = true, group
-	if status != LoginSuccess || l.Identity.Discovery {
-		return nil, status
+	a := l.Admit(l.Identity)
+	l.known, l.redirect, l.auth.credentials = true, a.Redirect, a.Credentials
+	if a.Status != LoginSuccess || l.Identity.Discovery {
+		return nil, a.Status
 	}
-	return pdu.AppendText(nil, "TargetPortalGroupTag", strconv.Itoa(int(group))), LoginSuccess
+	return pdu.AppendText(nil, "TargetPortalGroupTag", strconv.Itoa(int(a.Group))), LoginSuccess
 }
 
 func validName(s string) bool {
@@ -179,11 +198,10 @@ func (l *Login) negotiate(req *pdu.LoginRequest, pairs []pdu.Pair, answer []byte
 		case "InitiatorName", "TargetName", "SessionType":
 			continue
 		}
-		if value, mine := l.auth.answer(p); mine {
+		if isSecurityKey(p.Key) {
 			if req.CSG != pdu.SecurityNegotiation {
 				return nil, LoginInitiatorError
 			}
-			answer = pdu.AppendText(answer, p.Key, value)
 			continue
 		}
 		k := find(p.Key)
@@ -193,6 +211,7 @@ func (l *Login) negotiate(req *pdu.LoginRequest, pairs []pdu.Pair, answer []byte
 			answer = pdu.AppendText(answer, p.Key, value)
 		}
 	}
+	answer = l.auth.take(pairs, answer)
 	if status := l.auth.status(req); status != LoginSuccess {
 		return nil, status
 	}

@@ -71,7 +71,7 @@ func begin(t *testing.T, change func(*pdu.LoginRequest), more ...pdu.Pair) (pdu.
 }
 
 func admitting(status LoginStatus) *Login {
-	return &Login{Admit: func(Identity) (LoginStatus, uint16) { return status, 7 }}
+	return &Login{Admit: func(Identity) Admission { return Admission{Status: status, Group: 7} }}
 }
 
 func request() pdu.LoginRequest {

@@ -6,6 +6,7 @@ type LoginStatus uint16
 const (
 	LoginSuccess            LoginStatus = 0x0000
 	LoginMovedTemporarily   LoginStatus = 0x0101
+	LoginMovedPermanently   LoginStatus = 0x0102
 	LoginInitiatorError     LoginStatus = 0x0200
 	LoginAuthentication     LoginStatus = 0x0201
 	LoginForbidden          LoginStatus = 0x0202
