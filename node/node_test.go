@@ -92,6 +92,7 @@ func state(t *testing.T, n *Node) *cluster.State {
 }
 
 func TestWhatAnUnfinishedAttemptLeftIsNoCluster(t *testing.T) {
+	t.Parallel()
 	c := newConfig(t, "node1")
 	n := open(t, c)
 	must(t, n.CreateCluster(limit(t), "first", segmentBytes))
@@ -111,6 +112,7 @@ func TestWhatAnUnfinishedAttemptLeftIsNoCluster(t *testing.T) {
 }
 
 func TestAServerThatDiedWhileItJoinedGetsTheSameNumberAgain(t *testing.T) {
+	t.Parallel()
 	first := newCluster(t)
 	text, err := first.Secret()
 	must(t, err)
@@ -139,6 +141,7 @@ func TestAServerThatDiedWhileItJoinedGetsTheSameNumberAgain(t *testing.T) {
 }
 
 func TestAFencedIncarnationIsOver(t *testing.T) {
+	t.Parallel()
 	n := newCluster(t)
 	self, _ := n.Self()
 	s := n.service.Load()
@@ -165,6 +168,7 @@ func TestAFencedIncarnationIsOver(t *testing.T) {
 }
 
 func TestADiskThatIsLateIsTakenWhenItComes(t *testing.T) {
+	t.Parallel()
 	n := newCluster(t)
 	path := filepath.Join(t.TempDir(), "disk")
 	id, err := n.AddDisk(limit(t), path, 64<<20, false)
@@ -182,6 +186,7 @@ func TestADiskThatIsLateIsTakenWhenItComes(t *testing.T) {
 }
 
 func TestADiskThatIsAnotherIsNotTaken(t *testing.T) {
+	t.Parallel()
 	n := newCluster(t)
 	path := filepath.Join(t.TempDir(), "disk")
 	id, err := n.AddDisk(limit(t), path, 64<<20, false)
@@ -200,6 +205,7 @@ func TestADiskThatIsAnotherIsNotTaken(t *testing.T) {
 }
 
 func TestAFailedWriteTakesTheDiskOutForEver(t *testing.T) {
+	t.Parallel()
 	n := newCluster(t)
 	s := n.service.Load()
 	want, err := clusterIdentity(state(t, n))
@@ -222,6 +228,7 @@ func TestAFailedWriteTakesTheDiskOutForEver(t *testing.T) {
 }
 
 func TestADiskOfThisClusterIsNeverOverwritten(t *testing.T) {
+	t.Parallel()
 	n := newCluster(t)
 	path := filepath.Join(t.TempDir(), "disk")
 	id, err := n.AddDisk(limit(t), path, 64<<20, false)
@@ -267,6 +274,7 @@ func ready(t *testing.T, s *initiator.Session) {
 }
 
 func TestAHostSeesWhatIsPublishedToItAndNothingElse(t *testing.T) {
+	t.Parallel()
 	n, iqn := published(t, false)
 	portal := n.Config().PortalTexts()[0]
 	for host, want := range map[string][]string{"web": {iqn}, "stranger": nil} {
@@ -293,6 +301,7 @@ func TestAHostSeesWhatIsPublishedToItAndNothingElse(t *testing.T) {
 }
 
 func TestWhatAHostWroteIsThereAfterARestart(t *testing.T) {
+	t.Parallel()
 	n, iqn := published(t, false)
 	s, err := login(t, n, "web", iqn)
 	must(t, err)
@@ -322,6 +331,7 @@ func TestWhatAHostWroteIsThereAfterARestart(t *testing.T) {
 }
 
 func TestAHostThatMayOnlyReadCannotWrite(t *testing.T) {
+	t.Parallel()
 	n, iqn := published(t, true)
 	s, err := login(t, n, "web", iqn)
 	must(t, err)
@@ -336,6 +346,7 @@ func TestAHostThatMayOnlyReadCannotWrite(t *testing.T) {
 }
 
 func TestTakingAVolumeBackEndsTheHostsSession(t *testing.T) {
+	t.Parallel()
 	n, iqn := published(t, false)
 	s, err := login(t, n, "web", iqn)
 	must(t, err)
@@ -348,6 +359,7 @@ func TestTakingAVolumeBackEndsTheHostsSession(t *testing.T) {
 }
 
 func TestANodeThatIsNotReadyTellsHostsToTryAgain(t *testing.T) {
+	t.Parallel()
 	n, iqn := published(t, false)
 	s := n.service.Load()
 	e := s.engine.Swap(nil) // as before it is registered
@@ -362,6 +374,7 @@ func TestANodeThatIsNotReadyTellsHostsToTryAgain(t *testing.T) {
 }
 
 func TestOnlyFewerOrOtherRightsEndSessions(t *testing.T) {
+	t.Parallel()
 	volume := func(exports ...cluster.Export) *cluster.State {
 		s := cluster.New()
 		s.Name = "test"
@@ -389,6 +402,7 @@ func TestOnlyFewerOrOtherRightsEndSessions(t *testing.T) {
 }
 
 func TestPortalsAreThoseOfNodesThatEverRan(t *testing.T) {
+	t.Parallel()
 	s := cluster.New()
 	s.Nodes[1] = &cluster.Node{ID: 1, Incarnation: 3, Up: true, Portals: []string{"10.1.0.1:3260", "10.2.0.1:3260"}}
 	s.Nodes[2] = &cluster.Node{ID: 2, Incarnation: 1, Portals: []string{"10.1.0.2:3260"}}

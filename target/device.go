@@ -2,6 +2,8 @@
 // need of a volume, and nothing of how a volume is kept.
 package target
 
+import "ashlar/target/reserve"
+
 // Kind is what an operation does.
 type Kind uint8
 
@@ -14,10 +16,22 @@ const (
 	Verify                      // read and check; with Data, compare with it
 	Flush                       // everything acknowledged before is on stable storage
 	LBAStatus                   // fill Extents from LBA on
+	Reserve                     // look at the unit's reservations, or change them, as Request says
 )
 
 func (k Kind) String() string {
-	return [...]string{"read", "write", "zero", "unmap", "compare-and-write", "verify", "flush", "lba-status"}[k]
+	return [...]string{"read", "write", "zero", "unmap", "compare-and-write", "verify", "flush", "lba-status", "reserve"}[k]
+}
+
+// Access is what an operation does, as far as reservations go.
+func (k Kind) Access() reserve.Access {
+	switch k {
+	case Read, Verify, LBAStatus:
+		return reserve.Reads
+	case Reserve:
+		return reserve.Always
+	}
+	return reserve.Writes
 }
 
 // Status is how an operation ended. Each front end maps it in one table.
@@ -49,6 +63,9 @@ type Nexus struct {
 	Generation uint64 // of the session: a later login of the same host and port has a higher one
 }
 
+// Ports is the nexus without its session: what reservations are kept for.
+func (n Nexus) Ports() reserve.Nexus { return reserve.Nexus{Host: n.Host, Port: n.Port} }
+
 // Stamp says when a command's last byte was read. A front end takes it from
 // Device.Stamp right after that read, and never looks inside.
 type Stamp struct {
@@ -77,9 +94,12 @@ type Op struct {
 	Stamp  Stamp
 	Done   func(*Op) // called exactly once, from any goroutine; must not block
 
+	Request *reserve.Request // Reserve: what is asked for; it is the Device's from now on
+
 	Status  Status
 	Offset  uint64   // Miscompare: byte offset of the first difference in Data
 	Extents []Extent // LBAStatus: appended to, from LBA on, at most cap(Extents) of them
+	Reserved reserve.Result // Reserve with OK: what the request came to
 
 	Owner   any // the submitter's own: a Device leaves it alone
 	Private any // the Device's own, between Submit and Done
@@ -121,6 +141,7 @@ const (
 	Resized Event = iota
 	PathsChanged
 	Removed
+	Reserved  // Reservations are others than before
 	UnitReset // somebody fenced the unit: told to all listeners, through every node, before the fence is done
 )
 
@@ -145,6 +166,13 @@ type Device interface {
 	// Submit starts op and never blocks. An operation held by a failover is
 	// answered Busy after 4 s at the latest.
 	Submit(op *Op)
+	// Reservations are the unit's, nil for none. They are at least as new as the
+	// last Reserve operation that was done through any node, and all that
+	// hosts are to be told of a change has been told to the listeners before it
+	// is done. Operations that they forbid end with Conflict, whatever the
+	// submitter knew: it is decided where operations are ordered. A request to
+	// preempt and abort is done when the nexuses of its result are fenced.
+	Reservations() *reserve.State
 	// Fence makes sure that no operation of the scope that was submitted
 	// before takes effect later than done: each is completed (Aborted or its
 	// own result) and what others do afterwards is ordered after it. done is

@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"ashlar/node/cluster"
@@ -160,23 +162,23 @@ func (e *Engine) blocks(ctx context.Context, n wire.NodeID, v *cluster.Volume, s
 
 var zeroBlock [wire.BlockSize]byte
 
-// compare takes a block without data and one of zeros for equal: both read as zeros.
+// compare finds the blocks that read differently. A block that was never written
+// and one that was zeroed, with or without data, are alike: zeros over nothing
+// leave no trace, and how much trace zeros leave is each disk's own matter.
 func compare(v *cluster.Volume, seg wire.Segment, an wire.NodeID, a map[uint32]wire.Change, bn wire.NodeID, b map[uint32]wire.Change) (differs []string) {
-	crc := func(c wire.Change) uint32 {
-		if c.Zero {
-			return wire.BlockCRC(v.ID, seg, c.Block, zeroBlock[:])
-		}
-		return c.CRC
+	zero := func(block uint32, c wire.Change) bool {
+		return c.Zero || c.Version == (wire.Version{}) || c.CRC == wire.BlockCRC(v.ID, seg, block, zeroBlock[:])
 	}
-	for block, x := range a {
-		if y, ok := b[block]; !ok || x.Version != y.Version || crc(x) != crc(y) {
-			differs = append(differs, fmt.Sprintf("segment %d block %d: node %d has version %v crc %08x, node %d version %v crc %08x",
-				seg, block, an, x.Version, crc(x), bn, y.Version, crc(y)))
-		}
+	differ := func(block uint32) bool {
+		x, y := a[block], b[block]
+		zx, zy := zero(block, x), zero(block, y)
+		return zx != zy || !zx && (x.Version != y.Version || x.CRC != y.CRC)
 	}
-	for block, y := range b {
-		if _, ok := a[block]; !ok {
-			differs = append(differs, fmt.Sprintf("segment %d block %d: only on node %d, version %v", seg, block, bn, y.Version))
+	blocks := maps.Clone(a)
+	maps.Copy(blocks, b)
+	for _, block := range slices.Sorted(maps.Keys(blocks)) {
+		if differ(block) {
+			differs = append(differs, fmt.Sprintf("segment %d block %d: node %d has %+v, node %d %+v", seg, block, an, a[block], bn, b[block]))
 		}
 	}
 	return differs

@@ -27,6 +27,9 @@ func (m *memory) perform(op *target.Op) target.Status {
 		m.dataMu.Lock()
 		defer m.dataMu.Unlock()
 	}
+	if !m.Reservations().Allows(op.Nexus.Ports(), op.Kind.Access()) {
+		return target.Conflict
+	}
 	switch op.Kind {
 	case target.Read:
 		m.read(at, op.Data[:n])

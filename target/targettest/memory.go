@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ashlar/target"
+	"ashlar/target/reserve"
 )
 
 // chunkBytes is the unit of allocation, as in the real store.
@@ -57,6 +58,10 @@ type memory struct {
 	flight    map[uint64]target.Nexus // submitted, and Done has not returned
 	parked    map[uint64]*parkedOp    // those of them that are held or delayed
 	fences    []*fence
+
+	// reserved is replaced, never changed, under mu and with dataMu held to
+	// write: what an operation was allowed is still so when it is carried out.
+	reserved *reserve.State
 }
 
 type parkedOp struct {
@@ -232,7 +237,11 @@ func (m *memory) unpark(ticket uint64) {
 	p := m.parked[ticket]
 	delete(m.parked, ticket)
 	m.mu.Unlock()
-	if p != nil {
+	switch {
+	case p == nil:
+	case p.op.Kind == target.Reserve:
+		m.reserve(ticket, p.op)
+	default:
 		p.op.Status = m.perform(p.op)
 		m.complete(ticket, p.op)
 	}
@@ -262,7 +271,12 @@ func (m *memory) Submit(op *target.Op) {
 	}
 	m.mu.Unlock()
 	op.Status = v.Status
-	if v.Status == target.OK {
+	switch {
+	case v.Status != target.OK:
+	case op.Kind == target.Reserve:
+		m.reserve(ticket, op)
+		return
+	default:
 		op.Status = m.perform(op)
 	}
 	m.complete(ticket, op)
