@@ -146,8 +146,6 @@ func (s *State) register(c *Register) Result {
 		return problem(NotFound, "no node %d in cluster %q", c.Node, s.Name)
 	}
 	n := s.editNode(c.Node)
-	n.Up = false
-	s.settle()
 	n.Incarnation++
 	n.Up = true
 	n.Peer, n.Gossip, n.Portals = c.Peer, c.Gossip, c.Portals

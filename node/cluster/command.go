@@ -45,7 +45,9 @@ type AddNode struct {
 
 // Register starts a node's new incarnation, whose number is in the Result. It
 // also ends the one before: a node registers only while it holds the lock of
-// its folder, and only after its peer port listens.
+// its folder, and only after its peer port listens. Copies of it that are still
+// in sync stay so: what was acknowledged since is on them, because nothing is
+// acknowledged without a member of the set, and what was not is sent again.
 type Register struct {
 	Node         wire.NodeID
 	Peer, Gossip string

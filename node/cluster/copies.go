@@ -26,13 +26,13 @@ func (s *State) settle() {
 		if heads == nil {
 			heads = s.headCounts()
 		}
+		heads[v.Head]--
 		best := s.bestHead(v, heads, 0)
+		heads[best]++
 		if best == 0 && v.Head == 0 {
 			continue
 		}
 		v = s.editVolume(id)
-		heads[v.Head]--
-		heads[best]++
 		s.grant(v, best)
 	}
 }

@@ -85,10 +85,21 @@ func TestTheLastCopyOnAFailedDiskStaysListedUntilAReplacementHasItsData(t *testi
 	r.expectInSync(v, 0, 3)
 }
 
-func TestARestartEndsTheReignAndItsCopiesMustCatchUp(t *testing.T) {
+func TestARestartEndsTheReignButCopiesThatNobodyRemovedStayInSync(t *testing.T) {
 	r := newRig(t, 3, 3)
 	v := r.volume("v", 2, 1)
-	r.up(1) // not fenced before: registering does both
+	r.up(1) // not fenced before: nothing was acknowledged without its copy
+	r.expectInSync(v, 0, 1, 2)
+	r.expectHead(v, 1, 2)
+}
+
+func TestAfterTheDeathOfAllNodesTheFirstToReturnServesAlone(t *testing.T) {
+	r := newRig(t, 3, 3)
+	v := r.volume("v", 2, 1) // on nodes 1 and 2; nobody was left to fence anybody
+	r.up(2)
+	r.expectInSync(v, 0, 1, 2)
+	r.up(3)
+	r.down(1) // its lease is found to have run out
 	r.expectInSync(v, 0, 2)
 	r.expectHead(v, 2, 2)
 }

@@ -65,16 +65,10 @@ func (v *Volume) Submit(op *target.Op) {
 	if op.Kind == target.Write || op.Kind == target.CompareAndWrite || op.Kind == target.Verify {
 		r.Data = slices.Clone(op.Data)
 	}
-	v.mu.Lock()
-	if v.closed {
-		v.mu.Unlock()
+	if !v.postOpen(event{kind: evSubmit, request: r}) {
 		op.Status = target.Gone
 		op.Done(op)
-		return
 	}
-	v.queue = append(v.queue, event{kind: evSubmit, request: r})
-	v.mu.Unlock()
-	v.signal()
 }
 
 func nexus(n target.Nexus) wire.Nexus {
@@ -124,7 +118,7 @@ func (v *Volume) extentsOf(op *target.Op, r *mirror.Request) {
 
 // Fence is target.Device's.
 func (v *Volume) Fence(scope target.Scope, n target.Nexus, done func(error)) {
-	v.run(func() {
+	began := v.postOpen(event{kind: evRun, run: func() {
 		v.lastID++
 		id := v.lastID
 		v.fences[id] = func(err error) {
@@ -134,7 +128,10 @@ func (v *Volume) Fence(scope target.Scope, n target.Nexus, done func(error)) {
 			done(err)
 		}
 		v.portal.Fence(v.node.Now(), id, wire.FenceScope(scope), nexus(n))
-	})
+	}})
+	if !began { // all that there was has ended with the volume
+		done(nil)
+	}
 }
 
 var _ target.Device = (*Volume)(nil)

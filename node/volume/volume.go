@@ -183,6 +183,19 @@ func (v *Volume) post(e event) {
 	v.signal()
 }
 
+// postOpen posts unless the volume is closed.
+func (v *Volume) postOpen(e event) bool {
+	v.mu.Lock()
+	if v.closed {
+		v.mu.Unlock()
+		return false
+	}
+	v.queue = append(v.queue, e)
+	v.mu.Unlock()
+	v.signal()
+	return true
+}
+
 func (v *Volume) signal() {
 	select {
 	case v.wake <- struct{}{}:

@@ -23,5 +23,6 @@ type Bugs struct {
 	NoRestamp      bool // a portal never stamps again (a loss of service, not of data)
 	KeepStamp      bool // a portal stamps with the present token whatever was seen
 	PartialPrepare bool // a new head does not wait for all in-sync copies
+	SameRequests   bool // each reign numbers its requests from 1
 	VersionLower   bool // a copy takes a write with a lower version than it has
 }

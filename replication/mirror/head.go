@@ -148,25 +148,20 @@ type call struct {
 	lost  func()
 }
 
+// reignBits is how many of a request's 64 bits count within one reign. A node's
+// heads of one volume have requests of different numbers, since an answer to one
+// of a former reign may still come over a session that outlived it.
+const reignBits = 40
+
 // NewHead begins a reign. It serves nothing before the first View and until the
 // in-sync copies have promised its epoch.
 func NewHead(volume wire.VolumeID, epoch uint64, self wire.NodeID, bytes, segmentBytes uint64, bugs Bugs) *Head {
-	return &Head{volume: volume, epoch: epoch, self: self, bytes: bytes, segBlocks: segmentBytes / wire.BlockSize, bugs: bugs,
+	h := &Head{volume: volume, epoch: epoch, self: self, bytes: bytes, segBlocks: segmentBytes / wire.BlockSize, bugs: bugs,
 		peers: map[wire.NodeID]*peer{}, locks: lockTable{}, ops: map[*Op]struct{}{}, calls: map[uint64]*call{}}
-}
-
-// tagBits is how many of a request's 64 bits count within one machine.
-const tagBits = 40
-
-// Tag numbers this Head's requests from tag * 2^40 on, so that several machines
-// of a node can share its sessions. It is called before anything else; no two
-// machines of a node's incarnation have the same tag.
-func (h *Head) Tag(tag uint32) { h.lastReq = uint64(tag) << tagBits }
-
-// TagOf is the tag of the machine whose request an answer is to.
-func TagOf(answer wire.Message) uint32 {
-	req, _ := replyOf(answer)
-	return uint32(req >> tagBits)
+	if !bugs.SameRequests {
+		h.lastReq = epoch << reignBits
+	}
+	return h
 }
 
 // Take gives what is to be done since the last Take.
@@ -294,10 +289,6 @@ func replyOf(m wire.Message) (uint64, wire.Status) {
 	case *wire.Page:
 		return m.Req, m.Status
 	case *wire.Runs:
-		return m.Req, m.Status
-	case *wire.Done:
-		return m.Req, m.Status
-	case *wire.Fenced:
 		return m.Req, m.Status
 	}
 	return 0, wire.OK

@@ -76,9 +76,6 @@ func NewPortal(volume wire.VolumeID, bugs Bugs) *Portal {
 	return &Portal{volume: volume, bugs: bugs, sent: map[uint64]*Request{}}
 }
 
-// Tag numbers this Portal's requests from tag * 2^40 on (see Head.Tag).
-func (p *Portal) Tag(tag uint32) { p.lastReq = uint64(tag) << tagBits }
-
 // Take gives what is to be done since the last Take.
 func (p *Portal) Take() PortalActions {
 	a := p.out
