@@ -32,7 +32,7 @@ type disks struct {
 
 // reopenEvery is how often a disk that could not be opened is tried again: it
 // may only be late.
-const reopenEvery = 5 * time.Second
+const reopenEvery = 2 * time.Second
 
 // AddDisk gives a block device or file of this node to the pool. A file that
 // does not exist is made, where size (bytes) is not zero. Force overwrites what

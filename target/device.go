@@ -96,10 +96,11 @@ type Op struct {
 
 	Request *reserve.Request // Reserve: what is asked for; it is the Device's from now on
 
-	Status  Status
-	Offset  uint64   // Miscompare: byte offset of the first difference in Data
-	Extents []Extent // LBAStatus: appended to, from LBA on, at most cap(Extents) of them
+	Status   Status
+	Offset   uint64         // Miscompare: byte offset of the first difference in Data
+	Extents  []Extent       // LBAStatus: appended to, from LBA on, at most cap(Extents) of them
 	Reserved reserve.Result // Reserve with OK: what the request came to
+	After    *reserve.State // Reserve with OK: the reservations after it; nil for none
 
 	Owner   any // the submitter's own: a Device leaves it alone
 	Private any // the Device's own, between Submit and Done
@@ -166,12 +167,12 @@ type Device interface {
 	// Submit starts op and never blocks. An operation held by a failover is
 	// answered Busy after 4 s at the latest.
 	Submit(op *Op)
-	// Reservations are the unit's, nil for none. They are at least as new as the
-	// last Reserve operation that was done through any node, and all that
-	// hosts are to be told of a change has been told to the listeners before it
-	// is done. Operations that they forbid end with Conflict, whatever the
-	// submitter knew: it is decided where operations are ordered. A request to
-	// preempt and abort is done when the nexuses of its result are fenced.
+	// Reservations are the unit's, nil for none; nobody changes what this points
+	// to. They are at least as new as the last Reserve operation that was done
+	// through this Device, and may be older than those through other nodes. So an
+	// operation that they forbid ends with Conflict, whatever its submitter knew:
+	// that is decided where operations are ordered. A request to preempt and abort
+	// is done when the nexuses of its result are fenced.
 	Reservations() *reserve.State
 	// Fence makes sure that no operation of the scope that was submitted
 	// before takes effect later than done: each is completed (Aborted or its

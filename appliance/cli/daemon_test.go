@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -107,8 +108,13 @@ type result struct {
 	code           int
 }
 
+// oneAtATime: the parser's own --help flag is one variable for all apps.
+var oneAtATime sync.Mutex
+
 // command runs a command line in this process.
 func command(stdin string, args ...string) result {
+	oneAtATime.Lock()
+	defer oneAtATime.Unlock()
 	var stdout, stderr bytes.Buffer
 	code := Run(context.Background(), "test", append([]string{"ashlar"}, args...), strings.NewReader(stdin), &stdout, &stderr)
 	return result{stdout.String(), stderr.String(), code}

@@ -102,11 +102,26 @@ func serve(ctx context.Context, config node.Config, version string) error {
 		config.Log.Error("this incarnation is over", "error", err)
 	}
 	server.Close()
-	closed := n.Close()
+	closed := closeInTime(n)
 	if errors.Is(err, node.ErrFenced) {
 		return startOver(closed)
 	}
 	return errors.Join(err, closed)
+}
+
+// closeMax bounds an orderly end: a disk that hangs must not keep the process
+// from ending, or from starting over.
+const closeMax = 10 * time.Second
+
+func closeInTime(n *node.Node) error {
+	closed := make(chan error, 1)
+	go func() { closed <- n.Close() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(closeMax):
+		return fmt.Errorf("the node did not close within %v", closeMax)
+	}
 }
 
 // startOver replaces the process by a new one of the same program and

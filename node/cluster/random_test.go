@@ -79,7 +79,7 @@ func (g *chaos) fresh(s *State) Command {
 	if s.Nodes[n] != nil {
 		incarnation = s.Nodes[n].Incarnation
 	}
-	switch g.IntN(16) {
+	switch g.IntN(17) {
 	case 0:
 		a := node(1 + g.IntN(7))
 		return Command{AddNode: &a}
@@ -116,7 +116,16 @@ func (g *chaos) fresh(s *State) Command {
 	case 13:
 		return Command{MoveHead: &MoveHead{v.ID, v.Epoch, wire.NodeID(g.IntN(int(n) + 1))}}
 	case 14:
+		if replica.InSync && len(v.Segments) > 0 {
+			for _, r := range v.Segments[segment].Replicas {
+				if !r.InSync {
+					replica = r
+				}
+			}
+		}
 		return Command{MoveReplica: &MoveReplica{v.ID, segment, gen, replica.Disk, g.disk()}}
+	case 15:
+		return Command{Replace: &Replace{g.disk()}}
 	}
 	j := &Join{Volume: v.ID, Epoch: v.Epoch, Node: n, Incarnation: incarnation}
 	for i, seg := range v.Segments {
@@ -186,11 +195,11 @@ func TestAnyCommandsInAnyOrder(t *testing.T) {
 		}
 	}
 	for kind, n := range tried {
-		if done[kind] < 20 || done[kind] == n {
+		if done[kind] < 10 || done[kind] == n {
 			t.Errorf("%s: %d of %d were right: this run checks little", kind, done[kind], n)
 		}
 	}
-	if len(tried) != 15 {
+	if len(tried) != 16 {
 		t.Errorf("%d kinds of commands were tried: %v", len(tried), tried)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"sync"
+
+	"ashlar/replication/wire"
 )
 
 // A frame on the wire, big endian:
@@ -14,8 +16,8 @@ import (
 //	+----------------+----------+---------
 const frameHeader = 6
 
-// MaxPayload is the largest message, bytes: 8 MiB of data with its own header before it.
-const MaxPayload = 8<<20 + 4096
+// MaxPayload is the largest message, bytes, with the number of its volume before it.
+const MaxPayload = wire.FrameMax + 8
 
 // Frame is a message to send: Head and Body, one after the other, are its
 // payload. Either may be empty.
@@ -50,7 +52,7 @@ type Buffer struct {
 // Buffers come in powers of two.
 const (
 	smallestBuffer = 9  // 512 bytes
-	largestBuffer  = 24 // 16 MiB
+	largestBuffer  = 25 // 32 MiB
 )
 
 var buffers [largestBuffer + 1]sync.Pool

@@ -17,9 +17,15 @@ type session struct {
 	over bool
 }
 
-func (s *session) send(m wire.Message) {
+// envelope says which volume a message is about.
+type envelope struct {
+	volume wire.VolumeID
+	msg    wire.Message
+}
+
+func (s *session) send(v wire.VolumeID, m wire.Message) {
 	if !s.over {
-		s.c.send(s.side, m)
+		s.c.send(s.side, envelope{v, m})
 	}
 }
 
@@ -79,7 +85,7 @@ func (p *process) refused(d cluster.Dead) {
 
 func (p *process) dialled(c *conn, to wire.NodeID) {
 	s := &session{p: p, peer: to, c: c}
-	c.ends[0].receive = func(msg any) { p.run(c.id, func() { p.answered(s, msg.(wire.Message)) }) }
+	c.ends[0].receive = func(msg any) { p.run(c.id, func() { p.answered(s, msg.(envelope)) }) }
 	c.ends[0].lost = func() { p.run(c.id, func() { p.lostOut(s) }) }
 	p.run(c.id, func() {
 		p.dialing[to] = false
@@ -107,7 +113,7 @@ func (p *process) accepted(c *conn, from wire.NodeID) {
 	c.ends[1].receive = func(msg any) {
 		p.run(c.id, func() {
 			if !s.over {
-				p.asked(s, msg.(wire.Message))
+				p.asked(s, msg.(envelope))
 			}
 		})
 	}
@@ -128,24 +134,27 @@ func (p *process) accepted(c *conn, from wire.NodeID) {
 }
 
 // answered takes an answer to one of this node's requests.
-func (p *process) answered(s *session, m wire.Message) {
+func (p *process) answered(s *session, e envelope) {
 	if !s.over {
-		p.route(s.peer, m)
+		p.route(s.peer, e.volume, e.msg)
 	}
 }
 
-func (p *process) route(from wire.NodeID, m wire.Message) {
-	switch x := p.tags[mirror.TagOf(m)].(type) {
-	case *reign:
-		x.head.Receive(p.now(), from, m)
-	case *mirror.Portal:
-		x.Receive(p.now(), from, m)
+func (p *process) route(from wire.NodeID, v wire.VolumeID, m wire.Message) {
+	switch m.(type) {
+	case *wire.Done, *wire.Fenced:
+		p.portals[v-1].Receive(p.now(), from, m)
+	default:
+		if r := p.reign(v); r != nil {
+			r.head.Receive(p.now(), from, m)
+		}
 	}
 }
 
 // asked takes a peer's request.
-func (p *process) asked(s *session, m wire.Message) {
-	switch m := m.(type) {
+func (p *process) asked(s *session, e envelope) {
+	volume := e.volume
+	switch m := e.msg.(type) {
 	case *wire.Submit:
 		p.submitted(s, m)
 	case *wire.Fence:
@@ -153,7 +162,7 @@ func (p *process) asked(s *session, m wire.Message) {
 	case *wire.Token:
 		p.token(s.peer, m)
 	default:
-		p.replica.Receive(p.now(), uint64(s.c.id), m)
+		p.replicas[volume-1].Receive(p.now(), uint64(s.c.id), m)
 	}
 }
 
@@ -163,11 +172,11 @@ type origin struct {
 	req     uint64
 }
 
-func (p *process) reply(s *session, m wire.Message) {
+func (p *process) reply(s *session, v wire.VolumeID, m wire.Message) {
 	if s == nil {
-		p.route(p.s.id, m)
+		p.route(p.s.id, v, m)
 	} else {
-		s.send(m)
+		s.send(v, m)
 	}
 }
 
@@ -183,7 +192,7 @@ func (p *process) reign(v wire.VolumeID) *reign {
 func (p *process) submitted(s *session, m *wire.Submit) {
 	r := p.reign(m.Volume)
 	if r == nil {
-		p.reply(s, &wire.Done{Req: m.Req, Status: wire.NotHead})
+		p.reply(s, m.Volume, &wire.Done{Req: m.Req, Status: wire.NotHead})
 		return
 	}
 	now := p.now()
@@ -194,11 +203,11 @@ func (p *process) submitted(s *session, m *wire.Submit) {
 func (p *process) askedToFence(s *session, m *wire.Fence) {
 	r := p.reign(m.Volume)
 	if r == nil {
-		p.reply(s, &wire.Fenced{Req: m.Req, Status: wire.NotHead})
+		p.reply(s, m.Volume, &wire.Fenced{Req: m.Req, Status: wire.NotHead})
 		return
 	}
 	r.head.Fence(p.now(), m.Scope, m.Nexus)
-	p.reply(s, &wire.Fenced{Req: m.Req})
+	p.reply(s, m.Volume, &wire.Fenced{Req: m.Req})
 }
 
 // sendTokens gives all portals this node's time, if it is a head with a lease.
@@ -216,7 +225,7 @@ func (p *process) sendTokens() {
 		if n == p.s.id {
 			p.token(n, t)
 		} else if s := p.out[n]; s != nil {
-			s.send(t)
+			s.send(0, t)
 		}
 	}
 }
@@ -236,8 +245,8 @@ func (p *process) drain() {
 		for _, r := range p.reigns {
 			again = p.carryHead(r) || again
 		}
-		again = p.carryReplica() || again
 		for i, portal := range p.portals {
+			again = p.carryReplica(wire.VolumeID(i+1)) || again
 			again = p.carryPortal(i, portal) || again
 		}
 	}
@@ -260,10 +269,11 @@ func (p *process) bury() {
 func (p *process) carryHead(r *reign) bool {
 	a := r.head.Take()
 	for _, s := range a.Sends {
+		p.w.tell("  head %d to node %d: %v", p.s.id, s.To, s.Msg)
 		if s.To == p.s.id {
-			p.replica.Receive(p.now(), 0, s.Msg)
+			p.replicas[r.volume-1].Receive(p.now(), 0, s.Msg)
 		} else if session := p.out[s.To]; session != nil {
-			session.send(s.Msg)
+			session.send(r.volume, s.Msg)
 		}
 	}
 	for _, op := range a.Done {
@@ -273,7 +283,7 @@ func (p *process) carryHead(r *reign) bool {
 		if op.Kind == wire.OpRead {
 			done.Data = op.Data
 		}
-		p.reply(o.session, done)
+		p.reply(o.session, r.volume, done)
 	}
 	for _, c := range a.Caught {
 		p.caught(r, c)
@@ -294,31 +304,42 @@ func (p *process) caught(r *reign, c mirror.Caught) {
 	})
 }
 
-func (p *process) carryReplica() bool {
-	a := p.replica.Take()
+// carryReplica has a replica of its own for each volume, as its messages do.
+func (p *process) carryReplica(v wire.VolumeID) bool {
+	a := p.replicas[v-1].Take()
 	for _, job := range a.Jobs {
-		answered := false
-		p.s.disk.begin(job, func(m wire.Message) {
-			_, commit := job.Msg.(*wire.Commit)
-			if commit || answered {
-				return
-			}
-			answered = true
-			p.run(fromDisk, func() { p.replica.Done(p.now(), job, m) })
-		})
+		p.work(v, job)
 	}
 	for _, reply := range a.Replies {
+		p.w.tell("  copies of node %d to session %d: %v", p.s.id, reply.Session, reply.Msg)
 		if reply.Session == 0 {
-			p.route(p.s.id, reply.Msg)
+			p.route(p.s.id, v, reply.Msg)
 			continue
 		}
 		for _, n := range p.peers() {
 			if s := p.in[n]; s != nil && uint64(s.c.id) == reply.Session {
-				s.send(reply.Msg)
+				s.send(v, reply.Msg)
 			}
 		}
 	}
 	return len(a.Jobs)+len(a.Replies) > 0
+}
+
+// work has the disk do a job. Of a copy that may be about to be another one
+// nothing is said.
+func (p *process) work(v wire.VolumeID, job mirror.Job) {
+	unknown := map[wire.Segment]bool{}
+	switch m := job.Msg.(type) {
+	case *wire.Prepare:
+		for i, s := range m.Segments {
+			unknown[s] = p.behind(v, s, m.Gens[i])
+		}
+	case *wire.Changes:
+		unknown[m.Segment] = p.behind(v, m.Segment, m.Gen)
+	}
+	p.s.disk.begin(job, unknown, func(m wire.Message) {
+		p.run(fromDisk, func() { p.replicas[v-1].Done(p.now(), job, m) })
+	})
 }
 
 func (p *process) carryPortal(i int, portal *mirror.Portal) bool {
@@ -326,7 +347,7 @@ func (p *process) carryPortal(i int, portal *mirror.Portal) bool {
 	for _, s := range a.Sends {
 		if s.To != p.s.id {
 			if session := p.out[s.To]; session != nil {
-				session.send(s.Msg)
+				session.send(wire.VolumeID(i+1), s.Msg)
 			}
 			continue
 		}

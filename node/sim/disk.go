@@ -87,14 +87,15 @@ func (d *disk) replicaIDs() []replicaID {
 	return ids
 }
 
-// begin carries out a job; answer is called once, unless the node crashes before.
-func (d *disk) begin(job mirror.Job, answer func(wire.Message)) {
+// begin carries out a job; answer is called once, unless the node crashes before
+// or the job has none. Of unknown segments it knows nothing.
+func (d *disk) begin(job mirror.Job, unknown map[wire.Segment]bool, answer func(wire.Message)) {
 	switch m := job.Msg.(type) {
 	case *wire.Prepare:
 		if job.Promise {
 			d.promise(m, answer)
 		} else {
-			d.after(d.latency()/2, func() { answer(d.tails(m)) })
+			d.after(d.latency()/2, func() { answer(d.tails(m, unknown)) })
 		}
 	case *wire.Write:
 		d.write(m, answer)
@@ -104,9 +105,8 @@ func (d *disk) begin(job mirror.Job, answer func(wire.Message)) {
 		for _, c := range m.Segments {
 			d.setCommit(replicaID{m.Volume, c.Segment}, c.Commit)
 		}
-		answer(nil)
 	case *wire.Changes:
-		d.after(d.latency()/2, func() { answer(d.changes(m)) })
+		d.after(d.latency()/2, func() { answer(d.changes(m, unknown)) })
 	case *wire.Reserve:
 		d.after(d.latency()/2, func() { answer(&wire.Ack{Req: m.Req}) })
 	case *wire.Extents:
@@ -147,11 +147,11 @@ func (d *disk) promise(m *wire.Prepare, answer func(wire.Message)) {
 	d.durably(func() { d.promises[m.Volume] = max(d.promises[m.Volume], m.Epoch) }, func() { answer(nil) })
 }
 
-func (d *disk) tails(m *wire.Prepare) wire.Message {
+func (d *disk) tails(m *wire.Prepare, unknown map[wire.Segment]bool) wire.Message {
 	p := &wire.Prepared{Req: m.Req, Epoch: m.Epoch}
 	for _, s := range m.Segments {
 		t := wire.Tail{Segment: s, Status: wire.Missing}
-		if r := d.replicas[replicaID{m.Volume, s}]; r != nil {
+		if r := d.replicas[replicaID{m.Volume, s}]; r != nil && !unknown[s] {
 			t.Status, t.Commit = wire.OK, r.commit
 			t.Changes = r.above(r.commit, 0, len(r.blocks))
 		}
@@ -170,9 +170,9 @@ func (r *replica) above(v wire.Version, from uint32, limit int) (list []wire.Cha
 	return list
 }
 
-func (d *disk) changes(m *wire.Changes) wire.Message {
+func (d *disk) changes(m *wire.Changes, unknown map[wire.Segment]bool) wire.Message {
 	r := d.replicas[replicaID{m.Volume, m.Segment}]
-	if r == nil {
+	if r == nil || unknown[m.Segment] {
 		return &wire.Page{Req: m.Req, Status: wire.Missing}
 	}
 	after := m.After

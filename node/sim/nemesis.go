@@ -34,6 +34,7 @@ var nemesis = []struct {
 	{"move copy", (*world).moveCopy},
 	{"host path", (*world).cutHost},
 	{"rot", (*world).rot},
+	{"raft lag", (*world).lag},
 }
 
 // swarm draws a world and its faults from the seed: some kinds often, most not
@@ -101,6 +102,7 @@ func (w *world) heal() {
 	}
 	for _, s := range w.servers {
 		s.disk.slow = 0
+		s.deaf = false
 		s.resume()
 		s.start()
 	}
@@ -230,6 +232,14 @@ func (w *world) resetSome() {
 	if len(w.net.conns) > 0 {
 		w.net.reset(w.net.conns[w.rng.IntN(len(w.net.conns))])
 	}
+}
+
+// lag lets a node's raft fall behind while all else goes on, as a slow disk
+// under its log does.
+func (w *world) lag() {
+	s := w.anyServer()
+	s.deaf = true
+	w.after(w.outage(), func() { s.deaf = false })
 }
 
 func (w *world) slowDisk() {

@@ -40,13 +40,12 @@ type process struct {
 	lapsed int64 // when it ended last, while it has none
 	beat   int64 // of the stall watch
 
-	replica *mirror.Replica
-	reigns  []*reign
-	portals []*mirror.Portal // by volume
-	tags    []any            // *reign or *mirror.Portal, by tag
-	out     map[wire.NodeID]*session
-	in      map[wire.NodeID]*session
-	dialing map[wire.NodeID]bool
+	replicas []*mirror.Replica // by volume
+	reigns   []*reign
+	portals  []*mirror.Portal // by volume
+	out      map[wire.NodeID]*session
+	in       map[wire.NodeID]*session
+	dialing  map[wire.NodeID]bool
 
 	hosts      []*hostConn
 	generation uint64
@@ -65,7 +64,7 @@ type reign struct {
 func newProcess(s *server) *process {
 	w := s.w
 	w.runs++
-	p := &process{w: w, s: s, number: w.runs, alive: true, tags: []any{nil}, out: map[wire.NodeID]*session{},
+	p := &process{w: w, s: s, number: w.runs, alive: true, out: map[wire.NodeID]*session{},
 		in: map[wire.NodeID]*session{}, dialing: map[wire.NodeID]bool{}, fences: map[uint64]func(){}}
 	now := p.now()
 	p.beat, p.lapsed = now, now
@@ -73,7 +72,6 @@ func newProcess(s *server) *process {
 	if w.bugs.Mirror.NoPromise {
 		promises = nil
 	}
-	p.replica = mirror.NewReplica(promises, w.bugs.Mirror)
 	if slices.Contains(w.raft.voters, s.id) {
 		p.voter = lease.NewVoter(s.id, now)
 		if w.bugs.VoterForgets {
@@ -81,19 +79,13 @@ func newProcess(s *server) *process {
 		}
 	}
 	for i := range w.volumes {
-		portal := mirror.NewPortal(wire.VolumeID(i+1), w.bugs.Mirror)
-		portal.Tag(p.tag(portal))
-		p.portals = append(p.portals, portal)
+		p.replicas = append(p.replicas, mirror.NewReplica(promises, w.bugs.Mirror))
+		p.portals = append(p.portals, mirror.NewPortal(wire.VolumeID(i+1), w.bugs.Mirror))
 	}
 	return p
 }
 
 func (p *process) now() int64 { return p.s.clock() }
-
-func (p *process) tag(machine any) uint32 {
-	p.tags = append(p.tags, machine)
-	return uint32(len(p.tags) - 1)
-}
 
 // begin reads what the node's own log holds and asks to be registered.
 func (p *process) begin() {
@@ -162,21 +154,17 @@ func (p *process) place() {
 			delete(d.replicas, id)
 		}
 	}
-	fresh := false
 	for id := range mine {
 		if d.replicas[id] == nil {
 			d.create(id)
-			fresh = true
 		}
 	}
-	if fresh {
-		// What may still come over old sessions was said of a former copy.
-		for _, n := range p.peers() {
-			if s := p.in[n]; s != nil {
-				s.end()
-			}
-		}
-	}
+}
+
+// behind says whether this node does not know yet what is agreed of a segment's
+// copies up to a generation: the copy here may be about to be another one.
+func (p *process) behind(v wire.VolumeID, s wire.Segment, gen uint64) bool {
+	return p.st.Volumes[v].Segments[s].Gen < gen
 }
 
 func (p *process) peers() (ids []wire.NodeID) {
@@ -224,7 +212,6 @@ func (p *process) crown(v *cluster.Volume, now int64) *reign {
 	p.w.crowned(p, v)
 	r := &reign{volume: v.ID, epoch: v.Epoch,
 		head: mirror.NewHead(v.ID, v.Epoch, p.s.id, v.Bytes, p.st.SegmentBytes, p.w.bugs.Mirror)}
-	r.head.Tag(p.tag(r))
 	p.reigns = append(p.reigns, r)
 	r.head.Lease(now, p.until)
 	r.head.Connected(now, p.s.id)
@@ -313,7 +300,9 @@ func (p *process) lease() {
 		p.dropHosts()
 	}
 	p.until = until
-	p.replica.Lease(now, until)
+	for _, replica := range p.replicas {
+		replica.Lease(now, until)
+	}
 	for _, r := range p.reigns {
 		r.head.Lease(now, until)
 	}

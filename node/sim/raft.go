@@ -205,6 +205,9 @@ func (p *process) heard(leader wire.NodeID, term, index int) {
 
 // learn applies commands up to an index; what lies between may never be looked at.
 func (p *process) learn(index int) {
+	if p.s.deaf {
+		return
+	}
 	if p.w.bugs.ConfigReordered && p.w.chance(0.1) {
 		index -= p.w.rng.IntN(3)
 	} else if index <= p.applied {

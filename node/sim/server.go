@@ -19,6 +19,7 @@ type server struct {
 	process *process
 	waiting []waiting // what the frozen process has not noticed yet
 	applied int       // what its raft log surely holds
+	deaf    bool      // its raft lags: nothing new is learnt
 }
 
 // waiting is an input of a frozen process. Inputs with the same source keep

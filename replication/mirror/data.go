@@ -440,7 +440,7 @@ func (h *Head) startCompare(op *Op) {
 
 // startExtents asks a copy which blocks hold data.
 func (h *Head) startExtents(op *Op) {
-	p := h.pieces(op.Offset, wire.BlockSize)[0]
+	p := h.pieces(op.Offset, 1)[0]
 	count := min(uint64(h.segBlocks)-uint64(p.block), (op.Offset%wire.BlockSize+op.Length+wire.BlockSize-1)/wire.BlockSize)
 	f := &fetch{seg: p.seg, tried: map[wire.NodeID]bool{}}
 	n, ok := h.source(f)

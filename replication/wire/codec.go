@@ -8,9 +8,10 @@ import (
 
 // Limits on what a message from the wire may hold. A longer one is malformed.
 const (
-	DataMax = 8 << 20 // bytes of data in one message
-	ListMax = 1 << 18 // entries in one list
-	HostMax = 512     // bytes of a host's name
+	DataMax  = 8 << 20              // bytes of data in one message
+	ListMax  = 1 << 18              // entries in one list
+	HostMax  = 512                  // bytes of a host's name
+	FrameMax = DataMax + 32*ListMax // bytes of any message
 )
 
 // ErrMalformed is wrapped by every error of Unmarshal.

@@ -1,5 +1,5 @@
-# Random 4 KiB writes at queue depth 16 over the first BYTES of the disk, in
-# passes until fio-stop.sh: each pass writes every block once, in an order and
+# Random writes of BLOCK (4 KiB) at queue depth 16 over the first BYTES of the disk,
+# in passes until fio-stop.sh: each pass writes every block once, in an order and
 # with a pattern of its own, then reads and checks every block.
 set -eu
 mkdir -p /tmp/fio
@@ -8,7 +8,7 @@ cat >/tmp/fio/job <<JOB
 filename=/dev/mapper/mpatha
 size=$BYTES
 rw=randwrite
-bs=4k
+bs=${BLOCK:-4096}
 ioengine=libaio
 direct=1
 iodepth=16

@@ -75,15 +75,21 @@ func (h host) must(script string, variables ...string) string {
 	return out
 }
 
+// file is one of this folder's scripts.
+func file(t *testing.T, name string) string {
+	t.Helper()
+	text, err := scripts.ReadFile(name + ".sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
 // script is must for one of this folder's files; its output goes into the log.
 func (h host) script(name string, variables ...string) string {
 	h.t.Helper()
-	text, err := scripts.ReadFile(name + ".sh")
-	if err != nil {
-		h.t.Fatal(err)
-	}
 	begin := time.Now()
-	out, code := h.try(string(text), variables...)
+	out, code := h.try(file(h.t, name), variables...)
 	h.t.Logf("%s, %.1f s, exit code %d\n%s", name, time.Since(begin).Seconds(), code, out)
 	if code != 0 {
 		h.t.Fatalf("%s failed", name)
@@ -110,11 +116,7 @@ func (h host) await(timeout time.Duration, what, script string) {
 // progress is what fio-progress.sh says.
 func (h host) progress() (passes, completed, flying int) {
 	h.t.Helper()
-	text, err := scripts.ReadFile("fio-progress.sh")
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	out := h.must(string(text))
+	out := h.must(file(h.t, "fio-progress"))
 	if _, err := fmt.Sscan(out, &passes, &completed, &flying); err != nil {
 		h.t.Fatalf("fio-progress: %v in %q", err, out)
 	}

@@ -1,6 +1,7 @@
 package iscsi
 
 import (
+	"crypto/rand"
 	"errors"
 	"io"
 	"time"
@@ -26,14 +27,13 @@ func (c *conn) logIn() error {
 		if err != nil {
 			return err
 		}
-		resp, answer, outcome := l.Step(&req, body)
+		resp, answer, outcome := c.step(&l, &req, body)
 		if outcome == session.LoginDone {
-			outcome = c.open(&l, &resp)
+			if outcome = c.open(&l, &resp); outcome == session.LoginFailed {
+				answer = nil
+			}
 		}
 		resp.MaxCmdSN = resp.ExpCmdSN + uint32(c.srv.Depth) - 1
-		if resp.Status != 0 {
-			answer = nil
-		}
 		if err := writeLogin(c.nc, &resp, answer); err != nil {
 			return err
 		}
@@ -46,6 +46,23 @@ func (c *conn) logIn() error {
 			return errLogin
 		}
 	}
+}
+
+// step decides a login request. Proofs of secrets are limited in number for each
+// address while they fail; beyond that none is looked at.
+func (c *conn) step(l *session.Login, req *pdu.LoginRequest, text []byte) (pdu.LoginResponse, []byte, session.Outcome) {
+	if !l.Challenged() {
+		return l.Step(req, text)
+	}
+	from := guesser(c.nc.RemoteAddr())
+	if !c.srv.guesses.take(from) {
+		return l.Refuse(req, session.LoginUnavailable)
+	}
+	resp, answer, outcome := l.Step(req, text)
+	if resp.Status != uint16(session.LoginAuthentication) {
+		c.srv.guesses.giveBack(from)
+	}
+	return resp, answer, outcome
 }
 
 func readLogin(r io.Reader, text []byte) (req pdu.LoginRequest, body []byte, err error) {
@@ -73,26 +90,44 @@ func writeLogin(w io.Writer, resp *pdu.LoginResponse, answer []byte) error {
 	return err
 }
 
-// admit decides on an identity from the node's directory.
-func (c *conn) admit(id session.Identity) (session.LoginStatus, uint16) {
+// admit decides on an identity from the node's directory. A host gives up on
+// "not found", so that is only said by a node that may serve; and it is said of
+// what the host may not use, so that nobody learns which targets there are.
+func (c *conn) admit(id session.Identity) session.Admission {
 	dir := c.srv.Directory
-	if !dir.Ready() {
-		return session.LoginUnavailable, 0
-	}
 	c.group = dir.PortalGroup(c.nc.LocalAddr())
-	if id.Discovery {
-		if id.TSIH != 0 {
-			return session.LoginNoSession, 0
+	a := session.Admission{Group: c.group}
+	switch {
+	case !dir.Ready():
+		a.Status = session.LoginUnavailable
+	case id.Discovery && id.TSIH != 0:
+		a.Status = session.LoginNoSession
+	case !id.Discovery && !dir.Visible(id.Initiator, id.Target):
+		a.Status = session.LoginNotFound
+	}
+	if a.Status != session.LoginSuccess {
+		return a
+	}
+	if !id.Discovery {
+		if portal, elsewhere := dir.Redirect(id.Initiator, id.Target, c.nc.LocalAddr()); elsewhere {
+			a.Status, a.Redirect = session.LoginMovedTemporarily, portal.String()
+			return a
 		}
-		return session.LoginSuccess, c.group
 	}
-	if dir.Target(id.Initiator, id.Target) == nil {
-		return session.LoginNotFound, 0
+	if c.srv.closedTo(id) || !id.Discovery && dir.Target(id.Initiator, id.Target) == nil {
+		a.Status = session.LoginUnavailable
+		return a
 	}
-	if !dir.Visible(id.Initiator, id.Target) {
-		return session.LoginForbidden, 0
-	}
-	return session.LoginSuccess, c.group
+	a.Credentials = dir.Credentials(id.Initiator, id.Discovery)
+	a.Credentials.Identifier, a.Credentials.Challenge = freshChallenge()
+	return a
+}
+
+// freshChallenge is an identifier and a challenge that nobody can foresee.
+func freshChallenge() (identifier byte, challenge []byte) {
+	b := make([]byte, 1+session.ChallengeSize)
+	rand.Read(b) // never fails
+	return b[0], b[1:]
 }
 
 // open begins the session that a finished negotiation agreed on.
@@ -104,7 +139,7 @@ func (c *conn) open(l *session.Login, resp *pdu.LoginResponse) session.Outcome {
 		resp.TSIH = c.srv.newTSIH()
 		c.srv.mu.Unlock()
 	} else if c.target = c.srv.Directory.Target(l.Identity.Initiator, l.Identity.Target); c.target == nil {
-		status = session.LoginNotFound
+		status = session.LoginUnavailable
 	} else if status = c.srv.enter(c, c.target); status == session.LoginSuccess {
 		resp.TSIH = c.tenure.tsih
 		c.nexus = c.tenure.nexus
@@ -114,7 +149,7 @@ func (c *conn) open(l *session.Login, resp *pdu.LoginResponse) session.Outcome {
 		status = session.LoginUnavailable
 	}
 	if status != session.LoginSuccess {
-		resp.Status, resp.Transit, resp.NSG = uint16(status), false, 0
+		resp.Status, resp.Transit, resp.NSG, resp.DataLength = uint16(status), false, 0, 0
 		return session.LoginFailed
 	}
 	c.params, c.sendParams = l.Params, l.Params

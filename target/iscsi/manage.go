@@ -1,6 +1,9 @@
 package iscsi
 
 import (
+	"sync"
+	"time"
+
 	"ashlar/target/iscsi/pdu"
 	"ashlar/target/iscsi/session"
 	"ashlar/target/scsi"
@@ -82,7 +85,7 @@ func (c *conn) abortTask(p *pdu.TaskRequest) {
 	}
 	cmd.pins++
 	c.mu.Unlock()
-	c.target.Abort(&cmd.task, func(r scsi.TMFResult) { c.managed(itt, results[r]) })
+	c.target.Abort(&cmd.task, c.inTime(func(r scsi.TMFResult) { c.managed(itt, results[r]) }))
 	c.unpin(cmd)
 }
 
@@ -101,12 +104,23 @@ func (c *conn) manage(fn session.TaskFunction, p *pdu.TaskRequest) {
 			o.dropGathering(p.LUN, whole)
 		}
 	}
-	c.target.Manage(c.nexus, unitFunction, p.LUN, func(r scsi.TMFResult) {
+	c.target.Manage(c.nexus, unitFunction, p.LUN, c.inTime(func(r scsi.TMFResult) {
 		c.managed(itt, results[r])
 		if fn == session.TargetColdReset && r == scsi.FunctionComplete {
 			c.coldReset()
 		}
-	})
+	}))
+}
+
+// inTime has a function that a unit does not finish answered as rejected: a host
+// that gets no answer at all goes on to ever harder resets.
+func (c *conn) inTime(answer func(scsi.TMFResult)) func(scsi.TMFResult) {
+	var once sync.Once
+	late := time.AfterFunc(c.srv.FenceTimeout, func() { once.Do(func() { answer(scsi.FunctionRejected) }) })
+	return func(r scsi.TMFResult) {
+		late.Stop()
+		once.Do(func() { answer(r) })
+	}
 }
 
 // shares tells whether the connection's session is with the target.

@@ -23,6 +23,7 @@ type Config struct {
 	SessionMemory int           // data buffers of one session, bytes, default 64 MiB
 	MaxLogins     int           // unfinished logins, default 64: one more ends the oldest
 	LoginTimeout  time.Duration // default 15 s
+	FenceTimeout  time.Duration // that a login or a task management function waits for a fence, default 4 s
 	PingInterval  time.Duration // silence before a NOP-In, and again before the connection is dropped; default 5 s
 
 	// Generation numbers sessions: each call gives more than all calls before
@@ -39,6 +40,7 @@ func (c Config) withDefaults() Config {
 	c.SessionMemory = orDefault(c.SessionMemory, 64<<20)
 	c.MaxLogins = orDefault(c.MaxLogins, 64)
 	c.LoginTimeout = orDefault(c.LoginTimeout, 15*time.Second)
+	c.FenceTimeout = orDefault(c.FenceTimeout, 4*time.Second)
 	c.PingInterval = orDefault(c.PingInterval, 5*time.Second)
 	if c.Generation == nil {
 		c.Generation = clockGeneration()
@@ -69,8 +71,9 @@ func clockGeneration() func() uint64 {
 // Server accepts connections and serves them.
 type Server struct {
 	Config
-	pool pool
-	done chan struct{}
+	pool    pool
+	guesses guesses
+	done    chan struct{}
 
 	mu        sync.Mutex
 	closed    bool
@@ -78,6 +81,7 @@ type Server struct {
 	conns     map[*conn]struct{}
 	logins    *list.List             // of *conn not logged in yet, oldest first
 	sessions  map[sessionKey]*tenure // normal sessions, until they are fenced
+	closedFor map[Scope]int          // drains under way or done, until Resume
 	tsih      uint16
 }
 
@@ -86,6 +90,7 @@ func NewServer(c Config) *Server {
 	s := &Server{
 		Config: c.withDefaults(), done: make(chan struct{}), listeners: make(map[net.Listener]struct{}),
 		conns: make(map[*conn]struct{}), logins: list.New(), sessions: make(map[sessionKey]*tenure),
+		closedFor: make(map[Scope]int),
 	}
 	s.pool.limit = s.Memory
 	if s.Watch != nil {

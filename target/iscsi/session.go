@@ -9,10 +9,7 @@ import (
 	"ashlar/target/scsi"
 )
 
-const (
-	reinstateTimeout = 4 * time.Second
-	fenceRetry       = time.Second
-)
+const fenceRetry = time.Second
 
 // sessionKey is an I_T nexus: a second session with the same one takes the
 // place of the first (RFC 7143 6.3.5).
@@ -37,7 +34,7 @@ type tenure struct {
 func (s *Server) enter(c *conn, t *scsi.Target) session.LoginStatus {
 	id := &c.id
 	key := sessionKey{id.Initiator, id.Target, id.ISID, c.group}
-	patience := time.NewTimer(reinstateTimeout)
+	patience := time.NewTimer(s.FenceTimeout)
 	defer patience.Stop()
 	for first := true; ; first = false {
 		s.mu.Lock()
@@ -47,6 +44,10 @@ func (s *Server) enter(c *conn, t *scsi.Target) session.LoginStatus {
 				s.mu.Unlock()
 				return status
 			}
+		}
+		if s.isClosedTo(*id) {
+			s.mu.Unlock()
+			return session.LoginUnavailable
 		}
 		if old == nil {
 			c.tenure = s.newTenure(c, key, t)

@@ -2,6 +2,7 @@ package iscsi
 
 import (
 	"net"
+	"net/netip"
 
 	"ashlar/target/scsi"
 )
@@ -15,9 +16,19 @@ type Static struct {
 }
 
 func (s *Static) Ready() bool                       { return true }
-func (s *Static) Visible(string, string) bool       { return true }
+func (s *Static) Visible(_, iqn string) bool        { return s.Targets[iqn] != nil }
 func (s *Static) Target(_, iqn string) *scsi.Target { return s.Targets[iqn] }
 func (s *Static) PortalGroup(net.Addr) uint16       { return s.Group }
+
+// Credentials are none: every host may log in.
+func (s *Static) Credentials(string, bool) Credentials { return Credentials{} }
+
+// Redirect sends nobody away.
+func (s *Static) Redirect(string, string, net.Addr) (netip.AddrPort, bool) {
+	return netip.AddrPort{}, false
+}
+
+// Listings are all targets.
 func (s *Static) Listings(initiator string) []Listing {
 	var all []Listing
 	for iqn := range s.Targets {

@@ -91,9 +91,6 @@ func (c *change) notifyAll(a Attention) {
 // keepNotices adds this change's to those of earlier ones, of which whole
 // changes are dropped, oldest first, until they are few enough.
 func (c *change) keepNotices() {
-	for i := range c.notices {
-		c.notices[i].Abort = slices.Contains(c.result.Abort, c.notices[i].Nexus)
-	}
 	old := c.Notices
 	for len(old) > 0 && len(old)+len(c.notices) > noticesKept {
 		first := old[0].Change

@@ -94,7 +94,6 @@ type Notice struct {
 	Change uint64 // State.Change with it
 	Nexus
 	Attention Attention
-	Abort     bool `json:",omitempty"` // the commands of the nexus are aborted
 }
 
 // noticesKept bounds the notices of all changes but the latest.

@@ -5,12 +5,15 @@ package scsi
 type attention uint16
 
 const (
-	powerOn            attention = 0x2900 // POWER ON, RESET, OR BUS DEVICE RESET OCCURRED
-	unitReset          attention = 0x2903 // BUS DEVICE RESET FUNCTION OCCURRED
-	accessStateChanged attention = 0x2A06 // ASYMMETRIC ACCESS STATE CHANGED
-	capacityChanged    attention = 0x2A09 // CAPACITY DATA HAS CHANGED
-	commandsCleared    attention = 0x2F00 // COMMANDS CLEARED BY ANOTHER INITIATOR
-	inventoryChanged   attention = 0x3F0E // REPORTED LUNS DATA HAS CHANGED
+	powerOn                attention = 0x2900 // POWER ON, RESET, OR BUS DEVICE RESET OCCURRED
+	unitReset              attention = 0x2903 // BUS DEVICE RESET FUNCTION OCCURRED
+	reservationsPreempted  attention = 0x2A03 // RESERVATIONS PREEMPTED
+	reservationsReleased   attention = 0x2A04 // RESERVATIONS RELEASED
+	registrationsPreempted attention = 0x2A05 // REGISTRATIONS PREEMPTED
+	accessStateChanged     attention = 0x2A06 // ASYMMETRIC ACCESS STATE CHANGED
+	capacityChanged        attention = 0x2A09 // CAPACITY DATA HAS CHANGED
+	commandsCleared        attention = 0x2F00 // COMMANDS CLEARED BY ANOTHER INITIATOR
+	inventoryChanged       attention = 0x3F0E // REPORTED LUNS DATA HAS CHANGED
 )
 
 func (a attention) sense() sense { return sense{key: keyUnitAttention, code: uint16(a)} }

@@ -1,5 +1,7 @@
 package scsi
 
+import "ashlar/target/reserve"
+
 // access is what a command does to the medium, on which write protection
 // depends.
 type access uint8
@@ -16,6 +18,11 @@ type command struct {
 	usage  []byte // CDB usage data (SPC-4 6.35.3): the code, the service action, and ones where a bit means something
 	action bool   // byte 1 has a service action
 	access access
+
+	// reserved is what reservations may forbid of a command that sends the
+	// Device no operation (SPC-4 table 66, SBC-3 table 12). For all others the
+	// Device decides.
+	reserved reserve.Access
 
 	anywhere bool // answers for absent units, and is never met by a unit attention
 	fua      bool // has FUA in bit 3 of byte 1
@@ -90,6 +97,9 @@ func init() {
 	for _, c := range provisioningCommands() {
 		define(c)
 	}
+	for _, c := range reservationCommands() {
+		define(c)
+	}
 }
 
 // b is shorthand for the usage bytes of the tables.
@@ -98,17 +108,17 @@ func b(v ...byte) []byte { return v }
 // primaryCommands are those of SPC-4.
 func primaryCommands() []command {
 	return []command{
-		{name: "TEST UNIT READY", usage: b(0x00, 0, 0, 0, 0, 0), run: (*Task).good},
+		{name: "TEST UNIT READY", usage: b(0x00, 0, 0, 0, 0, 0), reserved: reserve.Presence, run: (*Task).good},
 		{name: "REQUEST SENSE", usage: b(0x03, 0x01, 0, 0, 0xFF, 0), anywhere: true, direction: DataIn, run: requestSense},
 		{name: "INQUIRY", usage: b(0x12, 0x01, 0xFF, 0xFF, 0xFF, 0), anywhere: true, direction: DataIn, run: inquiry},
-		{name: "MODE SELECT(6)", usage: b(0x15, 0x11, 0, 0, 0xFF, 0), out: outList6, direction: DataOut, run: modeSelect},
-		{name: "MODE SELECT(10)", usage: b(0x55, 0x11, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0), out: outList16, direction: DataOut, run: modeSelect},
-		{name: "MODE SENSE(6)", usage: b(0x1A, 0x08, 0xFF, 0xFF, 0xFF, 0), direction: DataIn, run: modeSense},
-		{name: "MODE SENSE(10)", usage: b(0x5A, 0x18, 0xFF, 0xFF, 0, 0, 0, 0xFF, 0xFF, 0), direction: DataIn, run: modeSense},
+		{name: "MODE SELECT(6)", usage: b(0x15, 0x11, 0, 0, 0xFF, 0), reserved: reserve.Writes, out: outList6, direction: DataOut, run: modeSelect},
+		{name: "MODE SELECT(10)", usage: b(0x55, 0x11, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0), reserved: reserve.Writes, out: outList16, direction: DataOut, run: modeSelect},
+		{name: "MODE SENSE(6)", usage: b(0x1A, 0x08, 0xFF, 0xFF, 0xFF, 0), reserved: reserve.Reads, direction: DataIn, run: modeSense},
+		{name: "MODE SENSE(10)", usage: b(0x5A, 0x18, 0xFF, 0xFF, 0, 0, 0, 0xFF, 0xFF, 0), reserved: reserve.Reads, direction: DataIn, run: modeSense},
 		{name: "REPORT LUNS", usage: b(0xA0, 0, 0xFF, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0), anywhere: true, direction: DataIn, run: reportLUNs},
 		{name: "REPORT TARGET PORT GROUPS", usage: b(0xA3, 0xEA, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0), action: true, direction: DataIn, run: reportPortGroups},
-		{name: "REPORT SUPPORTED OPERATION CODES", usage: b(0xA3, 0x0C, 0x87, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0), action: true, direction: DataIn, run: reportOpcodes},
-		{name: "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", usage: b(0xA3, 0x0D, 0x80, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0), action: true, direction: DataIn, run: reportFunctions},
+		{name: "REPORT SUPPORTED OPERATION CODES", usage: b(0xA3, 0x0C, 0x87, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0), action: true, reserved: reserve.Reads, direction: DataIn, run: reportOpcodes},
+		{name: "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", usage: b(0xA3, 0x0D, 0x80, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0), action: true, reserved: reserve.Reads, direction: DataIn, run: reportFunctions},
 	}
 }
 
@@ -128,6 +138,11 @@ func blockCommands() []command {
 	}
 	plain := func(name string, usage []byte, a access, run func(*Task)) command {
 		return command{name: name, usage: usage, access: a, run: run}.spanned()
+	}
+	prefetch := func(name string, usage []byte) command {
+		c := plain(name, usage, reads, (*Task).good)
+		c.reserved = reserve.Reads
+		return c
 	}
 	writeVerify := func(name string, usage []byte) command {
 		c := rw(name, usage, writes, writeAndVerify)
@@ -152,8 +167,8 @@ func blockCommands() []command {
 		verify("VERIFY(10)", usage10(0x2F, 0x16)),
 		verify("VERIFY(12)", usage12(0xAF, 0x16)),
 		verify("VERIFY(16)", usage16(0x8F, 0x16)),
-		plain("PRE-FETCH(10)", usage10(0x34, 0x02), reads, (*Task).good),
-		plain("PRE-FETCH(16)", usage16(0x90, 0x02), reads, (*Task).good),
+		prefetch("PRE-FETCH(10)", usage10(0x34, 0x02)),
+		prefetch("PRE-FETCH(16)", usage16(0x90, 0x02)),
 		plain("SYNCHRONIZE CACHE(10)", usage10(0x35, 0x02), neither, synchronize),
 		plain("SYNCHRONIZE CACHE(16)", usage16(0x91, 0x02), neither, synchronize),
 		{name: "COMPARE AND WRITE", usage: b(0x89, 0x18, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0xFF, 0, 0),
@@ -162,7 +177,7 @@ func blockCommands() []command {
 		{name: "READ CAPACITY(10)", usage: b(0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0), direction: DataIn, run: readCapacity10},
 		{name: "READ CAPACITY(16)", usage: b(0x9E, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0), action: true,
 			direction: DataIn, run: readCapacity16},
-		{name: "START STOP UNIT", usage: b(0x1B, 0x01, 0, 0x0F, 0xF7, 0), run: startStop},
+		{name: "START STOP UNIT", usage: b(0x1B, 0x01, 0, 0x0F, 0xF7, 0), reserved: reserve.Presence, run: startStop},
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"math/bits"
 
 	"ashlar/target"
+	"ashlar/target/reserve"
 )
 
 // chain is where a command of several operations has got to.
@@ -24,9 +25,10 @@ type extent struct{ lba, blocks uint64 }
 //  1. the nexus takes the task, or has been logged out
 //  2. no such logical unit
 //  3. a pending unit attention
-//  4. unknown command, or CDB fields that can not be
-//  5. write protection
-//  6. the handler
+//  4. unknown command
+//  5. a reservation, where no operation of the command meets it later
+//  6. CDB fields that can not be, write protection
+//  7. the handler
 func (t *Target) Execute(task *Task) {
 	task.Status, task.Sense, task.Transfer, task.Aborted = StatusGood, nil, 0, false
 	task.unit = t.unit(task.LUN)
@@ -52,6 +54,10 @@ func (t *Target) Execute(task *Task) {
 		return
 	}
 	if u != nil {
+		if c.reserved != reserve.Always && !u.device.Reservations().Allows(task.Nexus.id.Ports(), c.reserved) {
+			task.end(StatusReservationConflict)
+			return
+		}
 		task.info = u.device.Info()
 	}
 	if s := c.validate(task); s != noSense {
@@ -135,13 +141,18 @@ func (t *Task) fail() {
 	case o.status == StatusCheckCondition:
 		t.check(o.sense)
 	default:
-		t.Status = o.status
-		t.Transfer = 0
-		if t.command.direction != DataOut {
-			t.Data = t.Data[:0]
-		}
-		t.finish()
+		t.end(o.status)
 	}
+}
+
+// end ends a task with a status that says all.
+func (t *Task) end(status byte) {
+	t.Status = status
+	t.Transfer = 0
+	if t.command.direction != DataOut {
+		t.Data = t.Data[:0]
+	}
+	t.finish()
 }
 
 // reply ends a task whose data-in is a parameter list that the allocation

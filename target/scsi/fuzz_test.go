@@ -43,6 +43,10 @@ func FuzzCommand(f *testing.F) {
 			if len(task.Sense) < 8 || task.Transfer != 0 {
 				t.Errorf("sense % x, transfer %d", task.Sense, task.Transfer)
 			}
+		case StatusReservationConflict:
+			if len(task.Sense) != 0 || task.Transfer != 0 {
+				t.Errorf("reservation conflict, with sense % x, transfer %d", task.Sense, task.Transfer)
+			}
 		default:
 			t.Errorf("status %#x", task.Status)
 		}

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"ashlar/target"
+	"ashlar/target/reserve"
 )
 
 // TaskFunction is a task management function (SAM-5 7.1) other than ABORT TASK.
@@ -150,16 +151,36 @@ func (t *Target) manageUnit(n *Nexus, fn TaskFunction, u *unit, w *wait) {
 		u.resets.Add(-1)
 		if fn == LogicalUnitReset {
 			t.resetNexuses(u)
+			w.releaseUnit(u, reserve.Request{Kind: reserve.UnitReset, Nexus: n.id.Ports()}, n.id)
 		}
 	})
 }
 
-// abortAll aborts every task of n and fences n on every unit.
+// abortAll aborts every task of n, fences n on every unit and releases what it
+// has by RESERVE(6).
 func (n *Nexus) abortAll(w *wait) {
 	n.abortTasks(w, func(*Task) bool { return true })
 	for _, u := range *n.target.units.Load() {
-		w.fence(u, target.FenceNexus, n.id, nil)
+		w.fence(u, target.FenceNexus, n.id, func() {
+			if s := u.device.Reservations(); s != nil && s.Unit != nil && s.Unit.Nexus == n.id.Ports() {
+				w.releaseUnit(u, reserve.Request{Kind: reserve.NexusLost, Nexus: n.id.Ports(), Session: n.id.Generation}, n.id)
+			}
+		})
 	}
+}
+
+// releaseUnit has a device end a RESERVE(6).
+func (w *wait) releaseUnit(u *unit, r reserve.Request, id target.Nexus) {
+	if s := u.device.Reservations(); s == nil || s.Unit == nil {
+		return
+	}
+	w.left.Add(1)
+	u.device.Submit(&target.Op{Kind: target.Reserve, Request: &r, Nexus: id, Stamp: u.device.Stamp(), Done: func(o *target.Op) {
+		if o.Status != target.OK && o.Status != target.Gone {
+			w.answer(FunctionRejected)
+		}
+		w.release()
+	}})
 }
 
 // Logout ends the nexus. Tasks under way are aborted; what its host sent can

@@ -41,19 +41,21 @@ type sense struct {
 }
 
 var (
-	noSense              = sense{key: keyNoSense}
-	unrecoveredReadError = sense{key: keyMediumError, code: 0x1100}
-	parameterListLength  = sense{key: keyIllegalRequest, code: 0x1A00}
-	invalidOpcode        = sense{key: keyIllegalRequest, code: 0x2000}
-	lbaOutOfRange        = sense{key: keyIllegalRequest, code: 0x2100}
-	noLogicalUnit        = sense{key: keyIllegalRequest, code: 0x2500}
-	invalidField         = sense{key: keyIllegalRequest, code: 0x2400}
-	invalidParameter     = sense{key: keyIllegalRequest, code: 0x2600}
-	noSavedPages         = sense{key: keyIllegalRequest, code: 0x3900}
-	invalidUnitField     = sense{key: keyIllegalRequest, code: 0x0E03}
-	writeProtected       = sense{key: keyDataProtect, code: 0x2700}
-	spaceAllocation      = sense{key: keyDataProtect, code: 0x2707}
-	miscompare           = sense{key: keyMiscompare, code: 0x1D00}
+	noSense                 = sense{key: keyNoSense}
+	unrecoveredReadError    = sense{key: keyMediumError, code: 0x1100}
+	parameterListLength     = sense{key: keyIllegalRequest, code: 0x1A00}
+	invalidOpcode           = sense{key: keyIllegalRequest, code: 0x2000}
+	lbaOutOfRange           = sense{key: keyIllegalRequest, code: 0x2100}
+	noLogicalUnit           = sense{key: keyIllegalRequest, code: 0x2500}
+	invalidField            = sense{key: keyIllegalRequest, code: 0x2400}
+	invalidParameter        = sense{key: keyIllegalRequest, code: 0x2600}
+	invalidRelease          = sense{key: keyIllegalRequest, code: 0x2604}
+	noRegistrationResources = sense{key: keyIllegalRequest, code: 0x5504}
+	noSavedPages            = sense{key: keyIllegalRequest, code: 0x3900}
+	invalidUnitField        = sense{key: keyIllegalRequest, code: 0x0E03}
+	writeProtected          = sense{key: keyDataProtect, code: 0x2700}
+	spaceAllocation         = sense{key: keyDataProtect, code: 0x2707}
+	miscompare              = sense{key: keyMiscompare, code: 0x1D00}
 )
 
 // badField is INVALID FIELD IN CDB that points at a byte of the CDB.

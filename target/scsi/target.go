@@ -35,6 +35,10 @@ type unit struct {
 	// resets counts this target's own fences of the whole unit under way: what
 	// they mean to the nexuses is told by the function that asked for them.
 	resets atomic.Int32
+
+	// change is that of the reservations whose notices the nexuses have been
+	// told; under target.mu.
+	change uint64
 }
 
 // NewTarget makes a target without logical units.
@@ -59,6 +63,9 @@ func (t *Target) Add(lun uint16, d target.Device) error {
 		return errLUN
 	}
 	u := &unit{target: t, number: lun, device: d}
+	if s := d.Reservations(); s != nil {
+		u.change = s.Change
+	}
 	cancel := d.Watch(u.event)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -152,6 +159,8 @@ func (u *unit) event(e target.Event) {
 		u.target.raise(u, capacityChanged)
 	case target.PathsChanged:
 		u.target.raise(u, accessStateChanged)
+	case target.Reserved:
+		u.target.tellReserved(u)
 	case target.UnitReset:
 		if u.resets.Load() == 0 {
 			u.target.resetNexuses(u)

@@ -17,7 +17,7 @@ func (m *memory) Reservations() *reserve.State {
 
 // apply makes a request of the reservations. Operations that are being carried
 // out end first.
-func (m *memory) apply(r reserve.Request) (result reserve.Result, changed bool) {
+func (m *memory) apply(r reserve.Request) (after *reserve.State, result reserve.Result, changed bool) {
 	m.dataMu.Lock()
 	defer m.dataMu.Unlock()
 	m.mu.Lock()
@@ -26,20 +26,20 @@ func (m *memory) apply(r reserve.Request) (result reserve.Result, changed bool) 
 	if m.reserved != nil {
 		before = *m.reserved
 	}
-	after, result := reserve.Apply(before, r)
-	if changed = after.Change != before.Change; changed {
-		m.reserved = &after
+	next, result := reserve.Apply(before, r)
+	if changed = next.Change != before.Change; changed {
+		m.reserved = &next
 	}
-	return result, changed
+	return m.reserved, result, changed
 }
 
 // reserve carries out a Reserve operation: change, tell, fence, answer.
 func (m *memory) reserve(ticket uint64, op *target.Op) {
-	result, changed := m.apply(*op.Request)
+	after, result, changed := m.apply(*op.Request)
 	if changed {
 		m.tell(target.Reserved)
 	}
-	op.Status, op.Reserved = target.OK, result
+	op.Status, op.Reserved, op.After = target.OK, result, after
 	var left atomic.Int32
 	left.Store(1)
 	answer := func(error) {

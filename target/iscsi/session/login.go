@@ -94,6 +94,14 @@ func (l *Login) Step(req *pdu.LoginRequest, text []byte) (pdu.LoginResponse, []b
 	return resp, answer, LoginDone
 }
 
+// Refuse answers a request with a refusal from outside of the negotiation.
+func (l *Login) Refuse(req *pdu.LoginRequest, status LoginStatus) (pdu.LoginResponse, []byte, Outcome) {
+	l.StatSN++
+	return pdu.LoginResponse{
+		CSG: req.CSG, ISID: req.ISID, TSIH: req.TSIH, ITT: req.ITT, ExpCmdSN: req.CmdSN, StatSN: l.StatSN - 1, Status: uint16(status),
+	}, nil, LoginFailed
+}
+
 // farewell is the text of a refusal: where to go instead.
 func (l *Login) farewell(status LoginStatus) []byte {
 	if status != LoginMovedTemporarily && status != LoginMovedPermanently {

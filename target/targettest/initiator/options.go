@@ -19,6 +19,11 @@ type Options struct {
 	MaxOutstandingR2T uint32 // offered (1)
 	InitialR2T        bool   // offer Yes: no unsolicited Data-Out
 	NoImmediateData   bool   // offer No
+	CHAP              *CHAP  // prove who we are (nil: do not offer to)
+
+	// Async is called for each Async Message but SCSI events, from a goroutine of
+	// the session; it must not block. nil: the session fails.
+	Async func(pdu.Async)
 }
 
 func (o Options) withDefaults() Options {
@@ -42,15 +47,19 @@ func nonZero(v, d uint32) uint32 {
 	return v
 }
 
-// text is the login text: the identity and every offer.
-func (o *Options) text(target string) []byte {
+// identity is the text that the first request of a login begins with.
+func (o *Options) identity(target string) []byte {
 	b := pdu.AppendText(nil, "InitiatorName", o.Name)
 	if target == "" {
-		b = pdu.AppendText(b, "SessionType", "Discovery")
-	} else {
-		b = pdu.AppendText(b, "SessionType", "Normal")
-		b = pdu.AppendText(b, "TargetName", target)
+		return pdu.AppendText(b, "SessionType", "Discovery")
 	}
+	b = pdu.AppendText(b, "SessionType", "Normal")
+	return pdu.AppendText(b, "TargetName", target)
+}
+
+// offers are those of the operational stage.
+func (o *Options) offers(target string) []byte {
+	var b []byte
 	b = pdu.AppendText(b, "HeaderDigest", digestOffer(o.HeaderDigest))
 	b = pdu.AppendText(b, "DataDigest", digestOffer(o.DataDigest))
 	b = pdu.AppendText(b, "MaxRecvDataSegmentLength", decimal(o.MaxReceive))

@@ -137,10 +137,7 @@ func (s *Session) dispatch(h *pdu.Header, data []byte) error {
 	case pdu.OpAsync:
 		var p pdu.Async
 		p.Unmarshal(h)
-		if p.Event == pdu.AsyncSCSI {
-			return nil
-		}
-		return fmt.Errorf("iscsi initiator: %v", &p)
+		return s.asyncMessage(&p)
 	}
 	return fmt.Errorf("iscsi initiator: opcode %#x from the target", h.Opcode())
 }
@@ -212,4 +209,19 @@ func (s *Session) answer(h *pdu.Header, data []byte) {
 		delete(s.calls, h.TaskTag())
 		call <- reply{*h, data}
 	}
+}
+
+// asyncMessage hands the target's own message on.
+func (s *Session) asyncMessage(p *pdu.Async) error {
+	s.mu.Lock()
+	s.advance(p.StatSN, p.ExpCmdSN, p.MaxCmdSN, true)
+	s.mu.Unlock()
+	switch {
+	case p.Event == pdu.AsyncSCSI:
+	case s.async == nil:
+		return fmt.Errorf("iscsi initiator: %v", p)
+	default:
+		s.async(*p)
+	}
+	return nil
 }

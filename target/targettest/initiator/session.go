@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync"
 
@@ -16,9 +15,15 @@ import (
 var ErrClosed = errors.New("iscsi initiator: session closed")
 
 // LoginError is a refused login.
-type LoginError struct{ Status uint16 } // class and detail (RFC 7143 11.13.5)
+type LoginError struct {
+	Status  uint16 // class and detail (RFC 7143 11.13.5)
+	Address string // of status 01xx: the portal to go to ("host:port")
+}
 
 func (e *LoginError) Error() string {
+	if e.Address != "" {
+		return fmt.Sprintf("iscsi initiator: login redirected to %s: %04x", e.Address, e.Status)
+	}
 	return fmt.Sprintf("iscsi initiator: login refused: %04x", e.Status)
 }
 
@@ -31,6 +36,7 @@ type Session struct {
 	in         *bufio.Reader
 	header     pdu.Header
 	maxReceive uint32
+	async      func(pdu.Async)
 	readEnd    chan struct{}
 	writeEnd   chan struct{}
 
@@ -59,9 +65,23 @@ type reply struct {
 	data   []byte
 }
 
-// Dial logs in to a target at a portal ("host:port"). An empty target name
-// opens a discovery session. The context bounds the login only.
+// Dial logs in to a target at a portal ("host:port"), and where that sends it
+// on to another, there. An empty target name opens a discovery session. The
+// context bounds the login only.
 func Dial(ctx context.Context, portal, target string, o Options) (*Session, error) {
+	for hops := 0; ; hops++ {
+		s, err := dial(ctx, portal, target, o)
+		var moved *LoginError
+		if hops == maxRedirects || !errors.As(err, &moved) || moved.Address == "" {
+			return s, err
+		}
+		portal = moved.Address
+	}
+}
+
+const maxRedirects = 3
+
+func dial(ctx context.Context, portal, target string, o Options) (*Session, error) {
 	var d net.Dialer
 	nc, err := d.DialContext(ctx, "tcp", portal)
 	if err != nil {
@@ -73,7 +93,7 @@ func Dial(ctx context.Context, portal, target string, o Options) (*Session, erro
 	}
 	s.wake.L = &s.mu
 	o = o.withDefaults()
-	s.maxReceive = o.MaxReceive
+	s.maxReceive, s.async = o.MaxReceive, o.Async
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	err = s.login(target, &o)
 	if !stop() && err == nil || ctx.Err() != nil {
@@ -87,62 +107,6 @@ func Dial(ctx context.Context, portal, target string, o Options) (*Session, erro
 	go s.read()
 	go s.write()
 	return s, nil
-}
-
-// login goes from the operational stage to the full feature phase.
-func (s *Session) login(target string, o *Options) error {
-	req := pdu.LoginRequest{Transit: true, CSG: pdu.LoginOperational, NSG: pdu.FullFeature, ISID: o.ISID, CmdSN: 1}
-	text := o.text(target)
-	s.Params = Params{MaxSend: 8192, MaxBurst: 262144, FirstBurst: 65536, InitialR2T: true, ImmediateData: true, MaxOutstandingR2T: 1}
-	for {
-		resp, answer, err := loginStep(s.nc, &req, text)
-		if err != nil {
-			return err
-		}
-		if resp.Status != 0 {
-			return &LoginError{resp.Status}
-		}
-		pairs, err := pdu.UnmarshalText(answer)
-		if err != nil {
-			return err
-		}
-		for _, a := range pairs {
-			s.Params.take(a)
-		}
-		if resp.Transit && resp.NSG == pdu.FullFeature {
-			s.TSIH, s.cmdSN, s.maxCmdSN, s.expStatSN = resp.TSIH, resp.ExpCmdSN, resp.MaxCmdSN, resp.StatSN+1
-			break
-		}
-		text, req.ExpStatSN = nil, resp.StatSN+1
-	}
-	if s.Params.HeaderDigest != o.HeaderDigest || s.Params.DataDigest != o.DataDigest {
-		return errors.New("iscsi initiator: target refused the digests")
-	}
-	return nil
-}
-
-// loginStep sends one login request and reads its response.
-func loginStep(rw io.ReadWriter, req *pdu.LoginRequest, text []byte) (resp pdu.LoginResponse, answer []byte, err error) {
-	var h pdu.Header
-	req.DataLength = uint32(len(text))
-	req.Marshal(&h)
-	b := append(append(h[:len(h):len(h)], text...), make([]byte, pdu.Padding(len(text)))...)
-	if _, err := rw.Write(b); err != nil {
-		return resp, nil, err
-	}
-	if _, err := io.ReadFull(rw, h[:]); err != nil {
-		return resp, nil, err
-	}
-	if h.Opcode() != pdu.OpLoginResponse {
-		return resp, nil, fmt.Errorf("iscsi initiator: opcode %#x in answer to a login", h.Opcode())
-	}
-	n := h.DataLength()
-	answer = make([]byte, n+pdu.Padding(n))
-	if _, err := io.ReadFull(rw, answer); err != nil {
-		return resp, nil, err
-	}
-	resp.Unmarshal(&h)
-	return resp, answer[:n], nil
 }
 
 // fail ends the session and every command under way.

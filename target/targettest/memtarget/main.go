@@ -20,6 +20,7 @@ import (
 
 func main() {
 	listen := flag.String("listen", "127.0.0.1:0", "address to serve at")
+	second := flag.String("second", "", "address of another portal group, as of another node")
 	iqn := flag.String("iqn", "iqn.2026-11.com.example:memory", "target name")
 	size := flag.Uint64("size", 256<<20, "capacity, bytes")
 	block := flag.Uint64("block", 512, "logical block, bytes: 512 or 4096")
@@ -28,42 +29,63 @@ func main() {
 	profile := flag.String("profile", "", "address for net/http/pprof")
 	verbose := flag.Bool("v", false, "log sessions and rejects")
 	flag.Parse()
-	if err := serve(*listen, *iqn, *size, *block, *null, *readOnly, *profile, *verbose); err != nil {
+	if err := serve(*listen, *second, *iqn, *size, *block, *null, *readOnly, *profile, *verbose); err != nil {
 		fmt.Fprintln(os.Stderr, "memtarget:", err)
 		os.Exit(1)
 	}
 }
 
-func serve(listen, iqn string, size, block uint64, null, readOnly bool, profile string, verbose bool) error {
+func serve(listen, second, iqn string, size, block uint64, null, readOnly bool, profile string, verbose bool) error {
 	if profile != "" {
 		go func() { fmt.Fprintln(os.Stderr, "memtarget:", http.ListenAndServe(profile, nil)) }()
 	}
-	l, err := net.Listen("tcp", listen)
-	if err != nil {
-		return err
+	options := targettest.Options{Blocks: size / block, BlockSize: uint32(block), ReadOnly: readOnly}
+	addresses := []string{listen}
+	if second != "" {
+		addresses = append(addresses, second)
+		options.Groups = []target.PortGroup{{ID: 1, State: target.Optimized}, {ID: 2, State: target.NonOptimized}}
 	}
-	var device target.Device = targettest.NewMemory(targettest.Options{Blocks: size / block, BlockSize: uint32(block), ReadOnly: readOnly})
-	if null {
-		device = nullDevice{device}
+	var listeners []net.Listener
+	var portals []iscsi.Portal
+	for i, a := range addresses {
+		l, err := net.Listen("tcp", a)
+		if err != nil {
+			return err
+		}
+		listeners = append(listeners, l)
+		portals = append(portals, iscsi.Portal{Address: netip.MustParseAddrPort(l.Addr().String()), Group: uint16(i + 1)})
 	}
+	memory := targettest.NewMemory(options)
+	ended := make(chan error)
+	for i, l := range listeners {
+		var device target.Device = memory.Through(portals[i].Group)
+		if null {
+			device = nullDevice{device}
+		}
+		server, err := node(iqn, device, portals, portals[i].Group, verbose)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("iscsi://%s/%s/0\n", portals[i].Address, iqn)
+		go func() { ended <- server.Serve(l) }()
+	}
+	return <-ended
+}
+
+// node is a server of one portal group.
+func node(iqn string, device target.Device, portals []iscsi.Portal, group uint16, verbose bool) (*iscsi.Server, error) {
 	unit := scsi.NewTarget(scsi.Config{Name: iqn})
 	if err := unit.Add(0, device); err != nil {
-		return err
+		return nil, err
 	}
-	address := netip.MustParseAddrPort(l.Addr().String())
 	config := iscsi.Config{
-		Directory: &iscsi.Static{
-			Targets: map[string]*scsi.Target{iqn: unit},
-			Portals: []iscsi.Portal{{Address: address, Group: 1}},
-			Group:   1,
-		},
-		Watch: target.NewStallWatch(),
+		Directory: &iscsi.Static{Targets: map[string]*scsi.Target{iqn: unit}, Portals: portals, Group: group},
+		Watch:     target.NewStallWatch(),
 	}
 	if verbose {
 		config.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	fmt.Printf("iscsi://%s/%s/0\n", address, iqn)
-	return iscsi.NewServer(config).Serve(l)
+	return iscsi.NewServer(config), nil
 }
 
 // nullDevice answers reads and writes at once, so that only the front end is
