@@ -3,7 +3,6 @@ package node
 import (
 	"net"
 	"net/netip"
-	"strings"
 	"sync"
 
 	"ashlar/node/cluster"
@@ -47,13 +46,31 @@ func (d *directory) exported(initiator, iqn string) (*cluster.Volume, *cluster.E
 }
 
 func exportTo(s *cluster.State, v *cluster.Volume, initiator string) *cluster.Export {
+	h := s.HostWith(initiator)
 	for i := range v.Exports {
-		// iSCSI names are compared after folding to lower case (RFC 3722).
-		if h := s.Hosts[v.Exports[i].Host]; h != nil && strings.EqualFold(h.IQN, initiator) {
+		if h != nil && v.Exports[i].Host == h.Name {
 			return &v.Exports[i]
 		}
 	}
 	return nil
+}
+
+// Credentials are the host's, for discovery as for any session. It may give its
+// initiator name or its name in the cluster, and knows us by the cluster's name.
+func (d *directory) Credentials(initiator string, discovery bool) iscsi.Credentials {
+	s := d.service.consensus.State()
+	h := s.HostWith(initiator)
+	if h == nil || h.CHAP == nil {
+		return iscsi.Credentials{}
+	}
+	return iscsi.Credentials{
+		Users: []string{initiator, h.IQN, h.Name}, Secret: h.CHAP.Secret, MutualUser: s.Name, MutualSecret: h.CHAP.Mutual,
+	}
+}
+
+// Redirect sends nobody away: hosts have a path to each node, and use the best.
+func (d *directory) Redirect(string, string, net.Addr) (netip.AddrPort, bool) {
+	return netip.AddrPort{}, false
 }
 
 func (d *directory) Visible(initiator, iqn string) bool {
@@ -64,10 +81,10 @@ func (d *directory) Visible(initiator, iqn string) bool {
 func (d *directory) Target(initiator, iqn string) *scsi.Target {
 	v, export := d.exported(initiator, iqn)
 	engine := d.service.engine.Load()
-	if v == nil || engine == nil {
+	if v == nil || export == nil || engine == nil {
 		return nil
 	}
-	key := targetKey{v.ID, export != nil && export.ReadOnly}
+	key := targetKey{v.ID, export.ReadOnly}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if t := d.targets[key]; t != nil {

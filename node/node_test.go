@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"flag"
 	"net"
 	"net/netip"
 	"os"
@@ -24,6 +25,12 @@ const (
 	segmentBytes = 4 << 20
 	timeout      = 20 * time.Second
 )
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	flag.Set("test.parallel", "6") // the tests mostly wait, for elections and leases
+	os.Exit(m.Run())
+}
 
 // newConfig is of a node at 127.0.0.1 with ports that nobody uses.
 func newConfig(t *testing.T, name string) Config {
@@ -292,7 +299,7 @@ func TestAHostSeesWhatIsPublishedToItAndNothingElse(t *testing.T) {
 		}
 	}
 	var refused *initiator.LoginError
-	if _, err := login(t, n, "stranger", iqn); !errors.As(err, &refused) || refused.Status != uint16(session.LoginForbidden) {
+	if _, err := login(t, n, "stranger", iqn); !errors.As(err, &refused) || refused.Status != uint16(session.LoginNotFound) {
 		t.Errorf("a stranger's login: %v", err)
 	}
 	if _, err := login(t, n, "web", iqn+"x"); !errors.As(err, &refused) || refused.Status != uint16(session.LoginNotFound) {
@@ -353,7 +360,7 @@ func TestTakingAVolumeBackEndsTheHostsSession(t *testing.T) {
 	must(t, n.Withdraw(limit(t), "db", "web"))
 	eventually(t, "the session is over", func() bool { return s.Err() != nil })
 	var refused *initiator.LoginError
-	if _, err := login(t, n, "web", iqn); !errors.As(err, &refused) || refused.Status != uint16(session.LoginForbidden) {
+	if _, err := login(t, n, "web", iqn); !errors.As(err, &refused) || refused.Status != uint16(session.LoginNotFound) {
 		t.Errorf("the host's next login: %v", err)
 	}
 }

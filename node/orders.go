@@ -37,6 +37,15 @@ func (n *Node) DeleteHost(ctx context.Context, name string) error {
 	return n.order(ctx, cluster.Command{DeleteHost: &cluster.DeleteHost{Name: name}})
 }
 
+// SetCHAP sets what an initiator has to prove from its next login on, and what
+// is proven to it. Without a secret it has to prove nothing.
+func (n *Node) SetCHAP(ctx context.Context, host string, chap cluster.CHAP) error {
+	if err := n.knowsHost(host); err != nil {
+		return err
+	}
+	return n.order(ctx, cluster.Command{SetCHAP: &cluster.SetCHAP{Host: host, CHAP: chap}})
+}
+
 // Publish exports a volume to a host.
 func (n *Node) Publish(ctx context.Context, volume, host string, readOnly bool) error {
 	return n.export(ctx, cluster.SetExport{Volume: volume, Host: host, ReadOnly: readOnly})

@@ -160,6 +160,11 @@ func (c *Client) AddHost(ctx context.Context, in Host) error {
 	return c.do(ctx, "POST", "/hosts", in, nil)
 }
 
+// SetCHAP sets what a host has to prove from its next login on.
+func (c *Client) SetCHAP(ctx context.Context, host string, in CHAP) error {
+	return c.do(ctx, "PUT", "/hosts/"+url.PathEscape(host)+"/chap", in, nil)
+}
+
 func (c *Client) DeleteHost(ctx context.Context, name string) error {
 	return c.do(ctx, "DELETE", "/hosts/"+url.PathEscape(name), nil, nil)
 }

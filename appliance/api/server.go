@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ashlar/node"
+	"ashlar/node/cluster"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -149,6 +150,13 @@ func (s server) hosts(a huma.API) {
 	order(a, http.MethodPost, "/hosts", "add-host", "Name an initiator", orderTimeout,
 		func(ctx context.Context, in *input[Host]) error {
 			return s.node.AddHost(ctx, in.Body.Name, in.Body.IQN)
+		})
+	order(a, http.MethodPut, "/hosts/{name}/chap", "set-chap", "Set what an initiator has to prove from its next login on", orderTimeout,
+		func(ctx context.Context, in *struct {
+			Name string `path:"name" maxLength:"64"`
+			Body CHAP
+		}) error {
+			return s.node.SetCHAP(ctx, in.Name, cluster.CHAP{Secret: []byte(in.Body.Secret), Mutual: []byte(in.Body.MutualSecret)})
 		})
 	order(a, http.MethodDelete, "/hosts/{name}", "delete-host", "Forget an initiator", orderTimeout,
 		func(ctx context.Context, in *named) error { return s.node.DeleteHost(ctx, in.Name) })

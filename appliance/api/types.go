@@ -6,7 +6,7 @@ package api
 type Status struct {
 	Version     string   `json:"version" doc:"Release of the program"`
 	Folder      string   `json:"folder"`
-	State       string   `json:"state" enum:"alone,starting,ready" doc:"alone: in no cluster; starting: not allowed to serve hosts yet or at the moment; ready: serves hosts"`
+	State       string   `json:"state" enum:"alone,waiting,ready" doc:"alone: in no cluster; waiting: may not serve hosts now, since it is starting or has no lease; ready: serves hosts"`
 	Name        string   `json:"name" doc:"Name of the node"`
 	ID          uint16   `json:"id" doc:"Number of the node in its cluster, 0 while alone"`
 	Incarnation uint64   `json:"incarnation" doc:"Which run of its process this is"`
@@ -21,7 +21,8 @@ type Cluster struct {
 	ID          string   `json:"id"`
 	Name        string   `json:"name"`
 	SegmentSize uint64   `json:"segment_size"`
-	State       string   `json:"state" enum:"healthy,degraded,waiting" doc:"The worst of its volumes and nodes"`
+	State       string   `json:"state" enum:"healthy,degraded,waiting" doc:"The worst of its volumes and nodes; waiting too where stale"`
+	Stale       bool     `json:"stale" doc:"The node that answers hears of no leader: what it knows may be old, and nothing can be changed through it"`
 	Leader      string   `json:"leader" doc:"Node that leads the control plane, empty while nobody does"`
 	Nodes       []Node   `json:"nodes" nullable:"false"`
 	Volumes     []Volume `json:"volumes" nullable:"false"`
@@ -97,6 +98,13 @@ type Verification struct {
 type Host struct {
 	Name string `json:"name"`
 	IQN  string `json:"iqn"`
+	CHAP string `json:"chap,omitempty" readOnly:"true" enum:"none,one-way,mutual" doc:"What has to be proven at login: nothing, who the host is, or that and who the cluster is"`
+}
+
+// CHAP is what a host has to prove at login. No answer ever holds it.
+type CHAP struct {
+	Secret       string `json:"secret,omitempty" writeOnly:"true" doc:"12 to 100 bytes, 16 at most for some hosts; none: the host has to prove nothing"`
+	MutualSecret string `json:"mutual_secret,omitempty" writeOnly:"true" doc:"What the cluster proves to the host, another one"`
 }
 
 // Export publishes a volume to a host.

@@ -45,7 +45,7 @@ func (s server) status() Status {
 	if !ok {
 		return out
 	}
-	out.State = "starting"
+	out.State = "waiting"
 	if s.node.Ready() {
 		out.State = "ready"
 	}
@@ -80,6 +80,9 @@ func clusterView(n *node.Node, s *cluster.State) Cluster {
 		if v.State == "waiting" || v.State == "degraded" && c.State == "healthy" {
 			c.State = v.State
 		}
+	}
+	if c.Leader == "" {
+		c.State, c.Stale = "waiting", true
 	}
 	return c
 }
@@ -195,7 +198,7 @@ func volumeDetails(_ *node.Node, s *cluster.State) []VolumeDetail {
 func hostViews(_ *node.Node, s *cluster.State) []Host {
 	out := []Host{}
 	for _, name := range slices.Sorted(maps.Keys(s.Hosts)) {
-		out = append(out, Host{name, s.Hosts[name].IQN})
+		out = append(out, Host{name, s.Hosts[name].IQN, chapView(s.Hosts[name].CHAP)})
 	}
 	return out
 }
@@ -214,4 +217,14 @@ func (s server) verify(ctx context.Context, name string) (Verification, error) {
 		v.Differences = []string{}
 	}
 	return Verification{Volume: name, Copies: v.Copies, Blocks: v.Blocks, Differences: v.Differences}, err
+}
+
+func chapView(c *cluster.CHAP) string {
+	switch {
+	case c == nil:
+		return "none"
+	case len(c.Mutual) == 0:
+		return "one-way"
+	}
+	return "mutual"
 }

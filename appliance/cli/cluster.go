@@ -138,6 +138,9 @@ func clusterStatus(c *cli.Context, n *api.Client) error {
 	return show(c, s, func() {
 		facts(c, table.Row{"cluster", s.Name}, table.Row{"state", s.State}, table.Row{"leader", dash(s.Leader)},
 			table.Row{"segment size", formatSize(s.SegmentSize)}, table.Row{"identity", s.ID})
+		if s.Stale {
+			fmt.Fprintln(c.App.Writer, "\nThis node hears of no leader: no majority of the voters answers it, and what it shows may be old.")
+		}
 		fmt.Fprintln(c.App.Writer)
 		listNodes(c, s.Nodes)
 		fmt.Fprintln(c.App.Writer)

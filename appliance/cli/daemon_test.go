@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -11,7 +12,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -25,6 +25,8 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		os.Exit(Run(context.Background(), "test", os.Args, os.Stdin, os.Stdout, os.Stderr))
 	}
+	flag.Parse()
+	flag.Set("test.parallel", "6") // the tests mostly wait, for elections and leases
 	os.Exit(m.Run())
 }
 
@@ -108,16 +110,14 @@ type result struct {
 	code           int
 }
 
-// oneAtATime: the parser's own --help flag is one variable for all apps.
-var oneAtATime sync.Mutex
-
-// command runs a command line in this process.
+// command runs a command line in a process of its own.
 func command(stdin string, args ...string) result {
-	oneAtATime.Lock()
-	defer oneAtATime.Unlock()
 	var stdout, stderr bytes.Buffer
-	code := Run(context.Background(), "test", append([]string{"ashlar"}, args...), strings.NewReader(stdin), &stdout, &stderr)
-	return result{stdout.String(), stderr.String(), code}
+	c := exec.Command(os.Args[0], args...)
+	c.Env = append(os.Environ(), asProgram+"=1")
+	c.Stdin, c.Stdout, c.Stderr = strings.NewReader(stdin), &stdout, &stderr
+	c.Run() // its end is in ProcessState
+	return result{stdout.String(), stderr.String(), c.ProcessState.ExitCode()}
 }
 
 // run gives the node an order.

@@ -16,13 +16,17 @@ func hostCommand() *cli.Command {
 			}
 			return done(c, h, "host %q is known", h.Name)
 		}),
+		leaf("chap", "have an initiator prove who it is when it logs in", "NAME", "ashlar host chap web1 --secret-file /root/web1.chap", setCHAP,
+			&cli.StringFlag{Name: "secret-file", Usage: "file with the host's secret of 12 to 16 bytes, or - for stdin"},
+			&cli.StringFlag{Name: "mutual-secret-file", Usage: "file with another secret, which the cluster proves to know; its name is the cluster's"},
+			&cli.BoolFlag{Name: "off", Usage: "nothing has to be proven any more"}),
 		leaf("list", "all hosts", "", "ashlar host list", func(c *cli.Context, n *api.Client) error {
 			all, err := n.Hosts(c.Context)
 			if err != nil {
 				return err
 			}
-			return list(c, all, "There are no hosts; add one with: ashlar host add NAME IQN", table.Row{"host", "iqn"},
-				func(h api.Host) table.Row { return table.Row{h.Name, h.IQN} })
+			return list(c, all, "There are no hosts; add one with: ashlar host add NAME IQN", table.Row{"host", "iqn", "chap"},
+				func(h api.Host) table.Row { return table.Row{h.Name, h.IQN, h.CHAP} })
 		}),
 		leaf("delete", "forget an initiator", "NAME", "ashlar host delete web1", func(c *cli.Context, n *api.Client) error {
 			name := c.Args().First()

@@ -143,21 +143,21 @@ func newServers(folder string, n int) ([]*server, error) {
 
 // freePorts are three that nobody uses on any of the addresses.
 func freePorts(ips []string) (p ports, err error) {
-	for _, port := range []*int{&p.peer, &p.gossip, &p.iscsi} {
-		const attempts = 50
-		for range attempts {
-			*port, err = freePort(ips)
-			if err == nil && (p.peer != p.gossip && p.peer != p.iscsi && p.gossip != p.iscsi || *port == 0) {
+	const attempts = 50
+	for range attempts {
+		for _, port := range []*int{&p.peer, &p.gossip, &p.iscsi} {
+			if *port, err = freePort(ips); err != nil {
 				break
 			}
 		}
-		if err != nil {
-			return p, err
+		if err == nil && p.peer != p.gossip && p.peer != p.iscsi && p.gossip != p.iscsi {
+			return p, nil
 		}
 	}
-	return p, nil
+	return p, errors.Join(fmt.Errorf("no three ports are free on all of %v", ips), err)
 }
 
+// freePort is one that is free for TCP and UDP on all of the addresses.
 func freePort(ips []string) (port int, err error) {
 	for _, ip := range ips {
 		l, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(port)))

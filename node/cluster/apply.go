@@ -78,6 +78,8 @@ func (s *State) change(c Command) Result {
 		return s.addHost(c.AddHost)
 	case c.DeleteHost != nil:
 		return s.deleteHost(c.DeleteHost)
+	case c.SetCHAP != nil:
+		return s.setCHAP(c.SetCHAP)
 	case c.SetExport != nil:
 		return s.setExport(c.SetExport)
 	case c.Eject != nil:
@@ -88,6 +90,8 @@ func (s *State) change(c Command) Result {
 		return s.moveHead(c.MoveHead)
 	case c.MoveReplica != nil:
 		return s.moveReplica(c.MoveReplica)
+	case c.Reserve != nil:
+		return s.reserve(c.Reserve)
 	case c.Replace != nil:
 		return s.replace(c.Replace)
 	}
@@ -149,6 +153,7 @@ func (s *State) register(c *Register) Result {
 	n.Incarnation++
 	n.Up = true
 	n.Peer, n.Gossip, n.Portals = c.Peer, c.Gossip, c.Portals
+	s.endSessions(n.ID)
 	s.settle()
 	return Result{Node: n.ID, Incarnation: n.Incarnation}
 }
@@ -179,6 +184,7 @@ func (s *State) fence(c *Fence) Result {
 	for _, d := range c.Dead {
 		if n := s.Nodes[d.Node]; n != nil && n.Up && n.Incarnation == d.Incarnation {
 			s.editNode(d.Node).Up = false
+			s.endSessions(d.Node)
 			some = true
 		}
 	}
@@ -233,12 +239,10 @@ func (s *State) addHost(c *AddHost) Result {
 		return problem(Exists, "host %q with %s is there already", h.Name, h.IQN)
 	}
 	// At most one has this IQN, so that the map's order does not reach the answer.
-	for _, h := range s.Hosts {
-		if h.IQN == c.IQN {
-			return problem(Exists, "host %q with %s is there already", h.Name, h.IQN)
-		}
+	if h := s.HostWith(c.IQN); h != nil {
+		return problem(Exists, "host %q with %s is there already", h.Name, h.IQN)
 	}
-	s.Hosts[c.Name] = &Host{c.Name, c.IQN}
+	s.Hosts[c.Name] = &Host{Name: c.Name, IQN: c.IQN}
 	return Result{}
 }
 

@@ -19,12 +19,14 @@ type Command struct {
 	DeleteVolume *DeleteVolume `json:",omitempty"`
 	AddHost      *AddHost      `json:",omitempty"`
 	DeleteHost   *DeleteHost   `json:",omitempty"`
+	SetCHAP      *SetCHAP      `json:",omitempty"`
 	SetExport    *SetExport    `json:",omitempty"`
 	Eject        *Eject        `json:",omitempty"`
 	Join         *Join         `json:",omitempty"`
 	MoveHead     *MoveHead     `json:",omitempty"`
 	MoveReplica  *MoveReplica  `json:",omitempty"`
 	Replace      *Replace      `json:",omitempty"`
+	Reserve      *Reserve      `json:",omitempty"`
 }
 
 // Create makes the cluster, and its first node, a voter.
@@ -168,6 +170,7 @@ type Result struct {
 	Node        wire.NodeID
 	Incarnation wire.Incarnation
 	Volume      wire.VolumeID
+	Reserved    *Reserved `json:",omitempty"`
 }
 
 // Code classes a Problem for machines.

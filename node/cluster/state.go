@@ -7,8 +7,10 @@ package cluster
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"ashlar/replication/wire"
+	"ashlar/target/reserve"
 )
 
 // FormatVersion is that of State and Command. A node refuses a newer one.
@@ -78,6 +80,8 @@ type Volume struct {
 
 	Segments []Segment
 	Exports  []Export
+
+	Reservations *reserve.State `json:",omitempty"` // nil: there were none yet
 }
 
 // Segment is one piece's copies. Gen grows with every change of them.
@@ -97,6 +101,7 @@ type Replica struct {
 type Host struct {
 	Name string
 	IQN  string
+	CHAP *CHAP `json:",omitempty"` // nil: it has to prove nothing
 }
 
 // Export publishes a volume to a host.
@@ -210,6 +215,17 @@ func (g Segment) On(n wire.NodeID) *Replica {
 	for i := range g.Replicas {
 		if g.Replicas[i].Node == n {
 			return &g.Replicas[i]
+		}
+	}
+	return nil
+}
+
+// HostWith finds the host of an initiator name, or nil. Names of initiators are
+// compared without regard to case (RFC 3722).
+func (s *State) HostWith(iqn string) *Host {
+	for _, h := range s.Hosts {
+		if strings.EqualFold(h.IQN, iqn) {
+			return h
 		}
 	}
 	return nil

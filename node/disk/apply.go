@@ -48,8 +48,10 @@ func (s *Store) apply(e *entry, data []byte) error {
 
 func (s *Store) applyWrite(rep *replica, e *entry, data []byte) {
 	spans(e.block, e.count, func(p span) error {
-		g := rep.group(p.group)
-		d := s.active.open(rep, p.group)
+		if !rep.isWritten(p.group) {
+			return nil
+		}
+		g, d := rep.group(p.group), s.active.open(rep, p.group)
 		for i := p.first; i < p.last; i++ {
 			n := p.skip + i - p.first
 			b := blockDelta{version: e.versionOf(n)}

@@ -21,6 +21,7 @@ func TestReadsDuringWriteBackSeeWholeAndFreshBlocks(t *testing.T) {
 	s, err := disk.Open(dev, testIdentity, disk.Options{Readers: 4, Writers: 4, CachePages: 1})
 	check(t, err)
 	check(t, s.Create(r))
+	check(t, put(s, r, 0, testSegment, v(1, 0)))
 	dev.Slow(20 * time.Microsecond)
 	var acked [testSegment]atomic.Uint64
 	var ended atomic.Bool

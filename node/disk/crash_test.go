@@ -37,8 +37,9 @@ type (
 // history is what a device may hold at a moment: of each block the last acknowledged version, and those issued after it.
 type history struct {
 	replicas    map[disk.Replica]*[testSegment]blockHistory
-	maybe       *ordering // in flight
-	least, most uint64    // promise
+	changed     map[*disk.Write][]uint32 // blocks of writes in flight, without those where zeroing is no change
+	maybe       *ordering                // in flight
+	least, most uint64                   // promise
 }
 
 type blockHistory struct {
@@ -47,24 +48,30 @@ type blockHistory struct {
 }
 
 func newHistory() *history {
-	return &history{replicas: map[disk.Replica]*[testSegment]blockHistory{}}
+	return &history{replicas: map[disk.Replica]*[testSegment]blockHistory{}, changed: map[*disk.Write][]uint32{}}
 }
 
 func (h *history) note(mark any) {
 	switch m := mark.(type) {
 	case issued:
-		each(m.w, func(i uint32, s blockState) {
-			b := &h.replicas[m.w.Replica][i]
-			b.open = append(b.open, s)
-		})
+		blocks := h.replicas[m.w.Replica]
+		for i := m.w.Block; i < m.w.Block+m.w.Count; i++ {
+			if m.w.Data != nil || everIssued(blocks, i) {
+				h.changed[m.w] = append(h.changed[m.w], i)
+			}
+		}
+		for _, i := range h.changed[m.w] {
+			blocks[i].open = append(blocks[i].open, stateOf(m.w))
+		}
 	case acked:
-		each(m.w, func(i uint32, s blockState) {
+		for _, i := range h.changed[m.w] {
 			b := &h.replicas[m.w.Replica][i]
-			if b.acked.version.Less(s.version) {
+			if s := stateOf(m.w); b.acked.version.Less(s.version) {
 				b.acked = s
 			}
 			b.open = slices.DeleteFunc(b.open, func(o blockState) bool { return !b.acked.version.Less(o.version) })
-		})
+		}
+		delete(h.changed, m.w)
 	case ordering:
 		h.maybe = &m
 	case ordered:
@@ -77,10 +84,14 @@ func (h *history) note(mark any) {
 	}
 }
 
-func each(w *disk.Write, f func(uint32, blockState)) {
-	for i := range w.Count {
-		f(w.Block+i, blockState{w.Version, w.Data != nil})
-	}
+func stateOf(w *disk.Write) blockState { return blockState{w.Version, w.Data != nil} }
+
+// everIssued says whether a write of data was issued to a block, or to one that shares its metadata page.
+func everIssued(blocks *[testSegment]blockHistory, block uint32) bool {
+	first := block &^ 127
+	return slices.ContainsFunc(blocks[first:min(first+128, testSegment)], func(b blockHistory) bool {
+		return b.acked.version != disk.Version{} || len(b.open) > 0
+	})
 }
 
 // after is the replicas once the order in flight is carried out.

@@ -18,7 +18,7 @@ var (
 	ErrInUse = errors.New("disk: the device is in use")
 	// ErrTooSmall: below the minimum size.
 	ErrTooSmall = errors.New("disk: the device is too small")
-	// ErrNoSpace: no chunk, metadata page or table row is free. Nothing was applied.
+	// ErrNoSpace: no chunk, metadata page or table row is free. Nothing was applied. Zero writes never need any.
 	ErrNoSpace = errors.New("disk: no space left")
 	// ErrVersion: the disk holds a newer version of a block. Nothing was applied.
 	ErrVersion = errors.New("disk: a newer version of the block is stored")

@@ -7,13 +7,30 @@ import (
 
 // The journal's way, in the order of this file: enqueue, take a batch that
 // fits and is allowed, write it as one record, apply it, tell the callers.
+//
+// Several goroutines go it side by side, so that the device has a record to work on while
+// another one is applied. They take batches one at a time, and apply them in the order of their
+// records: a record counts once it and all before it are durable.
+
+// recordsInFlight is how many records may be on their way to the device.
+const recordsInFlight = 2
 
 // op is an entry on its way through the journal.
 type op struct {
 	entry
+	runs   []entry // of a zero write: what of it goes to the journal
 	data   []byte
+	write  *Write // that it is the whole of, or
 	finish func(error)
 	pages  map[uint32]*page // that checkVersions asked for, by group
+}
+
+func (o *op) end(err error) {
+	if o.write != nil {
+		o.write.finish(err)
+		return
+	}
+	o.finish(err)
 }
 
 // enqueue hands ops to the journal, in order, or fails them.
@@ -21,27 +38,46 @@ func (s *Store) enqueue(ops ...*op) {
 	s.mu.Lock()
 	err := s.refuses()
 	if err == nil {
-		s.queue = append(s.queue, ops...)
-		s.work.Broadcast()
+		for _, o := range ops {
+			s.queue.push(o)
+		}
+		s.queued.Signal()
 	}
 	s.mu.Unlock()
 	if err != nil {
-		go finishAll(ops, err)
+		go endAll(ops, err)
 	}
 }
 
-func finishAll(ops []*op, err error) {
+// enqueueOne is enqueue without a slice to allocate.
+func (s *Store) enqueueOne(o *op) {
+	s.mu.Lock()
+	err := s.refuses()
+	if err == nil {
+		s.queue.push(o)
+		s.queued.Signal()
+	}
+	s.mu.Unlock()
+	if err != nil {
+		go o.end(err)
+	}
+}
+
+func endAll(ops []*op, err error) {
 	for _, o := range ops {
-		o.finish(err)
+		o.end(err)
 	}
 }
 
 // batch becomes one record.
 type batch struct {
 	ops     []*op
-	entries int    // bytes
-	blocks  uint32 // of data
-	groups  uint32 // touched, at most
+	list    []*entry // of the record
+	entries int      // bytes
+	blocks  uint32   // of data
+	groups  uint32   // touched, at most
+	volumes int      // promised for the first time
+	barrier bool     // no batch is taken before this one is applied
 	refused []refusal
 	record  record
 	header  int64 // bytes of the record's header
@@ -52,52 +88,79 @@ type refusal struct {
 	err error
 }
 
+func (b *batch) reset() {
+	clear(b.ops)
+	clear(b.list)
+	clear(b.refused)
+	*b = batch{ops: b.ops[:0], list: b.list[:0], refused: b.refused[:0]}
+}
+
+// size is the bytes that the record takes of the journal.
+func (b *batch) size() int64 { return b.header + int64(b.blocks)*blockSize }
+
 func (s *Store) runJournal() {
-	defer close(s.journalDone)
-	for {
-		s.mu.Lock()
-		for len(s.queue) == 0 && !s.closing && s.err == nil {
-			s.work.Wait()
+	defer s.journals.Done()
+	b := new(batch)
+	for more := true; more; {
+		b.reset()
+		more = s.nextBatch(b)
+		for _, r := range b.refused {
+			r.op.end(r.err)
 		}
-		b := s.takeBatch()
-		if s.err != nil {
-			waiting := append(b.ops, s.queue...)
-			s.queue = nil
-			s.mu.Unlock()
-			b.refuse()
-			finishAll(waiting, s.err)
-			return
-		}
-		ended := s.closing && len(s.queue) == 0 && len(b.ops) == 0
-		s.mu.Unlock()
-		b.refuse()
 		if len(b.ops) > 0 {
 			s.commitBatch(b)
-		}
-		if ended {
-			return
 		}
 	}
 }
 
-func (b *batch) refuse() {
-	for _, r := range b.refused {
-		r.op.finish(r.err)
+// nextBatch waits for work and takes it; false when there will be no more.
+func (s *Store) nextBatch(b *batch) (more bool) {
+	s.taking.Lock()
+	defer s.taking.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.queue.len() == 0 && !s.closing && s.err == nil {
+		s.queued.Wait()
 	}
+	for s.behindBarrier() && s.err == nil {
+		s.work.Wait()
+	}
+	s.takeBatch(b)
+	if s.err != nil {
+		for _, o := range b.ops {
+			b.refused = append(b.refused, refusal{o, s.err})
+		}
+		b.ops = b.ops[:0]
+		for s.queue.len() > 0 {
+			b.refused = append(b.refused, refusal{s.queue.pop(), s.err})
+		}
+		return false
+	}
+	s.place(b)
+	return !s.closing || s.queue.len() > 0
+}
+
+// behindBarrier says that what memory says may change too much when the record in flight is applied.
+func (s *Store) behindBarrier() bool {
+	n := len(s.flight)
+	return n > 0 && s.flight[n-1].barrier
 }
 
 // takeBatch takes from the queue what may share a record, and waits for room
 // when not even the first does. mu is held, and released while it waits.
-func (s *Store) takeBatch() *batch {
-	b := new(batch)
-	for len(s.queue) > 0 && s.err == nil {
-		o := s.queue[0]
+func (s *Store) takeBatch(b *batch) {
+	for s.queue.len() > 0 && s.err == nil {
+		o := s.queue.peek()
+		if o.zero {
+			s.cut(o)
+		}
+		idle := len(b.ops) == 0 && len(b.refused) == 0 // nobody waits for b
 		if !s.joins(b, o) {
-			break
+			return
 		}
 		if !s.hasRoom(b, o) {
-			if len(b.ops) > 0 {
-				break
+			if !idle {
+				return
 			}
 			s.wantCheckpoint()
 			s.work.Wait()
@@ -105,31 +168,80 @@ func (s *Store) takeBatch() *batch {
 		}
 		err := s.accept(b, o)
 		if errors.Is(err, errNeedsPage) {
-			if len(b.ops) > 0 {
-				break
+			if !idle {
+				return
 			}
 			if err = s.loadVersions(o); err == nil {
 				continue
 			}
 		}
-		s.queue = s.queue[1:]
+		s.queue.pop()
 		if err != nil || o.kind == 0 {
 			b.refused = append(b.refused, refusal{o, err})
 			continue
 		}
 		b.add(o)
 	}
-	s.place(b)
-	return b
+}
+
+// cut finds the parts of a zero write that lie in groups which were ever given data. To zero the others is no change.
+func (s *Store) cut(o *op) {
+	o.runs = o.runs[:0]
+	rep := s.replicas[o.Replica]
+	if rep == nil {
+		return
+	}
+	spans(o.block, o.count, func(p span) error {
+		if !rep.isWritten(p.group) {
+			return nil
+		}
+		n := len(o.runs)
+		if n == 0 || o.runs[n-1].block+o.runs[n-1].count != o.block+p.skip {
+			o.runs = append(o.runs, o.entry)
+			o.runs[n].block, o.runs[n].count = o.block+p.skip, 0
+			n++
+		}
+		run := &o.runs[n-1]
+		run.count += p.last - p.first
+		if o.versions != nil {
+			run.versions = o.versions[run.block-o.block:][:run.count]
+		}
+		return nil
+	})
+}
+
+// each calls f with the journal entries that o becomes.
+func (o *op) each(f func(*entry)) {
+	if !o.zero {
+		f(&o.entry)
+		return
+	}
+	for i := range o.runs {
+		f(&o.runs[i])
+	}
+}
+
+// needs is the bytes of o's journal entries, its blocks of data, and the groups it touches.
+func (o *op) needs() (bytes int, blocks, groups uint32) {
+	o.each(func(e *entry) {
+		bytes += e.size()
+		blocks += e.blocks()
+		if e.kind == entryWrite {
+			groups += spanCount(e.block, e.count)
+		}
+	})
+	return bytes, blocks, groups
 }
 
 func (b *batch) add(o *op) {
+	bytes, blocks, groups := o.needs()
 	b.ops = append(b.ops, o)
-	b.entries += o.size()
-	b.blocks += o.blocks()
-	if o.kind == entryWrite {
-		b.groups += spanCount(o.block, o.count)
-	}
+	o.each(func(e *entry) { b.list = append(b.list, e) })
+	b.entries += bytes
+	b.blocks += blocks
+	b.groups += groups
+	// Zeros may free chunks, which a later write must not count on.
+	b.barrier = b.barrier || o.kind != entryWrite || o.zero
 }
 
 func (s *Store) maxEntries() int { return int(min(maxEntriesBytes, s.journalSize/16)) }
@@ -148,20 +260,25 @@ func (s *Store) joins(b *batch, o *op) bool {
 	case entryCreate, entryRemove, entryReset:
 		return false
 	}
-	return b.entries+o.size() <= s.maxEntries() && int64(b.blocks+o.blocks())*blockSize <= s.maxData()
+	bytes, blocks, _ := o.needs()
+	return b.entries+bytes <= s.maxEntries() && int64(b.blocks+blocks)*blockSize <= s.maxData()
 }
 
-// hasRoom says whether b and o fit the journal, the overlay's memory, and the pages a checkpoint may write.
+// hasRoom says whether b and o fit the journal, the overlay's memory, and the pages a
+// checkpoint may write, beside the records in flight.
 func (s *Store) hasRoom(b *batch, o *op) bool {
-	entries, groups := b.entries+o.size(), b.groups
-	if o.kind == entryWrite {
-		groups += spanCount(o.block, o.count)
+	bytes, blocks, groups := o.needs()
+	if bytes == 0 {
+		return true
 	}
-	header, data := recordSize(entries+s.commitBytes(), b.blocks+o.blocks())
-	if s.active.bytes > 0 && s.active.bytes+header+data > s.o.DirtyBytes {
-		return false
+	header, data := recordSize(b.entries+bytes+s.commitBytes(), b.blocks+blocks)
+	waiting := s.active.bytes
+	groups += b.groups + uint32(len(s.active.deltas))
+	for _, f := range s.flight {
+		waiting += f.size()
+		groups += f.groups
 	}
-	if uint32(len(s.active.deltas))+groups > s.spareSlots {
+	if waiting > 0 && waiting+header+data > s.o.DirtyBytes || groups > s.spareSlots {
 		return false
 	}
 	return s.position(header+data)+uint64(header+data)-s.tail <= uint64(s.journalSize)
@@ -170,10 +287,10 @@ func (s *Store) hasRoom(b *batch, o *op) bool {
 // position is where a record of n bytes goes: a record does not wrap.
 func (s *Store) position(n int64) uint64 {
 	size := uint64(s.journalSize)
-	if left := size - s.head%size; uint64(n) > left {
-		return s.head + left
+	if left := size - s.placed%size; uint64(n) > left {
+		return s.placed + left
 	}
-	return s.head
+	return s.placed
 }
 
 // commitBytes is how much the waiting commit points would add to a record.
@@ -207,8 +324,10 @@ func (s *Store) accept(b *batch, o *op) error {
 		promised, have := s.promises[o.Volume]
 		if promised >= o.version.Epoch {
 			o.kind = 0
-		} else if !have && len(s.promises) >= int(s.tableRows) {
-			return ErrNoSpace
+		} else if !have {
+			if b.volumes++; len(s.promises)+b.volumes > int(s.tableRows) {
+				return ErrNoSpace
+			}
 		}
 	}
 	return nil
@@ -231,18 +350,27 @@ func (s *Store) acceptWrite(b *batch, o *op) error {
 			return err
 		}
 	}
-	if err := s.allocate(rep, o.block, o.count, !o.zero); err != nil {
-		return err
+	if o.zero && len(o.runs) == 0 {
+		o.kind = 0
+		return nil
 	}
-	o.instance = rep.instance
-	raise(rep, &o.entry)
+	if !o.zero {
+		if err := s.allocate(rep, o.block, o.count); err != nil {
+			return err
+		}
+	}
+	o.each(func(e *entry) {
+		e.instance = rep.instance
+		raise(rep, e)
+	})
 	return nil
 }
 
-// raise keeps group.max above every accepted version.
+// raise keeps group.max above every accepted version, and notes what is given data.
 func raise(rep *replica, e *entry) {
 	spans(e.block, e.count, func(p span) error {
 		g := rep.group(p.group)
+		g.written = true
 		for i := p.skip; i < p.skip+p.last-p.first; i++ {
 			if v := e.versionOf(i); g.max.Less(v) {
 				g.max = v
@@ -255,7 +383,7 @@ func raise(rep *replica, e *entry) {
 	})
 }
 
-// checkVersions compares block by block, with what is stored and with what b holds already.
+// checkVersions compares block by block, with what is stored, with the records in flight, and with what b holds already.
 func (s *Store) checkVersions(b *batch, rep *replica, o *op) error {
 	err := spans(o.block, o.count, func(p span) error {
 		g := rep.group(p.group)
@@ -276,16 +404,25 @@ func (s *Store) checkVersions(b *batch, rep *replica, o *op) error {
 		}
 		return nil
 	})
-	if err != nil {
-		return err
+	for _, f := range s.flight {
+		if err == nil {
+			err = f.checkVersions(o)
+		}
 	}
-	for _, other := range b.ops {
-		if other.kind != entryWrite || other.Replica != o.Replica {
+	if err == nil {
+		err = b.checkVersions(o)
+	}
+	return err
+}
+
+func (b *batch) checkVersions(o *op) error {
+	for _, e := range b.list {
+		if e.kind != entryWrite || e.Replica != o.Replica {
 			continue
 		}
-		first, last := max(o.block, other.block), min(o.block+o.count, other.block+other.count)
+		first, last := max(o.block, e.block), min(o.block+o.count, e.block+e.count)
 		for i := first; i < last; i++ {
-			if o.versionOf(i - o.block).Less(other.versionOf(i - other.block)) {
+			if o.versionOf(i - o.block).Less(e.versionOf(i - e.block)) {
 				return ErrVersion
 			}
 		}
@@ -307,7 +444,7 @@ func storedVersion(active, frozen *delta, pg *page, block uint32) Version {
 }
 
 // loadVersions gives o the pages that checkVersions needs. mu is released
-// meanwhile; only the journal's goroutine ends replicas, so o's stays.
+// meanwhile; no record in flight ends a replica, so o's stays.
 func (s *Store) loadVersions(o *op) error {
 	rep := s.replicas[o.Replica]
 	if o.pages == nil {
@@ -333,26 +470,26 @@ func (s *Store) place(b *batch) {
 		return
 	}
 	left := s.commitBytes() / entryBytes
-	for _, o := range b.ops {
-		b.record.entries = append(b.record.entries, &o.entry)
-	}
 	for rep := range s.commits {
 		if left == 0 {
 			break
 		}
 		left--
 		b.entries += entryBytes
-		b.record.entries = append(b.record.entries, &entry{kind: entryCommit, instance: rep.instance, Replica: rep.Replica, version: rep.commit})
+		b.list = append(b.list, &entry{kind: entryCommit, instance: rep.instance, Replica: rep.Replica, version: rep.commit})
 		delete(s.commits, rep)
 	}
-	header, data := recordSize(b.entries, b.blocks)
-	b.header, b.record.seq, b.record.at = header, s.nextSeq, s.position(header+data)
+	header, _ := recordSize(b.entries, b.blocks)
+	b.header = header
+	b.record = record{seq: s.placedSeq, at: s.position(b.size()), behind: uint32(len(s.flight)), entries: b.list}
+	s.placed, s.placedSeq = b.record.at+uint64(b.size()), b.record.seq+1
+	s.flight = append(s.flight, b)
 }
 
-// commitBatch makes b durable, applies it, and tells its callers.
+// commitBatch makes b durable, applies it in its turn, and tells its callers.
 func (s *Store) commitBatch(b *batch) {
 	r := &b.record
-	buffer := alignedBytes(int(b.header) + int(b.blocks)*blockSize)
+	buffer := alignedBytes(int(b.size()))
 	r.data = buffer[b.header:b.header]
 	for _, o := range b.ops {
 		r.data = append(r.data, o.data...)
@@ -360,21 +497,31 @@ func (s *Store) commitBatch(b *batch) {
 	r.marshalHeader(buffer[:b.header], s.id.Nonce)
 	if _, err := s.dev.WriteThrough(buffer, s.journal+int64(r.at%uint64(s.journalSize))); err != nil {
 		s.fail(fmt.Errorf("journal: %w", err))
-		finishAll(b.ops, s.Err())
-		return
 	}
 
 	s.mu.Lock()
-	if err := s.applyRecord(r, int64(len(buffer)), s.apply); err != nil {
+	for s.flight[0] != b && s.err == nil {
+		s.work.Wait()
+	}
+	err := s.err
+	if err == nil {
+		s.applyBatch(b)
+	}
+	s.mu.Unlock()
+	endAll(b.ops, err)
+}
+
+func (s *Store) applyBatch(b *batch) {
+	if err := s.applyRecord(&b.record, b.size(), s.apply); err != nil {
 		panic(err) // accept let through what apply does not know
 	}
+	s.flight = s.flight[:copy(s.flight, s.flight[1:])]
 	s.stats.Batches++
 	s.stats.Writes += uint64(len(b.ops))
 	if s.half() {
 		s.wantCheckpoint()
 	}
-	s.mu.Unlock()
-	finishAll(b.ops, nil)
+	s.work.Broadcast()
 }
 
 // half says that the active overlay should be written back now, while there is room to go on meanwhile.

@@ -90,6 +90,17 @@ func (m *model) compareMap(t *testing.T, s *disk.Store, r disk.Replica) {
 	}
 }
 
+// inWrittenGroup says whether a block, or one that shares its metadata page, was ever given data.
+func inWrittenGroup(blocks *[testSegment]blockState, block uint32) bool {
+	first := block &^ 127
+	for _, b := range blocks[first:min(first+128, testSegment)] {
+		if b.version != (disk.Version{}) {
+			return true
+		}
+	}
+	return false
+}
+
 // write applies a write to the model: what error the store must give.
 func (m *model) write(r disk.Replica, block, count uint32, version disk.Version, data bool) error {
 	blocks := m.replicas[r]
@@ -102,7 +113,9 @@ func (m *model) write(r disk.Replica, block, count uint32, version disk.Version,
 		}
 	}
 	for i := block; i < block+count; i++ {
-		blocks[i] = blockState{version, data}
+		if data || inWrittenGroup(blocks, i) {
+			blocks[i] = blockState{version, data}
+		}
 	}
 	return nil
 }

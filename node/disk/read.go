@@ -16,7 +16,7 @@ func (s *Store) Read(r *Read) {
 	} else if !s.inSegment(r.Block, r.Count) || len(r.Data) != int(r.Count)*blockSize {
 		err = ErrRange
 	} else {
-		s.reads = append(s.reads, r)
+		s.reads.push(r)
 		s.readWork.Signal()
 	}
 	s.mu.Unlock()
@@ -30,15 +30,14 @@ func (s *Store) runReads() {
 	defer s.readers.Done()
 	for {
 		s.mu.Lock()
-		for len(s.reads) == 0 && !s.stopping {
+		for s.reads.len() == 0 && !s.stopping {
 			s.readWork.Wait()
 		}
-		if len(s.reads) == 0 {
+		if s.reads.len() == 0 {
 			s.mu.Unlock()
 			return
 		}
-		r := s.reads[0]
-		s.reads = s.reads[1:]
+		r := s.reads.pop()
 		s.mu.Unlock()
 		r.Err = s.read(r)
 		r.Done(r)

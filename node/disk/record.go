@@ -149,6 +149,7 @@ func (e *entry) unmarshal(b []byte) ([]byte, error) {
 type record struct {
 	seq     uint64 // one higher than the record before
 	at      uint64 // journal position, bytes since Format
+	behind  uint32 // records just before this one that were not known to be durable when it was issued
 	entries []*entry
 	data    []byte
 }
@@ -169,6 +170,7 @@ func (r *record) marshalHeader(b []byte, nonce [16]byte) {
 	le.PutUint64(b[24:], r.seq)
 	le.PutUint64(b[32:], r.at)
 	copy(b[40:], nonce[:])
+	le.PutUint32(b[56:], r.behind)
 	rest := b[recordHeader:recordHeader]
 	for _, e := range r.entries {
 		rest = e.marshal(rest)
@@ -192,13 +194,23 @@ func headerLength(b []byte, nonce [16]byte) (header, data int64, err error) {
 // maxHeader bounds a record's header: the entries of a full batch and the commit points that ride along.
 const maxHeader = maxEntriesBytes + 64<<10
 
-// unmarshal decodes header and data of a record and checks all of it.
-func (r *record) unmarshal(header, data []byte) error {
+// unmarshalHeader decodes and checks the header, but for the entries.
+func (r *record) unmarshalHeader(header []byte) error {
 	le := binary.LittleEndian
 	if crc32.Checksum(header[8:], castagnoli) != le.Uint32(header[4:]) {
 		return errBadRecord
 	}
-	r.seq, r.at, r.data = le.Uint64(header[24:]), le.Uint64(header[32:]), data
+	r.seq, r.at, r.behind = le.Uint64(header[24:]), le.Uint64(header[32:]), le.Uint32(header[56:])
+	return nil
+}
+
+// unmarshal decodes header and data of a record and checks all of it.
+func (r *record) unmarshal(header, data []byte) error {
+	if err := r.unmarshalHeader(header); err != nil {
+		return err
+	}
+	le := binary.LittleEndian
+	r.data = data
 	r.entries = make([]*entry, 0, min(le.Uint32(header[20:]), maxHeader/entryBytes))
 	rest := header[recordHeader:]
 	var err error

@@ -1,10 +1,8 @@
 package disk
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"math/bits"
 	"sync"
 
@@ -47,8 +45,8 @@ func newStore(dev Device, sb *superblock, o Options, c *control) *Store {
 		nextInstance: c.nextInstance, chunkMap: newBitmap(sb.chunkCount), slotMap: newBitmap(sb.pageSlots),
 		active: newOverlay(), cache: pageCache{map[pageKey]*page{}, o.CachePages},
 		head: c.tail, tail: c.tail, nextSeq: c.nextSeq, number: c.number, failed: make(chan struct{}),
-		journalDone: make(chan struct{}), checkpointsDone: make(chan struct{})}
-	s.work, s.readWork = sync.NewCond(&s.mu), sync.NewCond(&s.mu)
+		checkpointsDone: make(chan struct{})}
+	s.queued, s.work, s.readWork = sync.NewCond(&s.mu), sync.NewCond(&s.mu), sync.NewCond(&s.mu)
 	for i := range c.replicas {
 		row := &c.replicas[i]
 		rep := newReplica(row.Replica, row.instance, s.id.SegmentBlocks)
@@ -122,7 +120,7 @@ func (s *Store) adopt(rep *replica, p *page, slot uint32) {
 	if made {
 		s.groups++
 	}
-	g.paged, g.slot, g.sum = true, slot, p.sum
+	g.written, g.paged, g.slot, g.sum = true, true, slot, p.sum
 	g.place, g.mapped, g.max = p.place, p.mapped, p.newest()
 }
 
@@ -170,10 +168,7 @@ func (s *Store) replay() error {
 			return err
 		}
 	}
-	if s.recordBeyond() {
-		return fmt.Errorf("%w: journal record %d is not whole, but later ones are", ErrDamaged, s.nextSeq)
-	}
-	return nil
+	return s.endJournal()
 }
 
 // nextRecord reads the record at head, or at the ring's start when it did not fit there.
@@ -250,41 +245,59 @@ func (s *Store) replayEntry(e *entry, data []byte) error {
 		if rep.damaged {
 			return nil
 		}
-		if err := s.allocate(rep, e.block, e.count, !e.zero); err != nil {
-			return fmt.Errorf("%w: %w", ErrDamaged, err)
+		if !e.zero {
+			if err := s.allocate(rep, e.block, e.count); err != nil {
+				return fmt.Errorf("%w: %w", ErrDamaged, err)
+			}
 		}
 		raise(rep, e)
 	}
 	return s.apply(e, data)
 }
 
-// recordBeyond looks for a later record near the end of the journal. Records are written
-// one at a time, so none can follow one that a crash cut off: then the end is damage.
-func (s *Store) recordBeyond() bool {
-	block := alignedBytes(blockSize)
-	reach := min(maxHeader+s.maxData(), s.journalSize)
-	for _, start := range []uint64{s.head, s.head - s.head%uint64(s.journalSize)} {
-		off := int64(start % uint64(s.journalSize))
-		for end := min(off+reach, s.journalSize); off < end; off += blockSize {
-			if s.laterRecordAt(off, block) {
-				return true
-			}
-		}
+// endJournal looks behind the end, up to which all was replayed. A whole record there was in flight
+// together with the one that is missing: it is erased, or it would count once another record fills the
+// gap. But if the missing record was durable before a later one was issued, it has decayed.
+func (s *Store) endJournal() error {
+	size := uint64(s.journalSize)
+	reach := recordsInFlight * uint64(maxHeader+s.maxData())
+	lap := s.head + size - s.head%size
+	if err := s.eraseRecords(s.head, min(lap, s.head+reach)); err != nil {
+		return err
 	}
-	return false
+	return s.eraseRecords(lap, min(s.tail+size, lap+reach))
 }
 
-func (s *Store) laterRecordAt(off int64, block []byte) bool {
+func (s *Store) eraseRecords(from, to uint64) error {
+	block, zeros := alignedBytes(blockSize), alignedBytes(blockSize)
+	for at := from; at < to; at += blockSize {
+		r, found := s.headerAt(at, block)
+		if !found || r.seq <= s.nextSeq {
+			continue
+		}
+		if s.nextSeq < r.seq-uint64(r.behind) {
+			return fmt.Errorf("%w: journal record %d is not whole, but was before record %d was written", ErrDamaged, s.nextSeq, r.seq)
+		}
+		if _, err := s.dev.WriteThrough(zeros, s.journal+int64(at%uint64(s.journalSize))); err != nil {
+			return fmt.Errorf("%w: %w", ErrFailed, err)
+		}
+	}
+	return nil
+}
+
+// headerAt looks for a record whose header is whole; block is room to read.
+func (s *Store) headerAt(at uint64, block []byte) (r record, found bool) {
+	off := int64(at % uint64(s.journalSize))
 	if _, err := s.dev.ReadAt(block, s.journal+off); err != nil {
-		return false
+		return r, false
 	}
 	header, _, err := headerLength(block, s.id.Nonce)
 	if err != nil || off+header > s.journalSize {
-		return false
+		return r, false
 	}
 	b := alignedBytes(int(header))
-	if _, err := s.dev.ReadAt(b, s.journal+off); err != nil {
-		return false
+	if _, err := s.dev.ReadAt(b, s.journal+off); err != nil || r.unmarshalHeader(b) != nil {
+		return r, false
 	}
-	return crc32.Checksum(b[8:], castagnoli) == binary.LittleEndian.Uint32(b[4:]) && binary.LittleEndian.Uint64(b[24:]) > s.nextSeq
+	return r, r.at == at
 }

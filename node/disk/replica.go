@@ -3,7 +3,8 @@ package disk
 // group is what memory keeps of 128 consecutive blocks of a replica; versions and
 // CRCs are in its metadata page and in the overlays.
 type group struct {
-	used     bool // it has, or is about to have, a version that is not zero, or a reserved chunk
+	used     bool // it is written or has a reserved chunk
+	written  bool // it has, or is about to have, a block that was given data; what never had is not worth zeroing
 	paged    bool // the last checkpoint has a page of it, in slot, with CRC sum
 	reserved uint8
 	slot     uint32
@@ -42,6 +43,12 @@ func (r *replica) group(i uint32) *group {
 		return nil
 	}
 	return &leaf[i%leafGroups]
+}
+
+// isWritten says whether a block of the group was ever given data.
+func (r *replica) isWritten(i uint32) bool {
+	g := r.group(i)
+	return g != nil && g.written
 }
 
 // open returns the group, making it if need be; made says that it did.

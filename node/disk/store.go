@@ -37,16 +37,18 @@ func (o *Options) setDefaults(g *geometry) {
 
 // Store is an open disk. All methods may be called from several goroutines.
 //
-// Three kinds of goroutine share it under mu: one writes the journal and
-// applies what became durable, one writes back and makes checkpoints, some read.
+// Three kinds of goroutine share it under mu: recordsInFlight of them write the journal and
+// apply what became durable, one writes back and makes checkpoints, some read.
 type Store struct {
 	dev *gate
 	id  Identity
 	geometry
 	o Options
 
-	mu   sync.Mutex
-	work *sync.Cond // the queue, the journal's room, wanted, stopping or err changed
+	taking sync.Mutex // held by the goroutine that takes the next batch; before mu
+	mu     sync.Mutex
+	queued *sync.Cond // the queue, closing or err changed: for the one that takes
+	work   *sync.Cond // flight, the journal's room, wanted, stopping or err changed
 
 	replicas     map[Replica]*replica
 	promises     map[wire.VolumeID]uint64
@@ -62,9 +64,15 @@ type Store struct {
 	cache          pageCache
 	emptied        []emptied
 
-	queue      []*op
-	head, tail uint64 // journal positions: next record, oldest record that a crash would replay
-	nextSeq    uint64
+	// Journal positions count bytes since Format, and a record is placed before it is
+	// applied: tail <= head <= placed.
+	queue     fifo[*op]
+	flight    []*batch // placed and not applied, in the order of their records
+	tail      uint64   // oldest record that a crash would replay
+	head      uint64   // where the first record lies that is not applied, or before it
+	nextSeq   uint64   // its number
+	placed    uint64   // head of the next record to be placed
+	placedSeq uint64
 
 	number   uint64 // of the last checkpoint
 	wanted   bool   // a checkpoint is due
@@ -74,11 +82,11 @@ type Store struct {
 	err     error
 	failed  chan struct{}
 
-	reads    []*Read
+	reads    fifo[*Read]
 	readWork *sync.Cond
 
-	journalDone, checkpointsDone chan struct{}
-	readers                      sync.WaitGroup
+	journals, readers sync.WaitGroup // goroutines
+	checkpointsDone   chan struct{}
 
 	stats          Stats
 	checksumErrors atomic.Uint64
@@ -89,7 +97,11 @@ func (s *Store) Identity() Identity { return s.id }
 
 // start lets the goroutines loose on a recovered store.
 func (s *Store) start() {
-	go s.runJournal()
+	s.placed, s.placedSeq = s.head, s.nextSeq
+	s.journals.Add(recordsInFlight)
+	for range recordsInFlight {
+		go s.runJournal()
+	}
 	go s.runCheckpoints()
 	s.readers.Add(s.o.Readers)
 	for range s.o.Readers {
@@ -108,6 +120,7 @@ func (s *Store) fail(err error) {
 	s.err = fmt.Errorf("%w: %w", ErrFailed, err)
 	s.dev.shut.Store(true)
 	close(s.failed)
+	s.queued.Broadcast()
 	s.work.Broadcast()
 }
 
@@ -140,9 +153,9 @@ func (s *Store) Close() error {
 		return ErrClosed
 	}
 	s.closing = true
-	s.work.Broadcast()
+	s.queued.Broadcast()
 	s.mu.Unlock()
-	<-s.journalDone
+	s.journals.Wait()
 
 	s.mu.Lock()
 	s.stopping = true
@@ -197,7 +210,7 @@ func (s *Store) Promised(volume wire.VolumeID) uint64 {
 // order puts an entry through the journal and waits for it.
 func (s *Store) order(e entry) error {
 	done := make(chan error, 1)
-	s.enqueue(&op{entry: e, finish: func(err error) { done <- err }})
+	s.enqueueOne(&op{entry: e, finish: func(err error) { done <- err }})
 	return <-done
 }
 

@@ -153,7 +153,8 @@ func TestZeroedChunksGiveTheirSpaceBackAndKeepTheirVersion(t *testing.T) {
 	}
 	check(t, s.Close())
 	s = open(t, dev.Again())
-	isZero(t, s, r, 0, testSegment, v(1, 2))
+	isZero(t, s, r, 0, 128, v(1, 2))
+	isZero(t, s, r, 128, testSegment-128, v(0, 0)) // never written
 	extents, err := s.Extents(r, 0, testSegment)
 	check(t, err)
 	if len(extents) != 1 || extents[0].Mapped {
@@ -254,23 +255,91 @@ func TestFullDiskRefusesAndRecoversSpace(t *testing.T) {
 	check(t, s.Close())
 }
 
-func TestUnmappingEmptySpaceLeavesRoomForData(t *testing.T) {
-	s := open(t, formatted(t))
+func TestZeroingWhatWasNeverWrittenIsNoChange(t *testing.T) {
+	dev, r := formatted(t), replica(1, 0)
+	s := open(t, dev)
+	check(t, s.Create(r))
+	check(t, s.Reserve(r, 300, 1))
+	before := s.Stats()
+	check(t, zero(s, r, 0, testSegment, v(1, 1)))
+	check(t, submit(s, &disk.Write{Replica: r, Block: 300, Count: 2, Versions: []disk.Version{v(1, 2), v(1, 3)}}))
+	if after := s.Stats(); after != before {
+		t.Errorf("%+v, before %+v", after, before)
+	}
+	check(t, put(s, r, 130, 1, v(1, 1))) // older than the zeros, which nothing remembers
+	copied := make([]disk.Version, testSegment)
+	for i := range copied {
+		copied[i] = v(2, uint64(i))
+	}
+	check(t, submit(s, &disk.Write{Replica: r, Count: testSegment, Versions: copied}))
+	for range 3 { // running, replayed, written back
+		isZero(t, s, r, 0, 128, v(0, 0))
+		isZero(t, s, r, 130, 1, v(2, 130))
+		isZero(t, s, r, 255, 1, v(2, 255))
+		isZero(t, s, r, 256, 64, v(0, 0))
+		changes, _, err := s.Changes(r, v(0, 0), 0, testSegment)
+		check(t, err)
+		if len(changes) != 128 || changes[0].Block != 128 {
+			t.Errorf("%d changes", len(changes))
+		}
+		s.Abandon()
+		dev = dev.Again()
+		s = open(t, dev)
+		audit(t, s)
+	}
+	wantError(t, zero(s, r, 0, testSegment, v(1, 9)), disk.ErrVersion)
+	check(t, zero(s, r, 0, 128, v(1, 9)))
+	wantError(t, zero(s, replica(1, 1), 0, 1, v(1, 1)), disk.ErrNoReplica)
+	check(t, s.Close())
+}
+
+// Each group that was written is an entry of its own.
+func TestZeroWriteOverScatteredGroups(t *testing.T) {
+	const blocks = 1 << 18
+	dev, id, r := disktest.NewMemory(1<<30), testIdentity, replica(1, 0)
+	id.SegmentBlocks = blocks
+	check(t, disk.Format(dev, id, disk.FormatOptions{Journal: testJournal}))
+	s, err := disk.Open(dev, id, disk.Options{})
+	check(t, err)
+	check(t, s.Create(r))
+	for block := uint32(0); block < blocks; block += 256 { // every other group
+		check(t, put(s, r, block, 1, v(1, 1)))
+	}
+	check(t, zero(s, r, 0, blocks, v(1, 2)))
+	s.Abandon()
+	s, err = disk.Open(dev.Again(), id, disk.Options{})
+	check(t, err)
+	changes, _, err := s.Changes(r, v(1, 1), 0, blocks)
+	check(t, err)
+	if len(changes) != blocks/2 || changes[0] != (disk.Change{Version: v(1, 2), Zero: true}) || s.Stats().Used != 0 {
+		t.Errorf("%d changes, %d bytes in use", len(changes), s.Stats().Used)
+	}
+	isZero(t, s, r, 128, 128, v(0, 0))
+	check(t, s.Close())
+}
+
+func TestUnmappingNeedsNoSpace(t *testing.T) {
+	dev := formatted(t)
+	s := open(t, dev)
+	empty := replica(2, 0)
+	check(t, s.Create(empty))
 	var err error
-	for i := 0; err == nil; i++ {
+	for i := 0; err == nil; i++ { // until nothing is left
 		check(t, s.Create(replica(1, i)))
-		err = zero(s, replica(1, i), 0, testSegment, v(1, 1))
+		err = put(s, replica(1, i), 0, testSegment, v(1, 1))
 	}
 	wantError(t, err, disk.ErrNoSpace)
-	capacity := s.Stats().Capacity
-	for i := 0; s.Stats().Free > 256*4096; i++ {
-		check(t, s.Create(replica(2, i)))
-		check(t, put(s, replica(2, i), 0, 256, v(1, 1))) // whole groups
+	for range 2 {
+		check(t, zero(s, empty, 0, testSegment, v(1, 2)))
+		check(t, zero(s, replica(1, 0), 0, testSegment, v(1, 3)))
+		isZero(t, s, empty, 0, testSegment, v(0, 0))
+		isZero(t, s, replica(1, 0), 0, testSegment, v(1, 3))
+		audit(t, s)
+		check(t, s.Close())
+		dev = dev.Again()
+		s = open(t, dev)
 	}
-	if used := s.Stats().Used; used < capacity*9/10 {
-		t.Errorf("only %d of %d bytes could be used", used, capacity)
-	}
-	audit(t, s)
+	check(t, put(s, empty, 0, 8, v(1, 4)))
 	check(t, s.Close())
 }
 
@@ -290,7 +359,9 @@ func TestWholeSegmentOfAGibibyteIsZeroedAtOnce(t *testing.T) {
 	check(t, err)
 	isZero(t, s, r, 1000, 100, v(1, 2))
 	holds(t, s, r, blocks-1, 1, v(1, 3))
-	if changes, _, err := s.Changes(r, v(1, 1), 0, blocks); err != nil || len(changes) != blocks {
+	isZero(t, s, r, 896, 104, v(1, 2))
+	isZero(t, s, r, 0, 896, v(0, 0))
+	if changes, _, err := s.Changes(r, v(1, 1), 0, blocks); err != nil || len(changes) != 256+1 {
 		t.Errorf("%d changes, %v", len(changes), err)
 	}
 	check(t, s.Close())

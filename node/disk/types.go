@@ -23,7 +23,10 @@ type ReplicaState struct {
 }
 
 // Write is one write. The caller fills the first part and leaves all of it
-// alone until Done is called.
+// alone until Done is called; then it may be used again.
+//
+// To zero what was never written is no change: a zero write leaves out each group of 128 blocks
+// (512 KiB) none of whose blocks was ever given data. These blocks keep version zero and take no space.
 type Write struct {
 	Replica
 	Block, Count uint32    // 4 KiB blocks in the segment
@@ -37,6 +40,8 @@ type Write struct {
 	Done    func(*Write)
 	Err     error
 	Private any
+
+	op op // its way through the journal
 }
 
 // Read is one read. The caller fills the first part and leaves all of it alone until Done is called.

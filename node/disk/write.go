@@ -18,7 +18,12 @@ func (s *Store) Write(w *Write) {
 		go w.Done(w)
 		return
 	}
-	s.enqueue(s.parts(w)...)
+	if n := s.partBlocks(w); w.Count > n {
+		s.enqueue(parts(w, n)...)
+		return
+	}
+	w.op = op{entry: w.entry(0, w.Count), data: w.Data, write: w, runs: w.op.runs[:0]}
+	s.enqueueOne(&w.op)
 }
 
 // checkWrite verifies form and checksums.
@@ -47,36 +52,51 @@ func (s *Store) checkWrite(w *Write) error {
 	return nil
 }
 
-// parts cuts a write into pieces that fit a journal record.
-func (s *Store) parts(w *Write) []*op {
-	limit := w.Count
+// partBlocks is how many blocks of w one journal record is sure to take.
+func (s *Store) partBlocks(w *Write) uint32 {
+	switch {
+	case w.Data != nil:
+		return uint32(s.maxData() / blockSize)
+	case w.Versions != nil:
+		return zeroPart
+	}
+	return uint32(s.maxEntries()/entryBytes) * groupBlocks // at worst an entry for each group
+}
+
+const zeroPart = 512 // blocks of one part that zeroes with a version each
+
+// entry is the part of w from its block at on.
+func (w *Write) entry(at, count uint32) entry {
+	e := entry{kind: entryWrite, Replica: w.Replica, zero: w.Data == nil, block: w.Block + at, count: count, version: w.Version}
 	if w.Data != nil {
-		limit = uint32(s.maxData() / blockSize)
-	} else if w.Versions != nil {
-		limit = zeroPart
+		e.crcs = w.CRC[at:][:count]
 	}
+	if w.Versions != nil {
+		e.versions = w.Versions[at:][:count]
+	}
+	return e
+}
+
+// parts cuts a write into pieces of at most limit blocks.
+func parts(w *Write, limit uint32) []*op {
 	n := (w.Count + limit - 1) / limit
-	finish := func(err error) { w.Err = err; w.Done(w) }
-	if n > 1 {
-		finish = joined(int32(n), finish)
-	}
+	finish := joined(int32(n), w.finish)
 	ops := make([]*op, 0, n)
 	for at := uint32(0); at < w.Count; at += limit {
 		count := min(limit, w.Count-at)
-		o := &op{entry: entry{kind: entryWrite, Replica: w.Replica, zero: w.Data == nil,
-			block: w.Block + at, count: count, version: w.Version}, finish: finish}
+		o := &op{entry: w.entry(at, count), finish: finish}
 		if w.Data != nil {
-			o.data, o.crcs = w.Data[at*blockSize:][:count*blockSize], w.CRC[at:][:count]
-		}
-		if w.Versions != nil {
-			o.versions = w.Versions[at:][:count]
+			o.data = w.Data[at*blockSize:][:count*blockSize]
 		}
 		ops = append(ops, o)
 	}
 	return ops
 }
 
-const zeroPart = 512 // blocks of one journal entry that zeroes with a version each
+func (w *Write) finish(err error) {
+	w.Err = err
+	w.Done(w)
+}
 
 // joined calls finish once, after n calls, with the first error.
 func joined(n int32, finish func(error)) func(error) {
@@ -113,7 +133,7 @@ func (s *Store) Reserve(r Replica, block, count uint32) error {
 	if !s.inSegment(block, count) {
 		return ErrRange
 	}
-	if err := s.allocate(rep, block, count, true); err != nil {
+	if err := s.allocate(rep, block, count); err != nil {
 		return err
 	}
 	return spans(block, count, func(p span) error {
@@ -127,28 +147,22 @@ func (s *Store) Reserve(r Replica, block, count uint32) error {
 	})
 }
 
-// allocate gives the range its groups and, if it is to hold data, its chunks; all or
-// nothing. Zeros may use half of the pages, which leaves enough for chunks full
-// of data: a host that unmaps a large empty volume does not fill the disk. mu is held.
-func (s *Store) allocate(rep *replica, block, count uint32, data bool) error {
+// allocate gives a range that is to hold data its groups and chunks, all or nothing. mu is held.
+func (s *Store) allocate(rep *replica, block, count uint32) error {
 	var groups, chunks uint32
 	spans(block, count, func(p span) error {
 		g := rep.group(p.group)
 		if g == nil {
 			groups++
 		}
-		for c := p.first / chunkBlocks; data && c <= (p.last-1)/chunkBlocks; c++ {
+		for c := p.first / chunkBlocks; c <= (p.last-1)/chunkBlocks; c++ {
 			if g == nil || g.place[c] == noChunk {
 				chunks++
 			}
 		}
 		return nil
 	})
-	limit := s.maxGroups()
-	if !data {
-		limit /= 2
-	}
-	if groups > 0 && s.groups+groups > limit || chunks > s.chunkMap.free() {
+	if groups > s.maxGroups()-s.groups || chunks > s.chunkMap.free() {
 		return ErrNoSpace
 	}
 	return spans(block, count, func(p span) error {
@@ -156,7 +170,7 @@ func (s *Store) allocate(rep *replica, block, count uint32, data bool) error {
 		if made {
 			s.groups++
 		}
-		for c := p.first / chunkBlocks; data && c <= (p.last-1)/chunkBlocks; c++ {
+		for c := p.first / chunkBlocks; c <= (p.last-1)/chunkBlocks; c++ {
 			if g.place[c] == noChunk {
 				g.place[c], _ = s.chunkMap.take()
 			}

@@ -329,9 +329,18 @@ func (e *Engine) Join(j cluster.Join, refused func()) {
 	})
 }
 
+// Reserve proposes a change of a volume's reservations until the cluster has
+// answered. It has the same request id whichever node's head proposes it.
+func (e *Engine) Reserve(request string, c cluster.Reserve, done func(cluster.Result, error)) {
+	e.tasks.Go(func() { done(e.propose(cluster.Command{Request: request, Reserve: &c})) })
+}
+
 // propose repeats a command, under one request id, until it is answered.
 func (e *Engine) propose(c cluster.Command) (cluster.Result, error) {
-	c.Version, c.Request = cluster.FormatVersion, randomID()
+	c.Version = cluster.FormatVersion
+	if c.Request == "" {
+		c.Request = randomID()
+	}
 	for {
 		ctx, cancel := context.WithTimeout(e.ctx, 10*time.Second)
 		r, err := e.Consensus.Propose(ctx, c)

@@ -34,15 +34,25 @@ type Answer struct {
 
 // Complaint is a head's: a node does not answer it.
 type Complaint struct {
+	Volume   wire.VolumeID
+	Epoch    uint64
+	From     wire.NodeID // the head
+	About    wire.NodeID
+	Promised bool // About has promised Epoch to the head
+}
+
+// Relay asks a node, whom a head cannot reach, for its promise of the head's
+// epoch: to obey no lower one.
+type Relay struct {
+	Node   wire.NodeID
 	Volume wire.VolumeID
 	Epoch  uint64
-	From   wire.NodeID // the head
-	About  wire.NodeID
 }
 
 // Actions is what a Planner wants done.
 type Actions struct {
 	Asks     []Ask
+	Relays   []Relay           // each is answered by Promised, if at all
 	Proposes []cluster.Command // without Request
 }
 
@@ -55,6 +65,7 @@ type Planner struct {
 	heard    map[pair]int64 // when a head last complained of a node
 	wanted   map[Complaint]bool
 	acted    map[wire.VolumeID]int64
+	promised map[Relay]bool
 }
 
 type ballot struct {
@@ -67,7 +78,7 @@ type pair struct{ from, about wire.NodeID }
 // New knows nothing.
 func New(self wire.NodeID) *Planner {
 	return &Planner{self: self, ballots: map[cluster.Dead]map[wire.NodeID]ballot{}, refused: map[cluster.Dead]bool{},
-		proposed: map[cluster.Dead]int64{}, heard: map[pair]int64{}, wanted: map[Complaint]bool{}, acted: map[wire.VolumeID]int64{}}
+		proposed: map[cluster.Dead]int64{}, heard: map[pair]int64{}, wanted: map[Complaint]bool{}, acted: map[wire.VolumeID]int64{}, promised: map[Relay]bool{}}
 }
 
 // Answered takes a voter's ballots.
@@ -89,6 +100,9 @@ func (p *Planner) Complained(now int64, c Complaint) {
 	p.heard[pair{c.From, c.About}] = now
 	p.wanted[c] = true
 }
+
+// Promised takes a node's promise, which it has made durable.
+func (p *Planner) Promised(r Relay) { p.promised[r] = true }
 
 // Tick decides. own is the leader's own voter; voters and version are raft's
 // latest configuration.
@@ -129,7 +143,7 @@ func (p *Planner) Tick(now int64, st *cluster.State, own *lease.Voter, version u
 			}
 		}
 	}
-	out.Proposes = append(out.Proposes, p.arbitrate(now, st, own)...)
+	p.arbitrate(now, st, own, &out)
 	return out
 }
 
@@ -209,6 +223,11 @@ func (p *Planner) forget(st *cluster.State) {
 			delete(p.proposed, d)
 		}
 	}
+	for r := range p.promised {
+		if v := st.Volumes[r.Volume]; v == nil || v.Epoch != r.Epoch {
+			delete(p.promised, r)
+		}
+	}
 }
 
 // arbitrate decides what becomes of a copy that its head cannot reach although
@@ -216,7 +235,11 @@ func (p *Planner) forget(st *cluster.State) {
 // one that is cut off: if it is the head, the head moves, and healthy copies
 // stay. Where only the way between the two is cut, the head stays: the other
 // would complain alike, and the head would move to and fro.
-func (p *Planner) arbitrate(now int64, st *cluster.State, own *lease.Voter) (out []cluster.Command) {
+//
+// A copy leaves its set only after its node has promised the head's epoch, to
+// the head or to the leader: until then it may obey an older head that has not
+// heard of this one, and whose lease holds.
+func (p *Planner) arbitrate(now int64, st *cluster.State, own *lease.Voter, out *Actions) {
 	wanted := make([]Complaint, 0, len(p.wanted))
 	for c := range p.wanted {
 		wanted = append(wanted, c)
@@ -242,13 +265,14 @@ func (p *Planner) arbitrate(now int64, st *cluster.State, own *lease.Voter) (out
 			// Its lease decides, soon.
 		case p.quarrels(c.From) > p.quarrels(c.About):
 			p.acted[c.Volume] = now
-			out = append(out, cluster.Command{MoveHead: &cluster.MoveHead{Volume: c.Volume, Epoch: c.Epoch}})
+			out.Proposes = append(out.Proposes, cluster.Command{MoveHead: &cluster.MoveHead{Volume: c.Volume, Epoch: c.Epoch}})
+		case !c.Promised && !p.promised[Relay{c.About, c.Volume, c.Epoch}]:
+			out.Relays = append(out.Relays, Relay{c.About, c.Volume, c.Epoch})
 		default:
 			p.acted[c.Volume] = now
-			out = append(out, cluster.Command{Eject: &cluster.Eject{Volume: c.Volume, Epoch: c.Epoch, Node: c.About}})
+			out.Proposes = append(out.Proposes, cluster.Command{Eject: &cluster.Eject{Volume: c.Volume, Epoch: c.Epoch, Node: c.About}})
 		}
 	}
-	return out
 }
 
 // quarrels counts the nodes that a node complains of or that complain of it.

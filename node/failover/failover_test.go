@@ -296,7 +296,7 @@ func withVolume(t *testing.T, head wire.NodeID) (*rig, Complaint) {
 	if r.st.Volumes[v].Head != head {
 		r.commit(cluster.Command{MoveHead: &cluster.MoveHead{Volume: v, Epoch: 1, To: head}})
 	}
-	return r, Complaint{Volume: v, Epoch: r.st.Volumes[v].Epoch, From: head}
+	return r, Complaint{Volume: v, Epoch: r.st.Volumes[v].Epoch, From: head, Promised: true}
 }
 
 func (r *rig) complain(c Complaint, about wire.NodeID) {
@@ -333,7 +333,7 @@ func TestAHeadThatReachesNobodyMoves(t *testing.T) {
 
 func TestAHeadOfWhichOthersComplainMoves(t *testing.T) {
 	r, c := withVolume(t, 2)
-	r.planner.Complained(r.now, Complaint{Volume: 99, From: 4, About: 2})
+	r.planner.Complained(r.now, Complaint{Volume: 99, From: 4, About: 2, Promised: true})
 	r.complain(c, 3)
 	r.expect(r.tick(), c.move())
 }
@@ -346,7 +346,7 @@ func TestACutBetweenTwoNodesDoesNotMoveHeadsToAndFro(t *testing.T) {
 	if r.st.Volumes[w].Head != 3 {
 		r.commit(cluster.Command{MoveHead: &cluster.MoveHead{Volume: w, Epoch: 1, To: 3}})
 	}
-	d := Complaint{Volume: w, Epoch: r.st.Volumes[w].Epoch, From: 3}
+	d := Complaint{Volume: w, Epoch: r.st.Volumes[w].Epoch, From: 3, Promised: true}
 	r.complain(c, 3)
 	r.complain(d, 2)
 	r.expect(r.tick(), c.eject(3), d.eject(2))
@@ -373,7 +373,7 @@ func TestAHeadStaysThatTheOthersAgreeWith(t *testing.T) {
 	r, c := withVolume(t, 2)
 	for _, from := range []wire.NodeID{1, 9} {
 		for _, about := range []wire.NodeID{3, 4} {
-			r.planner.Complained(r.now, Complaint{Volume: 99, From: from, About: about})
+			r.planner.Complained(r.now, Complaint{Volume: 99, From: from, About: about, Promised: true})
 		}
 	}
 	r.complain(c, 3)
@@ -383,7 +383,7 @@ func TestAHeadStaysThatTheOthersAgreeWith(t *testing.T) {
 
 func TestOldComplaintsSayNothing(t *testing.T) {
 	r, c := withVolume(t, 2)
-	r.planner.Complained(r.now, Complaint{Volume: 99, From: 4, About: 2})
+	r.planner.Complained(r.now, Complaint{Volume: 99, From: 4, About: 2, Promised: true})
 	r.expect(r.until(hearsay + every))
 	r.complain(c, 3)
 	r.expect(r.tick(), c.eject(3))
@@ -420,7 +420,7 @@ func TestNobodysComplaintOfAVolumeWithoutAHeadIsIgnored(t *testing.T) {
 	if v.Head != 0 {
 		t.Fatalf("the head is %d", v.Head)
 	}
-	r.complain(Complaint{Volume: id, Epoch: v.Epoch}, 3)
+	r.complain(Complaint{Volume: id, Epoch: v.Epoch, Promised: true}, 3)
 	r.expect(r.tick())
 }
 

@@ -88,6 +88,7 @@ func (p *process) dialled(c *conn, to wire.NodeID) {
 	c.ends[0].receive = func(msg any) { p.run(c.id, func() { p.answered(s, msg.(envelope)) }) }
 	c.ends[0].lost = func() { p.run(c.id, func() { p.lostOut(s) }) }
 	p.run(c.id, func() {
+		p.w.note("session", int64(p.s.id), int64(to), int64(c.id))
 		p.dialing[to] = false
 		p.out[to] = s
 		for _, r := range p.reigns {
@@ -98,6 +99,7 @@ func (p *process) dialled(c *conn, to wire.NodeID) {
 }
 
 func (p *process) lostOut(s *session) {
+	p.w.note("session lost", int64(p.s.id), int64(s.peer), int64(s.c.id))
 	s.over = true
 	delete(p.out, s.peer)
 	for _, r := range p.reigns {
@@ -289,11 +291,34 @@ func (p *process) carryHead(r *reign) bool {
 		p.caught(r, c)
 	}
 	for _, n := range a.Complain {
-		c := failover.Complaint{Volume: r.volume, Epoch: r.epoch, From: p.s.id, About: n}
+		c := failover.Complaint{Volume: r.volume, Epoch: r.epoch, From: p.s.id, About: n,
+			Promised: r.head.Promised(n) || p.w.bugs.EjectUnpromised}
 		p.toPlanner(func(q *process) { q.planner.Complained(q.now(), c) })
 	}
 	return len(a.Sends)+len(a.Done)+len(a.Caught)+len(a.Complain) > 0
 }
+
+// relay gives the leader the promise that a head could not get.
+func (p *process) relay(leader *process, r failover.Relay) {
+	p.lastRelay++
+	session := relaySessions + p.lastRelay
+	p.relays[session] = func(m *wire.Prepared) {
+		if m.Status != wire.OK {
+			return
+		}
+		p.w.net.datagram(p.s.at, leader.s.at, func() {
+			leader.run(fromControl, func() {
+				if leader.planner != nil {
+					leader.planner.Promised(r)
+				}
+			})
+		})
+	}
+	p.replicas[r.Volume-1].Receive(p.now(), session, &wire.Prepare{Volume: r.Volume, Epoch: r.Epoch})
+}
+
+// relaySessions are above the numbers of connections.
+const relaySessions = uint64(1) << 62
 
 func (p *process) caught(r *reign, c mirror.Caught) {
 	p.propose(cluster.Command{Join: &cluster.Join{Volume: r.volume, Epoch: r.epoch, Node: c.Node, Incarnation: c.Incarnation,
@@ -314,6 +339,11 @@ func (p *process) carryReplica(v wire.VolumeID) bool {
 		p.w.tell("  copies of node %d to session %d: %v", p.s.id, reply.Session, reply.Msg)
 		if reply.Session == 0 {
 			p.route(p.s.id, v, reply.Msg)
+			continue
+		}
+		if then := p.relays[reply.Session]; then != nil {
+			delete(p.relays, reply.Session)
+			then(reply.Msg.(*wire.Prepared))
 			continue
 		}
 		for _, n := range p.peers() {
@@ -345,6 +375,9 @@ func (p *process) work(v wire.VolumeID, job mirror.Job) {
 func (p *process) carryPortal(i int, portal *mirror.Portal) bool {
 	a := portal.Take()
 	for _, s := range a.Sends {
+		if m, ok := s.Msg.(*wire.Submit); ok {
+			p.forwarded(m)
+		}
 		if s.To != p.s.id {
 			if session := p.out[s.To]; session != nil {
 				session.send(wire.VolumeID(i+1), s.Msg)

@@ -16,6 +16,7 @@ type hostConn struct {
 	generation uint64
 	ready      bool
 	over       bool
+	pending    []*hostCommand
 }
 
 // What a host and a portal say to each other.
@@ -40,6 +41,8 @@ type (
 type hostCommand struct {
 	conn *hostConn
 	id   int
+	of   *command
+	sent int // how often it was sent to a head
 }
 
 func (p *process) acceptHost(c *conn, h *host, v wire.VolumeID) {
@@ -68,8 +71,10 @@ func (hc *hostConn) read(msg any) {
 			return
 		}
 		p := hc.p
+		x := &hostCommand{conn: hc, id: m.id, of: m}
+		hc.pending = append(hc.pending, x)
 		hc.portal().Submit(p.now(), &mirror.Request{Kind: m.kind, Nexus: hc.nexus(), Stamp: hc.portal().Stamp(), Read: p.now(),
-			Offset: m.offset, Length: m.length, Data: m.data, Private: &hostCommand{hc, m.id}})
+			Offset: m.offset, Length: m.length, Data: m.data, Private: x})
 	}
 }
 
@@ -154,7 +159,28 @@ func (p *process) dropHosts() {
 	}
 }
 
+// forwarded notes that a portal sends a command to a head. A second time is like
+// a second attempt of the host: what became of the first is not known.
+func (p *process) forwarded(m *wire.Submit) {
+	for _, hc := range p.hosts {
+		if hc.volume != m.Volume || hc.nexus() != m.Nexus {
+			continue
+		}
+		for _, x := range hc.pending {
+			c := x.of
+			if c.kind != m.Op || c.offset != m.Offset || c.length != m.Length || len(c.data) != len(m.Data) || len(m.Data) > 0 && &c.data[0] != &m.Data[0] {
+				continue
+			}
+			if x.sent++; x.sent > 1 {
+				p.w.operations[x.id>>8-1].again(p.w.now)
+			}
+			return
+		}
+	}
+}
+
 func (hc *hostCommand) answer(r *mirror.Request) {
+	hc.conn.pending = slices.DeleteFunc(hc.conn.pending, func(x *hostCommand) bool { return x == hc })
 	if hc.conn.over {
 		return
 	}

@@ -50,6 +50,7 @@ type operation struct {
 	expected tag // compare-and-write
 	path     *path
 	attempts []int64 // when each was sent
+	resent   []int64 // when a portal sent one again
 	ended    int64
 	status   wire.Status
 	read     []tag // by sector
@@ -271,6 +272,14 @@ func (op *operation) end(a *answer) {
 	op.then()
 }
 
+// again is a portal's second sending. It never sends a comparison that may have
+// been carried out again.
+func (op *operation) again(now int64) {
+	if op.ended == 0 && (op.kind == wire.OpWrite || op.kind == wire.OpZero) && len(op.resent) < 4 {
+		op.resent = append(op.resent, now)
+	}
+}
+
 // learn keeps what the host knows, for it to compare with later.
 func (op *operation) learn() {
 	first := op.offset / sector
@@ -286,6 +295,6 @@ func (op *operation) learn() {
 }
 
 func (op *operation) String() string {
-	return fmt.Sprintf("operation %d of %s: kind %d volume %d %d+%d tag %d, sent %v, ended %d %v read %v", op.id, op.h.name, op.kind,
-		op.volume, op.offset/sector, op.length/sector, op.tag, op.attempts, op.ended, op.status, op.read)
+	return fmt.Sprintf("operation %d of %s: kind %d volume %d %d+%d tag %d expects %d, sent %v, ended %d %v read %v", op.id, op.h.name, op.kind,
+		op.volume, op.offset/sector, op.length/sector, op.tag, op.expected, op.attempts, op.ended, op.status, op.read)
 }

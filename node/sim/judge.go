@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 	"time"
 
@@ -32,7 +33,8 @@ type outcome struct {
 }
 
 // register is a sector. Each attempt of a write is a write of its own, which may
-// take effect from its sending until the host heard that the operation is done;
+// take effect from its sending until the host heard that the operation is done,
+// and so is each time that a portal sent it again to another head;
 // it is no error to take it for one that has taken effect, since it can always
 // be ordered next to the last attempt, which did.
 var register = porcupine.Model{
@@ -66,6 +68,12 @@ func (w *world) judge(r *Result) {
 	if n := w.unsynced(); n > 0 {
 		r.Stuck += n
 		w.tell("STUCK: %d copies are out of their sets", n)
+		for _, s := range w.servers {
+			if p := s.process; p != nil {
+				w.tell("  node %d: incarnation %d, active %v, applied %d of %d, lease for %d ms, sessions to %v", s.id, p.incarnation, p.active,
+					p.applied, len(w.raft.states)-1, (p.until-p.now())/millisecond, slices.Sorted(maps.Keys(p.out)))
+			}
+		}
 	}
 	r.Differing = w.differing()
 	for v := range w.volumes {
@@ -161,7 +169,7 @@ func (w *world) judgeCell(r *Result, c cell, touching []*operation) {
 		}
 	}
 	final := porcupine.Operation{Input: access{kind: wire.OpRead}, Call: w.now + 1, Return: w.now + 2, Output: outcome{tag: w.holds(c)}}
-	switch porcupine.CheckOperationsTimeout(register, append(slices.Clone(history), final), 10*time.Second) {
+	switch porcupine.CheckOperationsTimeout(register, append(slices.Clone(history), final), 2*time.Second) {
 	case porcupine.Ok:
 		return
 	case porcupine.Unknown:
@@ -199,6 +207,9 @@ func (op *operation) history(s uint64, end int64) (list []porcupine.Operation) {
 			out.tag = op.sees(s)
 		}
 		list = append(list, porcupine.Operation{ClientId: op.id, Input: a, Call: sent, Output: out, Return: ended})
+	}
+	for _, sent := range op.resent {
+		list = append(list, porcupine.Operation{ClientId: op.id, Input: access{kind: op.kind, tag: op.tag}, Call: sent, Output: outcome{}, Return: ended})
 	}
 	return list
 }

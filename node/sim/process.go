@@ -51,6 +51,8 @@ type process struct {
 	generation uint64
 	fences     map[uint64]func()
 	lastFence  uint64
+	relays     map[uint64]func(*wire.Prepared)
+	lastRelay  uint64
 }
 
 // reign is one Head and what it is of.
@@ -65,7 +67,7 @@ func newProcess(s *server) *process {
 	w := s.w
 	w.runs++
 	p := &process{w: w, s: s, number: w.runs, alive: true, out: map[wire.NodeID]*session{},
-		in: map[wire.NodeID]*session{}, dialing: map[wire.NodeID]bool{}, fences: map[uint64]func(){}}
+		in: map[wire.NodeID]*session{}, dialing: map[wire.NodeID]bool{}, fences: map[uint64]func(){}, relays: map[uint64]func(*wire.Prepared){}}
 	now := p.now()
 	p.beat, p.lapsed = now, now
 	promises := s.disk.promises
@@ -319,6 +321,9 @@ func (p *process) plan() {
 	a := p.planner.Tick(p.now(), p.st, p.voter, raftVersion, p.w.raft.voters)
 	for _, ask := range a.Asks {
 		p.w.net.toProcess(p.s.at, p.w.server(ask.Voter), func(q *process) { q.condemn(p, ask) })
+	}
+	for _, r := range a.Relays {
+		p.w.net.toProcess(p.s.at, p.w.server(r.Node), func(q *process) { q.relay(p, r) })
 	}
 	for _, c := range a.Proposes {
 		p.propose(c, func(cluster.Result) {})

@@ -118,7 +118,7 @@ func (r *raft) commit(c cluster.Command) cluster.Result {
 	r.w.agreed(next)
 	if s := r.w.server(r.leader); r.leader != 0 && s.process != nil {
 		p := s.process
-		p.run(fromControl, func() { p.learn(len(r.states) - 1); p.heartbeat() })
+		p.run(fromControl, p.heartbeat)
 	}
 	return result
 }
@@ -167,7 +167,6 @@ func (p *process) lead(term int) {
 	}
 	p.term, p.leader = term, p.s.id
 	p.planner = failover.New(p.s.id)
-	p.learn(len(p.w.raft.states) - 1)
 	p.heartbeat()
 }
 
@@ -177,12 +176,13 @@ func (p *process) heartbeat() {
 	if p.planner == nil {
 		return
 	}
-	index, term := len(r.states)-1, p.term
-	if r.leader != p.s.id {
-		index = p.applied // what it says as a leader of old is old
+	index, term := p.applied, p.term // what a leader of old says is old
+	if r.leader == p.s.id {
+		index = len(r.states) - 1
+		p.learn(index)
 	}
 	for _, s := range p.w.servers {
-		if s == p.s {
+		if s == p.s || !p.alive {
 			continue
 		}
 		p.w.net.toProcess(p.s.at, s, func(q *process) { q.heard(p.s.id, term, index) })

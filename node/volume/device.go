@@ -39,7 +39,7 @@ func (v *Volume) Watch(listener func(target.Event)) (cancel func()) {
 var kinds = [...]wire.OpKind{
 	target.Read: wire.OpRead, target.Write: wire.OpWrite, target.Zero: wire.OpZero, target.Unmap: wire.OpUnmap,
 	target.CompareAndWrite: wire.OpCompareAndWrite, target.Verify: wire.OpVerify, target.Flush: wire.OpFlush,
-	target.LBAStatus: wire.OpExtents,
+	target.LBAStatus: wire.OpExtents, target.Reserve: wire.OpReserve,
 }
 
 // Submit is target.Device's. Data is copied, because a copy may still be sent it
@@ -55,7 +55,7 @@ func (v *Volume) Submit(op *target.Op) {
 	if op.Kind == target.LBAStatus {
 		length = min((info.Blocks-op.LBA)*uint64(info.BlockSize), 1<<30)
 	}
-	if length == 0 && op.Kind != target.Flush {
+	if length == 0 && op.Kind != target.Flush && op.Kind != target.Reserve {
 		op.Status = target.OK
 		op.Done(op)
 		return
@@ -64,6 +64,9 @@ func (v *Volume) Submit(op *target.Op) {
 		Read: op.Stamp.Read, Offset: op.LBA * uint64(info.BlockSize), Length: length, Private: op}
 	if op.Kind == target.Write || op.Kind == target.CompareAndWrite || op.Kind == target.Verify {
 		r.Data = slices.Clone(op.Data)
+	}
+	if op.Kind == target.Reserve {
+		r.Data = encode(v.reserveAsk(op.Request))
 	}
 	if !v.postOpen(event{kind: evSubmit, request: r}) {
 		op.Status = target.Gone
@@ -79,6 +82,7 @@ func nexus(n target.Nexus) wire.Nexus {
 var statuses = map[wire.Status]target.Status{
 	wire.OK: target.OK, wire.Busy: target.Busy, wire.Window: target.Full, wire.Aborted: target.Aborted, wire.OutOfRange: target.OutOfRange,
 	wire.Miscompare: target.Miscompare, wire.NoSpace: target.NoSpace, wire.MediumError: target.MediumError,
+	wire.Conflict: target.Conflict,
 }
 
 // answer gives a host's operation back to its front end.
@@ -98,6 +102,8 @@ func (v *Volume) answer(r *mirror.Request) {
 			copy(op.Data, r.Data)
 		case target.LBAStatus:
 			v.extentsOf(op, r)
+		case target.Reserve:
+			v.reservedBy(op, r)
 		}
 	}
 	op.Done(op)

@@ -46,6 +46,9 @@ func (v *Volume) apply(now int64, st *cluster.State) {
 // view is the volume as the head machine wants it.
 func (v *Volume) view() mirror.View {
 	w := mirror.View{MinInSync: v.agreed.MinInSync, Segments: make([]mirror.SegmentView, len(v.agreed.Segments))}
+	if r := v.agreed.Reservations; r != nil {
+		w.Reservations = rules{r}
+	}
 	for i, g := range v.agreed.Segments {
 		s := &w.Segments[i]
 		s.Gen = g.Gen
@@ -88,6 +91,7 @@ func (v *Volume) publish(st *cluster.State) {
 		}
 		p.groups = append(p.groups, target.PortGroup{ID: uint16(n), State: state})
 	}
+	v.adopt(agreed.Reservations)
 	old := v.place.Swap(p)
 	if old != nil && !slices.Equal(old.groups, p.groups) {
 		e = append(e, target.PathsChanged)

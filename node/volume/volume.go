@@ -14,6 +14,7 @@ import (
 	"ashlar/replication/mirror"
 	"ashlar/replication/wire"
 	"ashlar/target"
+	"ashlar/target/reserve"
 )
 
 // Session is where a request came from, and where its answer goes.
@@ -32,6 +33,9 @@ type Node interface {
 	Stores() []*disk.Store                                 // all that are open
 	Complain(v wire.VolumeID, epoch uint64, n wire.NodeID) // to the raft leader
 	Join(c cluster.Join, refused func())                   // propose; refused is called when the cluster said no
+
+	// Reserve proposes, under a request id; done is called once, from any goroutine.
+	Reserve(request string, c cluster.Reserve, done func(cluster.Result, error))
 }
 
 // Volume is one volume on this node.
@@ -46,6 +50,8 @@ type Volume struct {
 	info   atomic.Pointer[target.Info]
 	place  atomic.Pointer[place]
 	status atomic.Pointer[Status]
+
+	reservations atomic.Pointer[reserve.State]
 
 	mu        sync.Mutex
 	queue     []event
@@ -350,8 +356,9 @@ func (v *Volume) number(s Session) uint64 {
 
 // asker is whom a head's operation is answered to.
 type asker struct {
-	session Session
-	req     uint64
+	session  Session
+	req      uint64
+	reserved reserve.Result // of OpReserve
 }
 
 func (v *Volume) submit(now int64, s Session, m *wire.Submit) {
@@ -361,7 +368,7 @@ func (v *Volume) submit(now int64, s Session, m *wire.Submit) {
 	}
 	v.head.Lease(now, v.node.Lease())
 	v.head.Submit(now, &mirror.Op{Kind: m.Op, Nexus: m.Nexus, Stamp: m.Stamp, Offset: m.Offset, Length: m.Length,
-		Data: m.Data, Deadline: now + m.Wait, Private: asker{s, m.Req}})
+		Data: m.Data, Deadline: now + m.Wait, Private: &asker{session: s, req: m.Req}})
 }
 
 // reply sends an answer to a session, or back into our own queue.
@@ -425,6 +432,9 @@ func (v *Volume) carryOutHead() {
 	for _, op := range a.Done {
 		v.answered(op)
 	}
+	for _, op := range a.Reserve {
+		v.proposeReserve(v.head, op)
+	}
 	for _, n := range a.Complain {
 		v.node.Complain(v.id, v.head.Epoch(), n)
 	}
@@ -434,11 +444,17 @@ func (v *Volume) carryOutHead() {
 }
 
 func (v *Volume) answered(op *mirror.Op) {
-	d := &wire.Done{Req: op.Private.(asker).req, Status: op.Status, Offset: op.Miss, Runs: op.Runs}
-	if op.Kind == wire.OpRead && op.Status == wire.OK {
-		d.Data = op.Data
+	a := op.Private.(*asker)
+	d := &wire.Done{Req: a.req, Status: op.Status, Offset: op.Miss, Runs: op.Runs}
+	if op.Status == wire.OK {
+		switch op.Kind {
+		case wire.OpRead:
+			d.Data = op.Data
+		case wire.OpReserve:
+			d.Data = encode(reserveAnswer{a.reserved, v.agreed.Reservations})
+		}
 	}
-	v.reply(op.Private.(asker).session, d)
+	v.reply(a.session, d)
 }
 
 // join proposes all that caught up at once, one command a node.

@@ -111,6 +111,12 @@ func (h *Head) fetch(f *fetch) {
 	if f.tried == nil {
 		f.tried = map[wire.NodeID]bool{}
 	}
+	if f.from != nil && h.exhausted(f) {
+		// What was acknowledged or read is on every in-sync copy. So where the
+		// copies that were to give a block have left the set, or cannot give it,
+		// what only they had was never seen, and any other copy will do.
+		f.from = nil
+	}
 	n, ok := h.source(f)
 	if !ok {
 		if len(f.tried) > 0 && h.exhausted(f) {
@@ -250,7 +256,7 @@ func (h *Head) repair(op *Op) {
 	op.repairs = nil
 	for _, r := range bad {
 		if r.seg.state == serving {
-			h.rewrite(r.seg, r.block, 1, nil, func() {})
+			h.rewrite(r.seg, r.block, 1, nil, func(wire.Status) {})
 		}
 	}
 }

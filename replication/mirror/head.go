@@ -35,8 +35,16 @@ const pieceBlocks = 256
 
 // View is what the cluster has agreed on of a volume.
 type View struct {
-	MinInSync int
-	Segments  []SegmentView
+	MinInSync    int
+	Segments     []SegmentView
+	Reservations Reservations // nil: there are none
+}
+
+// Reservations are what hosts have reserved. They are agreed on by the cluster
+// and obeyed by the head, at the moment when it starts an operation.
+type Reservations interface {
+	Allows(n wire.Nexus, k wire.OpKind) bool
+	Changes() uint64 // how many changes there were
 }
 
 // SegmentView is one segment's copies.
@@ -62,7 +70,7 @@ type Op struct {
 	Stamp    wire.Stamp
 	Offset   uint64 // bytes, a multiple of 512
 	Length   uint64 // bytes, a multiple of 512
-	Data     []byte // write, verify: Length bytes; compare-and-write: 2 x Length; read: filled
+	Data     []byte // write, verify: Length bytes; compare-and-write: 2 x Length; read: filled; reserve: the request
 	Deadline int64  // when to answer Busy
 	Private  any    // the submitter's
 
@@ -77,6 +85,8 @@ type Op struct {
 	parts     int          // still to be done
 	held      int          // bytes counted against the window
 	repairs   []repair
+	started   bool      // it was allowed, and works on its range
+	drains    []*change // that wait for its end
 }
 
 // Send is a message for a node, this one included.
@@ -100,6 +110,7 @@ type Actions struct {
 	Done     []*Op
 	Caught   []Caught
 	Complain []wire.NodeID // does not answer although its session lives or its lease may
+	Reserve  []*Op         // ask the cluster; the answer comes as Reserved or Unreserved
 }
 
 // Head orders the writes of one volume in one epoch.
@@ -125,6 +136,8 @@ type Head struct {
 	calls     map[uint64]*call
 	lastReq   uint64
 	retries   []func() // on the next tick
+	reserved  Reservations
+	changes   []*change // of the reservations: agreed on, and not yet in a View
 	joining   int
 	out       Actions
 }
@@ -133,6 +146,7 @@ type Head struct {
 type peer struct {
 	connected  bool
 	prepared   bool // promised this epoch in this session
+	promised   bool // promised it in whatever session
 	preparing  uint64
 	since      int64 // when it was last heard to answer, or first missed
 	complained int64
@@ -210,8 +224,8 @@ func (h *Head) Lost(now int64, node wire.NodeID) {
 		delete(h.calls, p.preparing)
 		p.preparing = 0
 	}
-	h.redirect(node)
 	h.dropJoins(node)
+	h.redirect(node)
 }
 
 func (h *Head) callsTo(node wire.NodeID) (reqs []uint64) {
@@ -302,9 +316,15 @@ func (h *Head) Deposed() bool { return h.deposed }
 func (h *Head) depose() {
 	h.deposed = true
 	h.calls = map[uint64]*call{}
-	h.retries, h.leaseless = nil, nil
+	h.retries, h.leaseless, h.changes = nil, nil, nil
 	for _, op := range h.order {
-		if !op.answered {
+		switch {
+		case op.answered:
+		case op.sequenced && op.Kind == wire.OpCompareAndWrite:
+			// It may have been carried out: sent again it would find its own
+			// work and call that a miscompare.
+			h.answer(op, wire.Busy)
+		default:
 			h.answer(op, wire.NotHead)
 		}
 	}
@@ -350,6 +370,14 @@ func (h *Head) expire() {
 		}
 	}
 	h.order = slices.DeleteFunc(h.order, func(op *Op) bool { return op.answered })
+}
+
+// Promised says whether a node has promised this Head's epoch. One that has not
+// may still obey an older head, so its copies must not leave their sets
+// unless it is dead or has promised it to somebody else.
+func (h *Head) Promised(n wire.NodeID) bool {
+	p := h.peers[n]
+	return p != nil && p.promised
 }
 
 // complain names nodes that have owed an answer for too long.
@@ -399,11 +427,16 @@ func (h *Head) Submit(now int64, op *Op) {
 	h.order = append(h.order, op)
 	op.held = op.size()
 	h.bytesHeld += op.held
-	if op.Kind == wire.OpFlush || op.Length == 0 {
+	switch {
+	case op.Kind == wire.OpReserve:
+		h.out.Reserve = append(h.out.Reserve, op)
+	case !h.allows(op):
+		h.drop(op, wire.Conflict)
+	case op.Kind == wire.OpFlush || op.Length == 0:
 		h.conclude(op, wire.OK) // what was acknowledged is on stable storage already
-		return
+	default:
+		h.admit(op)
 	}
-	h.admit(op)
 }
 
 // size is the memory that an operation needs, bytes.
@@ -500,6 +533,11 @@ func (h *Head) start(op *Op) {
 		h.drop(op, wire.Old)
 		return
 	}
+	if !h.allows(op) {
+		h.drop(op, wire.Conflict)
+		return
+	}
+	op.started = true
 	switch op.Kind {
 	case wire.OpRead, wire.OpVerify:
 		h.startRead(op)
@@ -559,6 +597,10 @@ func (h *Head) uncount(op *Op) {
 	delete(h.ops, op)
 	h.bytesHeld -= op.held
 	op.held = 0
+	for _, c := range op.drains {
+		h.drained(c)
+	}
+	op.drains = nil
 }
 
 func (h *Head) answer(op *Op, s wire.Status) {

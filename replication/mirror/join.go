@@ -177,7 +177,12 @@ func (h *Head) mergeJoin(s *segment, j *joiner) {
 			h.mergeJoin(s, j)
 		}
 		if rewrite {
-			h.rewrite(s, run[0], uint32(len(run)), nil, done)
+			h.rewrite(s, run[0], uint32(len(run)), nil, func(status wire.Status) {
+				if status != wire.OK {
+					h.breakOff(s, j)
+				}
+				done()
+			})
 		} else {
 			h.copyRun(s, j, run[0], uint32(len(run)), done)
 		}
@@ -270,8 +275,8 @@ func (h *Head) copyRun(s *segment, j *joiner, block, count uint32, done func()) 
 				unlock()
 			case status != wire.OK:
 				// No copy has good data of it: the set cannot be widened by guessing.
+				h.breakOff(s, j)
 				unlock()
-				h.dropJoin(s, j.node)
 			default:
 				h.copyBlocks(s, j, f, unlock)
 			}
@@ -300,14 +305,25 @@ func (h *Head) copyBlocks(s *segment, j *joiner, f *fetch, done func()) {
 			m.Data, m.CRC = f.data[i*wire.BlockSize:(i+n)*wire.BlockSize], f.crc[i:i+n]
 		}
 		h.call(j.node, func(req uint64) wire.Message { m.Req = req; return m }, func(r wire.Message) {
-			if a := r.(*wire.Ack); a.Status != wire.OK {
-				h.dropJoin(s, j.node)
+			if r.(*wire.Ack).Status != wire.OK {
+				h.breakOff(s, j)
 			}
 			end()
-		}, end)
+		}, func() {
+			// Nobody knows whether it was copied, so nothing may follow from it.
+			h.breakOff(s, j)
+			end()
+		})
 		i += n
 	}
 	end()
+}
+
+// breakOff gives up a joiner that is still being copied to.
+func (h *Head) breakOff(s *segment, j *joiner) {
+	if !j.stopped {
+		h.dropJoin(s, j.node)
+	}
 }
 
 // proposeJoin asks the cluster once for each generation of the segment.

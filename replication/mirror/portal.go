@@ -201,7 +201,7 @@ func (p *Portal) Receive(now int64, from wire.NodeID, m wire.Message) {
 			// Sent again on the next tick; a host's own window bounds how many there are.
 		default:
 			r.Miss, r.Runs = m.Offset, m.Runs
-			if r.Kind == wire.OpRead {
+			if r.Kind == wire.OpRead || r.Kind == wire.OpReserve {
 				r.Data = m.Data
 			}
 			p.end(r, m.Status)

@@ -46,7 +46,8 @@ func (h *Head) Configure(now int64, v View) {
 	if h.deposed {
 		return
 	}
-	h.minInSync = v.MinInSync
+	h.minInSync, h.reserved = v.MinInSync, v.Reservations
+	h.agreed()
 	for i := range v.Segments {
 		if i == len(h.segments) {
 			h.segments = append(h.segments, &segment{index: wire.Segment(i), tails: map[wire.NodeID]*wire.Tail{},
@@ -150,7 +151,7 @@ func (h *Head) prepared(node wire.NodeID, m *wire.Prepared) {
 		})
 		return
 	}
-	p.prepared = true
+	p.prepared, p.promised = true, true
 	for _, req := range h.callsTo(node) {
 		c := h.calls[req]
 		c.sent = h.now
@@ -266,7 +267,7 @@ func (h *Head) reconcile(s *segment) {
 			n++
 		}
 		s.settles++
-		h.rewrite(s, order[i], uint32(n), blocks[order[i]].nodes, func() {
+		h.rewrite(s, order[i], uint32(n), blocks[order[i]].nodes, func(wire.Status) {
 			s.settles--
 			if s.settles == 0 {
 				h.advance(s)
@@ -278,7 +279,7 @@ func (h *Head) reconcile(s *segment) {
 
 // rewrite makes blocks equal on all copies, at a new version: it reads them
 // from one of the nodes (nil: any in-sync copy) under their lock.
-func (h *Head) rewrite(s *segment, block, count uint32, from []wire.NodeID, done func()) {
+func (h *Head) rewrite(s *segment, block, count uint32, from []wire.NodeID, done func(wire.Status)) {
 	first := uint64(s.index)*h.segBlocks + uint64(block)
 	l := &lock{first: first, last: first + uint64(count) - 1}
 	l.granted = func() {
@@ -287,12 +288,12 @@ func (h *Head) rewrite(s *segment, block, count uint32, from []wire.NodeID, done
 			if status != wire.OK {
 				// No copy has good data: what is there stays, a read will say so.
 				h.locks.release(l)
-				done()
+				done(status)
 				return
 			}
 			h.storeRuns(s, f, func() {
 				h.locks.release(l)
-				done()
+				done(wire.OK)
 			})
 		}
 		h.fetch(f)

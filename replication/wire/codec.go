@@ -362,7 +362,7 @@ func (m *Submit) parse(p *parser) {
 	m.Req, m.Volume, m.Op, m.Nexus = p.u64(), VolumeID(p.u64()), OpKind(p.u8()), p.nexus()
 	m.Stamp, m.Wait = Stamp{p.u64(), int64(p.u64())}, int64(p.u64())
 	m.Offset, m.Length, m.Data = p.u64(), p.u64(), p.bytes(DataMax)
-	if p.err == nil && m.Op > OpExtents {
+	if p.err == nil && m.Op > OpReserve {
 		p.err = fmt.Errorf("unknown operation %d", m.Op)
 	}
 }

@@ -26,9 +26,9 @@ func TestWhatIsMalformedIsRefused(t *testing.T) {
 		"too many blocks in an answer":   &Blocks{Data: make([]byte, DataMax+BlockSize)},
 		"too long a list":                &Runs{Runs: make([]uint32, ListMax+1)},
 		"too long a host's name":         &Fence{Nexus: Nexus{Host: string(make([]byte, HostMax+1))}},
-		"an unknown operation":           &Submit{Op: OpExtents + 1},
+		"an unknown operation":           &Submit{Op: OpReserve + 1},
 		"an unknown scope":               &Fence{Scope: FenceUnit + 1},
-		"an unknown status":              &Ack{Status: MediumError + 1},
+		"an unknown status":              &Ack{Status: Conflict + 1},
 		"an unknown status of a tail":    &Prepared{Segments: []Tail{{Status: 255}}},
 	} {
 		if got, err := Unmarshal(m.Kind(), Marshal(nil, m)); !errors.Is(err, ErrMalformed) || got != nil {

@@ -57,10 +57,11 @@ const (
 	OutOfRange         // ends beyond the volume
 	Miscompare         // Done.Offset says where
 	MediumError        // no copy has good data
+	Conflict           // another host's reservation forbids it
 )
 
 var statusNames = [...]string{"ok", "stale epoch", "unprepared", "lease lapsed", "disk failed", "no space", "no replica",
-	"corrupt", "not head", "old token", "busy", "window full", "aborted", "out of range", "miscompare", "medium error"}
+	"corrupt", "not head", "old token", "busy", "window full", "aborted", "out of range", "miscompare", "medium error", "reservation conflict"}
 
 func (s Status) String() string {
 	if int(s) < len(statusNames) {
@@ -227,6 +228,7 @@ const (
 	OpVerify
 	OpFlush
 	OpExtents
+	OpReserve // Data is a request of the volume's reservations; so is Done.Data its answer
 )
 
 // Nexus is a host's session as the head needs to know it.
@@ -262,7 +264,7 @@ type Done struct {
 	Status Status
 	Offset uint64   // Miscompare: byte offset of the first difference
 	Runs   []uint32 // OpExtents, in blocks from the one that holds Offset on: alternating, the first mapped
-	Data   []byte   // OpRead
+	Data   []byte   // OpRead, OpReserve
 }
 
 // FenceScope is what a Fence covers.

@@ -46,6 +46,8 @@ func samples() []sample {
 		{"submit", &Submit{Req: 1, Volume: 2, Op: OpWrite, Nexus: nexus, Stamp: Stamp{Epoch: 3, Token: 4_000_000_000}, Wait: 2_500_000_000,
 			Offset: 4096, Length: 512, Data: bytes.Repeat([]byte{0xC5}, 512)}},
 		{"submit-read", &Submit{Req: 1, Volume: 2, Op: OpRead, Nexus: Nexus{Port: 1}, Offset: 512, Length: 1024}},
+		{"submit-reserve", &Submit{Req: 1, Volume: 2, Op: OpReserve, Nexus: nexus, Data: []byte("request")}},
+		{"done-conflict", &Done{Req: 1, Status: Conflict}},
 		{"done", &Done{Req: 1, Data: []byte("data")}},
 		{"done-miscompare", &Done{Req: 1, Status: Miscompare, Offset: 515}},
 		{"done-extents", &Done{Req: 1, Offset: 4096, Runs: []uint32{1, 2, 3}}},

@@ -86,6 +86,9 @@ func (c *conn) gather(cmd *command, p *pdu.SCSICommand) error {
 			want = uint32(min(demand, uint64(p.EDTL)))
 		}
 	}
+	if direction == scsi.DataOut && !p.Write || direction == scsi.DataIn && !p.Read {
+		cmd.edtl = 0 // nothing is moved the CDB's way, and the residual says so
+	}
 	immediate := p.DataLength
 	if fault := cmd.Gather.Start(&c.params, out, want, immediate, p.Final); fault != session.NoFault {
 		return c.fault(cmd, fault, int(immediate))

@@ -143,6 +143,9 @@ func (r *rig) wait(ch <-chan error) error {
 type raw struct {
 	*rig
 	net.Conn
+	digests bool   // in both directions, of header and data
+	sn      uint32 // the next CmdSN
+	name    string // the initiator's
 }
 
 func (r *rig) dial() *raw {
@@ -153,14 +156,25 @@ func (r *rig) dial() *raw {
 	}
 	r.Cleanup(func() { nc.Close() })
 	nc.SetDeadline(time.Now().Add(patient))
-	return &raw{r, nc}
+	return &raw{rig: r, Conn: nc, sn: 1, name: "iqn.raw"}
+}
+
+// dialFrom is dial, with a connection that lasts as long as the rig of all.
+func (r *rig) dialFrom(all *rig) *raw {
+	c := all.dial()
+	c.rig = r
+	return c
+}
+
+// identity is the text that a login begins with.
+func (c *raw) identity() []byte {
+	return pdu.AppendText(pdu.AppendText(nil, "InitiatorName", c.name), "TargetName", iqn)
 }
 
 // login opens a full feature phase with offers of its own.
 func (c *raw) login(isid byte, offers ...pdu.Pair) {
 	c.Helper()
-	text := pdu.AppendText(nil, "InitiatorName", "iqn.raw")
-	text = pdu.AppendText(text, "TargetName", iqn)
+	text := c.identity()
 	for _, o := range offers {
 		text = pdu.AppendText(text, o.Key, o.Value)
 	}
@@ -173,14 +187,52 @@ func (c *raw) login(isid byte, offers ...pdu.Pair) {
 	}
 }
 
+// settleRaw takes the unit attentions of a new nexus.
+func (c *raw) settleRaw() {
+	c.Helper()
+	for range 5 {
+		c.put(&pdu.SCSICommand{Final: true, Read: true, ITT: c.sn, CmdSN: c.sn}, nil)
+		c.sn++
+		h, _ := c.get()
+		var resp pdu.SCSIResponse
+		resp.Unmarshal(&h)
+		if h.Opcode() != pdu.OpSCSIResponse {
+			c.Fatalf("opcode %#x", h.Opcode())
+		}
+		if resp.Status == 0 {
+			return
+		}
+	}
+	c.Fatal("unit attentions do not end")
+}
+
 func (c *raw) put(m pdu.Message, data []byte) {
 	c.Helper()
-	var h pdu.Header
-	m.Marshal(&h)
-	b := append(append(h[:len(h):len(h)], data...), make([]byte, pdu.Padding(len(data)))...)
-	if _, err := c.Write(b); err != nil {
+	if _, err := c.Write(c.bytes(m, nil, data)); err != nil {
 		c.Fatal(err)
 	}
+}
+
+// bytes are a PDU as on the wire.
+func (c *raw) bytes(m pdu.Message, ahs, data []byte) []byte {
+	var h pdu.Header
+	m.Marshal(&h)
+	var digest [pdu.DigestSize]byte
+	b := append(h[:len(h):len(h)], ahs...)
+	if c.digests {
+		pdu.Digest(0).Add(b).Put(digest[:])
+		b = append(b, digest[:]...)
+	}
+	if len(data) == 0 {
+		return b
+	}
+	data = append(data[:len(data):len(data)], make([]byte, pdu.Padding(len(data)))...)
+	b = append(b, data...)
+	if c.digests {
+		pdu.Digest(0).Add(data).Put(digest[:])
+		b = append(b, digest[:]...)
+	}
+	return b
 }
 
 func (c *raw) get() (h pdu.Header, data []byte) {
@@ -188,7 +240,14 @@ func (c *raw) get() (h pdu.Header, data []byte) {
 	if _, err := io.ReadFull(c, h[:]); err != nil {
 		c.Fatal(err)
 	}
-	data = make([]byte, h.DataLength()+pdu.Padding(h.DataLength()))
+	n := h.DataLength() + pdu.Padding(h.DataLength())
+	if c.digests {
+		io.CopyN(io.Discard, c, pdu.DigestSize)
+		if n > 0 {
+			n += pdu.DigestSize
+		}
+	}
+	data = make([]byte, n)
 	if _, err := io.ReadFull(c, data); err != nil {
 		c.Fatal(err)
 	}

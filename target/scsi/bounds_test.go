@@ -139,11 +139,13 @@ func TestWhatIsNotHereIsRefused(t *testing.T) {
 		"a3 0c 04 00 00 00 00 00 00 ff 00 00",    // REPORTING OPTIONS
 		"1a 00 02 00 ff 00", "1a 00 0a 02 ff 00", // mode pages
 		"15 11 00 00 00 00", "55 11 00 00 00 00 00 00 00 00", // SP
+		"a3 1f 00 00 00 00 00 00 00 00 00 00", "9e 11 00 00 00 00 00 00 00 00 00 00 00 00 00 00", // service actions
+		"5e 04 00 00 00 00 00 00 ff 00",
 	} {
 		r.expect("02 5/2400", raw(cdb), nil)
 	}
 	r.expect("02 5/3900", raw("1a 00 ca 00 ff 00"), nil)
-	for _, code := range []string{"5e 00", "5f 00", "16 00", "17 00", "56 00", "57 00", "83 00", "84 00", "48 00", "a3 1f", "9e 11", "ff 00"} {
+	for _, code := range []string{"83 00", "84 00", "48 00", "ff 00"} {
 		r.expect("02 5/2000", append(raw(code), make([]byte, 14)...), nil)
 	}
 }

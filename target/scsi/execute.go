@@ -50,7 +50,7 @@ func (t *Target) Execute(task *Task) {
 		}
 	}
 	if c == nil {
-		task.check(invalidOpcode)
+		task.check(unknown(task.CDB))
 		return
 	}
 	if u != nil {
@@ -65,6 +65,15 @@ func (t *Target) Execute(task *Task) {
 		return
 	}
 	c.run(task)
+}
+
+// unknown is why there is no such command: no such code, or one whose service
+// actions do not include this.
+func unknown(cdb []byte) sense {
+	if len(cdb) > 1 && actions[cdb[0]] != nil {
+		return badField(1)
+	}
+	return invalidOpcode
 }
 
 // answersWithoutUnit says whether a command needs no logical unit: some answer

@@ -42,6 +42,8 @@ func Suite(t *testing.T, make func() target.Device) {
 		{"a fence completes what came before it", fences},
 		{"extents tell the allocation from the LBA on", extents},
 		{"identity does not change", identities},
+		{"a reservation forbids what its type says", reservations},
+		{"who is preempted and aborted writes no more", preemption},
 	} {
 		t.Run(c.rule, func(t *testing.T) { c.test(t, newDevice(t, make())) })
 	}

@@ -4,6 +4,7 @@ package disktest
 
 import (
 	"errors"
+	"runtime"
 	"sync"
 
 	"ashlar/node/disk"
@@ -87,6 +88,9 @@ func (m *Memory) write(b []byte, off int64, through bool) (int, error) {
 	trace := m.trace
 	m.mu.Unlock()
 	id := trace.begin(b, off, through)
+	if trace != nil {
+		runtime.Gosched() // so that others are in flight with it
+	}
 	m.mu.Lock()
 	m.data.write(b, off)
 	m.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -212,6 +213,17 @@ func (c *Cluster) Eventually(timeout time.Duration, what string, ask func() bool
 		if time.Now().After(deadline) {
 			c.t.Fatalf("not within %v: %s", timeout, what)
 		}
+	}
+}
+
+// KillAll ends all processes within a moment.
+func (c *Cluster) KillAll() {
+	c.t.Helper()
+	for _, n := range c.Nodes {
+		n.signal(syscall.SIGKILL)
+	}
+	for _, n := range c.Nodes {
+		<-n.ended
 	}
 }
 

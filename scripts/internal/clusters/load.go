@@ -79,9 +79,13 @@ func (l *Load) Stop(patience time.Duration) {
 	l.Check()
 }
 
-// Abandon stops the writers where they are; what they are about to write is
-// neither promised nor excluded.
-func (l *Load) Abandon() { l.stop() }
+// Abandon stops the writers where they are: what was begun may be there or not.
+func (l *Load) Abandon() {
+	l.t.Helper()
+	l.stop()
+	l.tasks.Wait()
+	l.Check()
+}
 
 // Writes is how many were acknowledged.
 func (l *Load) Writes() uint64 { return l.writes.Load() }
@@ -191,6 +195,13 @@ func (l *Load) CheckAll() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.problems
+}
+
+// ExpectAll fails the test where anything is not as it was acknowledged.
+func (l *Load) ExpectAll() {
+	l.t.Helper()
+	l.CheckAll()
+	l.Check()
 }
 
 func writeCommand(block uint64, data []byte) *initiator.Command {
