@@ -55,6 +55,9 @@ func makeFile(path string, size uint64) (err error) {
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		err = f.Truncate(int64(size))
 	}
+	if err == nil {
+		err = errors.Join(f.Sync(), syncFolder(filepath.Dir(path)))
+	}
 	switch {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EFBIG):
 		return problem(cluster.Full, "there is no room for %d bytes at %s", size, path)

@@ -41,7 +41,11 @@ type record struct {
 // openFolder makes the folder if it is not there and takes its lock, so that
 // one identity never runs twice.
 func openFolder(path string) (*folder, error) {
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	_, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = errors.Join(os.MkdirAll(path, 0o700), syncFolder(filepath.Dir(path)))
+	}
+	if err != nil {
 		return nil, err
 	}
 	lock, err := os.OpenFile(filepath.Join(path, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
@@ -124,7 +128,12 @@ func (f *folder) write(name string, text []byte) (err error) {
 	if err = os.Rename(t.Name(), filepath.Join(f.path, name)); err != nil {
 		return err
 	}
-	d, err := os.Open(f.path)
+	return syncFolder(f.path)
+}
+
+// syncFolder makes the names in a folder outlive a power cut (fsync(2)).
+func syncFolder(path string) error {
+	d, err := os.Open(path)
 	if err != nil {
 		return err
 	}

@@ -39,6 +39,7 @@ type service struct {
 	disks     *disks
 
 	incarnation atomic.Uint64                 // 0 until registered
+	sessions    atomic.Uint64                 // of hosts, so far
 	engine      atomic.Pointer[engine.Engine] // nil until registered
 
 	registered chan struct{}   // closed when incarnation and engine are set
@@ -85,13 +86,19 @@ func (n *Node) newService(r record, hints map[wire.NodeID]string) (s *service, e
 // agreed on this incarnation.
 func (s *service) start() {
 	s.watch = target.NewStallWatch()
-	s.server = iscsi.NewServer(iscsi.Config{Directory: s.directory, Watch: s.watch, Log: s.log})
+	s.server = iscsi.NewServer(iscsi.Config{Directory: s.directory, Watch: s.watch, Generation: s.generation, Log: s.log})
 	s.network.Serve()
 	s.tasks.Go(func() { s.serveJoins(s.network.Stream(peer.API)) })
 	for _, l := range s.portals {
 		s.tasks.Go(func() { s.servePortal(l) })
 	}
 	s.tasks.Go(s.live)
+}
+
+// generation numbers hosts' sessions: higher than all before on this node, also
+// those of its former lives, whatever its clock says.
+func (s *service) generation() uint64 {
+	return s.incarnation.Load()<<32 | s.sessions.Add(1)
 }
 
 func (s *service) servePortal(l net.Listener) {

@@ -260,13 +260,105 @@ func oldBytes(t *testing.T, bug string) *Result {
 	return s.verdict()
 }
 
+// A host that goes on with another path the moment that one breaks. What it sent
+// before hangs in the network between portal and head, for longer than a token lives.
+func atOnce(t *testing.T, bug string) *Result {
+	s := tell(t, 3, 2, bug)
+	s.leaderIs(3)
+	h := s.host(2, 3)
+	h.hasty = true
+	s.net.sever(s.server(2).at, s.server(1).at)
+	first := s.begin(h, wire.OpWrite, 0)
+	s.run(50 * millisecond)
+	s.net.reset(h.paths[0][0].c)
+	s.ends(first)
+	h.paths[0] = h.paths[0][1:]
+	s.write(h, 0)
+	s.run(1200 * millisecond)
+	s.net.mend(s.server(2).at, s.server(1).at)
+	s.run(2 * second)
+	return s.verdict()
+}
+
+// A copy catches up and its node dies in the midst of it: what was on its way
+// there is not taken for copied.
+func halfCopied(t *testing.T, bug string) *Result {
+	s := tell(t, 3, 2, bug)
+	s.leaderIs(3)
+	h := s.host(1, 3)
+	s.server(2).crash()
+	s.run(4 * second)
+	for b := range uint64(8) {
+		s.write(h, b)
+	}
+	s.server(2).start()
+	s.until(10*second, func() bool {
+		s.server(2).disk.slow = 3600 * second
+		return len(s.server(2).disk.pending) > 2
+	})
+	s.server(2).kill()
+	s.run(500 * millisecond)
+	s.server(2).disk.slow = 0
+	s.server(2).start()
+	return s.verdict()
+}
+
+// The one copy that has the tail of a dead head's writes leaves its set before
+// the next head has read it: the write was never acknowledged, and the volume goes on.
+func tailGone(t *testing.T, bug string) *Result {
+	s := tell(t, 5, 3, bug)
+	s.leaderIs(5)
+	here, there := s.host(1), s.host(4)
+	s.write(there, 0)
+	s.cut(1, 3)
+	s.server(1).disk.slow = 3600 * second
+	s.begin(here, wire.OpWrite, 0)
+	s.run(50 * millisecond)
+	s.server(1).crash()
+	s.until(10*second, func() bool { return s.volume().Head > 1 })
+	s.moveHeadTo(3)
+	s.until(second, func() bool { return s.reigns(3) })
+	s.server(2).crash()
+	s.server(1).disk.slow = 0
+	s.read(there, 0)
+	return s.verdict()
+}
+
+// reigns says whether a node has begun a reign.
+func (s *story) reigns(n wire.NodeID) bool {
+	p := s.server(n).process
+	return p != nil && p.reign(1) != nil
+}
+
+// A head that is cut off from all nodes, but not from its hosts.
+func cutOff(t *testing.T, bug string) *Result {
+	s := tell(t, 3, 2, bug)
+	s.leaderIs(3)
+	near, far := s.host(1), s.host(2)
+	s.write(near, 0)
+	s.cut(1, 2)
+	s.cut(1, 3)
+	s.headIs(2)
+	s.write(far, 0)
+	r := s.begin(near, wire.OpRead, 0)
+	s.run(100 * millisecond)
+	s.mend(1, 2)
+	s.mend(1, 3)
+	s.ends(r)
+	return s.verdict()
+}
+
 var stories = []aStory{
 	{"a head that has not heard of the next", lateNews, []string{"EjectUnpromised"}},
 	{"three heads round one unacknowledged write", threeHeads, []string{"NoReconcile"}},
 	{"both copies gone and one back", oneOfTwoBack, nil},
 	{"the last in-sync copy is never dropped", lastCopyStays, []string{"UncleanElection"}},
 	{"all nodes killed at once", allAtOnce, nil},
-	{"old bytes in a portal that stood still", oldBytes, []string{"StallIgnored"}},
+	{"a head that is cut off", cutOff, []string{"NoLease", "LeaseFirst", "VoterEager"}},
+	{"old bytes in a portal that stood still", oldBytes, nil},
+	{"a host that retries at once", atOnce, []string{"NoTokens"}},
+	{"a joiner dies while it is copied to", halfCopied, nil},
+	{"the only copy with the tail is gone", tailGone, nil},
 }
 
 func TestStories(t *testing.T) {

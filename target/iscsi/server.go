@@ -27,7 +27,8 @@ type Config struct {
 	PingInterval  time.Duration // silence before a NOP-In, and again before the connection is dropped; default 5 s
 
 	// Generation numbers sessions: each call gives more than all calls before
-	// it, on whatever node. By default it follows the clock.
+	// it for the same portal group, also in former lives of the process. By
+	// default it follows the clock.
 	Generation func() uint64
 }
 

@@ -27,7 +27,7 @@ type Plan struct {
 	Inside      func(k int, name string, args ...string) Command
 	Folder      string // where the nodes' folders go: on a real file system (a temporary one)
 	SegmentSize string // (16M)
-	DiskSize    string // (1G, sparse)
+	DiskSize    string // (1G, all of it reserved)
 }
 
 // Cluster is a cluster of processes on this machine. It ends with its test.

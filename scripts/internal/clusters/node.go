@@ -58,9 +58,6 @@ func (n *Node) Start() {
 // launch only starts the process.
 func (n *Node) launch() {
 	n.c.t.Helper()
-	if err := makeFolder(n.Dir); err != nil {
-		n.c.t.Fatal(err)
-	}
 	log, err := os.OpenFile(n.logPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		n.c.t.Fatal(err)
@@ -81,19 +78,6 @@ func (n *Node) launch() {
 		close(ended)
 	}()
 	n.process, n.ended = cmd, ended
-}
-
-// makeFolder makes a folder that stays there in a power cut, as one that an
-// administrator made long ago.
-func makeFolder(path string) error {
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return err
-	}
-	parent, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(parent.Sync(), parent.Close())
 }
 
 // The log lies outside of the node's folder, which a test may put on a disk that
