@@ -108,14 +108,17 @@ type Op struct {
 
 // Info is what a device is. All but Blocks and ReadOnly never change.
 type Info struct {
-	ID         uint64 // the volume's number in its cluster, never reused
-	Name       string
-	NAA        [16]byte // NAA 6 designator, unique for ever, the same from every node
-	Serial     string   // unit serial number, unique for ever
-	BlockSize  uint32   // logical block, bytes: 512 or 4096
-	Physical   uint32   // physical block, bytes: 4096
-	Blocks     uint64   // capacity in logical blocks
-	ReadOnly   bool
+	ID        uint64 // the volume's number in its cluster, never reused
+	Name      string
+	NAA       [16]byte // NAA 6 designator, unique for ever, the same from every node
+	Serial    string   // unit serial number, unique for ever
+	BlockSize uint32   // logical block, bytes: 512 or 4096
+	Physical  uint32   // physical block, bytes: 4096
+	Blocks    uint64   // capacity in logical blocks
+	ReadOnly  bool
+	// Atomic is the size, bytes, a power of two, up to which a write that crosses
+	// no multiple of it is there whole or not at all, whatever fails. 0: of none.
+	Atomic     uint32
 	WriteCache bool // acknowledged may mean in memory only, until Flush
 }
 

@@ -79,6 +79,11 @@ func (s *Store) makeCheckpoint() error {
 	s.mu.Lock()
 	s.settle(img)
 	s.mu.Unlock()
+
+	img.overlay.recycle(&s.buffers)
+	s.mu.Lock()
+	s.spare = img.overlay
+	s.mu.Unlock()
 	return nil
 }
 
@@ -87,7 +92,10 @@ func (s *Store) freeze() *image {
 	s.wanted = false
 	img := &image{overlay: s.active}
 	img.number, img.tail, img.nextSeq, img.nextInstance = s.number+1, s.head, s.nextSeq, s.nextInstance
-	s.frozen, s.active = s.active, newOverlay()
+	if s.spare == nil {
+		s.spare = newOverlay()
+	}
+	s.frozen, s.active, s.spare = s.active, s.spare, nil
 	for _, rep := range s.sorted() {
 		img.replicas = append(img.replicas, controlReplica{rep.Replica, rep.instance, rep.commit, rep.pages, rep.hash, rep.damaged})
 		delete(s.commits, rep)
@@ -95,8 +103,10 @@ func (s *Store) freeze() *image {
 	for volume, epoch := range s.promises {
 		img.promises = append(img.promises, promise{volume, epoch})
 	}
+	groups := make([]frozenGroup, 0, len(s.frozen.deltas))
 	for key, d := range s.frozen.deltas {
-		img.groups = append(img.groups, &frozenGroup{deltaKey: key, delta: d, before: *key.rep.group(key.group)})
+		groups = append(groups, frozenGroup{deltaKey: key, delta: d, before: *key.rep.group(key.group)})
+		img.groups = append(img.groups, &groups[len(groups)-1])
 	}
 	slices.SortFunc(img.groups, func(a, b *frozenGroup) int {
 		return cmp.Or(cmp.Compare(a.rep.instance, b.rep.instance), cmp.Compare(a.group, b.group))

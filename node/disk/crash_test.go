@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	crashImages = flag.Int("crash.images", 2000, "crash images to open, about")
+	crashImages = flag.Int("crash.images", 1200, "crash images to open, about")
 	crashSeed   = flag.Uint64("crash.seed", 0, "seed of the crash test; 0: from the clock")
 )
 
@@ -190,7 +190,7 @@ func trace(t *testing.T, r *rand.Rand, dev *disktest.Memory, writes int) *diskte
 	s := open(t, dev)
 	defer s.Abandon()
 	var flying sync.WaitGroup
-	slots := make(chan struct{}, 12)
+	slots := make(chan struct{}, 40)
 	have := map[disk.Replica]bool{}
 	epoch := uint64(0)
 	for seq := uint64(1); seq < uint64(writes); seq++ {
@@ -249,10 +249,12 @@ func TestCrashAtEveryMomentKeepsWhatWasAcknowledged(t *testing.T) {
 		seed = uint64(time.Now().UnixNano())
 	}
 	r := rand.New(rand.NewPCG(seed, 0))
-	images, moments, records := 0, 0, 0
+	images, moments, records, pairs := 0, 0, 0, 0
 	defer func() {
-		t.Logf("seed %d: %d crash images at %d moments of %d", seed, images, moments, records)
+		t.Logf("seed %d: %d crash images at %d moments of %d, at %d of them two journal records were in flight",
+			seed, images, moments, records, pairs)
 	}()
+	journal := journalStart(t)
 	for images < *crashImages {
 		dev := formatted(t)
 		if r.IntN(3) == 0 { // from a store with a past, whose free slots and journal are not zeros
@@ -274,6 +276,9 @@ func TestCrashAtEveryMomentKeepsWhatWasAcknowledged(t *testing.T) {
 			if r.IntN(3) == 0 {
 				moments++
 				images += crashHere(t, r, c, h)
+				if c.InFlightIn(journal, journal+testJournal) > 1 {
+					pairs++
+				}
 			}
 			mark, ok := c.Step()
 			if !ok || images >= *crashImages || t.Failed() {
@@ -286,6 +291,13 @@ func TestCrashAtEveryMomentKeepsWhatWasAcknowledged(t *testing.T) {
 			return
 		}
 	}
+}
+
+func journalStart(t *testing.T) int64 {
+	s := open(t, formatted(t))
+	defer s.Abandon()
+	_, _, _, journal, _ := s.Layout()
+	return journal
 }
 
 func basePromise(t *testing.T, dev *disktest.Memory) uint64 {

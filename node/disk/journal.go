@@ -12,8 +12,13 @@ import (
 // another one is applied. They take batches one at a time, and apply them in the order of their
 // records: a record counts once it and all before it are durable.
 
-// recordsInFlight is how many records may be on their way to the device.
-const recordsInFlight = 2
+// recordsInFlight is how many records may be on their way to the device. One that is not the first waits
+// for as many operations or blocks as make it worth a device write of its own.
+const (
+	recordsInFlight = 2
+	worthOperations = 12
+	worthBlocks     = 32
+)
 
 // op is an entry on its way through the journal.
 type op struct {
@@ -39,9 +44,8 @@ func (s *Store) enqueue(ops ...*op) {
 	err := s.refuses()
 	if err == nil {
 		for _, o := range ops {
-			s.queue.push(o)
+			s.push(o)
 		}
-		s.queued.Signal()
 	}
 	s.mu.Unlock()
 	if err != nil {
@@ -54,13 +58,26 @@ func (s *Store) enqueueOne(o *op) {
 	s.mu.Lock()
 	err := s.refuses()
 	if err == nil {
-		s.queue.push(o)
-		s.queued.Signal()
+		s.push(o)
 	}
 	s.mu.Unlock()
 	if err != nil {
 		go o.end(err)
 	}
+}
+
+func (s *Store) push(o *op) {
+	s.queue.push(o)
+	s.queuedBlocks += o.blocks()
+	if s.mayTake() {
+		s.queued.Signal()
+	}
+}
+
+func (s *Store) pop() *op {
+	o := s.queue.pop()
+	s.queuedBlocks -= o.blocks()
+	return o
 }
 
 func endAll(ops []*op, err error) {
@@ -119,11 +136,11 @@ func (s *Store) nextBatch(b *batch) (more bool) {
 	defer s.taking.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.queue.len() == 0 && !s.closing && s.err == nil {
+	for !s.mayTake() && s.err == nil {
+		if s.closing && s.queue.len() == 0 {
+			return false
+		}
 		s.queued.Wait()
-	}
-	for s.behindBarrier() && s.err == nil {
-		s.work.Wait()
 	}
 	s.takeBatch(b)
 	if s.err != nil {
@@ -132,18 +149,21 @@ func (s *Store) nextBatch(b *batch) (more bool) {
 		}
 		b.ops = b.ops[:0]
 		for s.queue.len() > 0 {
-			b.refused = append(b.refused, refusal{s.queue.pop(), s.err})
+			b.refused = append(b.refused, refusal{s.pop(), s.err})
 		}
 		return false
 	}
 	s.place(b)
-	return !s.closing || s.queue.len() > 0
+	return true
 }
 
-// behindBarrier says that what memory says may change too much when the record in flight is applied.
-func (s *Store) behindBarrier() bool {
+// mayTake says whether it is time for the next batch.
+func (s *Store) mayTake() bool {
 	n := len(s.flight)
-	return n > 0 && s.flight[n-1].barrier
+	if n == 0 || s.queue.len() == 0 {
+		return s.queue.len() > 0
+	}
+	return !s.flight[n-1].barrier && (s.queue.len() >= worthOperations || s.queuedBlocks >= worthBlocks)
 }
 
 // takeBatch takes from the queue what may share a record, and waits for room
@@ -175,7 +195,7 @@ func (s *Store) takeBatch(b *batch) {
 				continue
 			}
 		}
-		s.queue.pop()
+		s.pop()
 		if err != nil || o.kind == 0 {
 			b.refused = append(b.refused, refusal{o, err})
 			continue
@@ -489,7 +509,8 @@ func (s *Store) place(b *batch) {
 // commitBatch makes b durable, applies it in its turn, and tells its callers.
 func (s *Store) commitBatch(b *batch) {
 	r := &b.record
-	buffer := alignedBytes(int(b.size()))
+	buffer := s.buffers.get(int(b.size()))
+	clear(buffer[:b.header])
 	r.data = buffer[b.header:b.header]
 	for _, o := range b.ops {
 		r.data = append(r.data, o.data...)
@@ -505,6 +526,7 @@ func (s *Store) commitBatch(b *batch) {
 	}
 	err := s.err
 	if err == nil {
+		s.active.buffers = append(s.active.buffers, buffer)
 		s.applyBatch(b)
 	}
 	s.mu.Unlock()
@@ -522,6 +544,9 @@ func (s *Store) applyBatch(b *batch) {
 		s.wantCheckpoint()
 	}
 	s.work.Broadcast()
+	if s.mayTake() {
+		s.queued.Signal()
+	}
 }
 
 // half says that the active overlay should be written back now, while there is room to go on meanwhile.

@@ -71,8 +71,8 @@ func plan(size, journal int64, segmentBlocks uint32) (geometry, error) {
 	g.journal = g.control + 4*g.controlSlot
 	g.pages = g.journal + g.journalSize
 
-	// Twice the pages that a dense disk needs: scattered chunks and zeroed
-	// ranges without chunks need one as well.
+	// Twice the pages that a dense disk needs: scattered chunks need one
+	// each, and zeroed groups without chunks keep theirs.
 	room := g.size - edge - g.pages
 	perSegment := int64(segmentBlocks+groupBlocks-1) / groupBlocks
 	g.spareSlots = uint32(max(perSegment, min(room/blockSize/64, 16384), 256))

@@ -1,10 +1,19 @@
 package disk
 
+import (
+	"sync"
+	"sync/atomic"
+	"unsafe"
+)
+
 // overlay holds what journal records changed and no checkpoint has yet: the
 // store's memory on top of pages and chunks. Its data lies in the records' own buffers.
 type overlay struct {
-	deltas map[deltaKey]*delta
-	bytes  int64 // of the records whose buffers it keeps
+	deltas  map[deltaKey]*delta
+	bytes   int64        // of the records whose buffers it keeps
+	buffers [][]byte     // of records
+	readers atomic.Int32 // reads that may be at its data
+	spare   []*delta     // cleared
 }
 
 type deltaKey struct {
@@ -30,10 +39,53 @@ func (o *overlay) open(rep *replica, group uint32) *delta {
 	key := deltaKey{rep, group}
 	d := o.deltas[key]
 	if d == nil {
-		d = new(delta)
+		if n := len(o.spare); n > 0 {
+			d, o.spare = o.spare[n-1], o.spare[:n-1]
+		} else {
+			d = new(delta)
+		}
 		o.deltas[key] = d
 	}
 	return d
+}
+
+// recycle empties an overlay that is written back, to be used again. No new read finds it; if old ones
+// are still at its data, that is left to the garbage collector.
+func (o *overlay) recycle(pool *bufferPool) {
+	for _, d := range o.deltas {
+		clear(d.blocks)
+		d.at, d.blocks = [groupBlocks]uint8{}, d.blocks[:0]
+		o.spare = append(o.spare, d)
+	}
+	clear(o.deltas)
+	if o.readers.Load() == 0 {
+		for _, b := range o.buffers {
+			pool.put(b)
+		}
+	}
+	clear(o.buffers)
+	o.buffers, o.bytes = o.buffers[:0], 0
+}
+
+// bufferPool keeps buffers of records until the garbage collector wants the memory.
+type bufferPool struct {
+	byPages [1 + 512]sync.Pool // of *byte, by length in 4 KiB
+}
+
+// get returns n bytes at an address for direct I/O, with anything in them.
+func (p *bufferPool) get(n int) []byte {
+	if pages := n / blockSize; pages < len(p.byPages) {
+		if first, _ := p.byPages[pages].Get().(*byte); first != nil {
+			return unsafe.Slice(first, n)
+		}
+	}
+	return alignedBytes(n)
+}
+
+func (p *bufferPool) put(b []byte) {
+	if pages := len(b) / blockSize; pages < len(p.byPages) {
+		p.byPages[pages].Put(unsafe.SliceData(b))
+	}
 }
 
 // get returns nil when the overlay does not change the block; o and d may be nil.

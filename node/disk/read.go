@@ -2,6 +2,7 @@ package disk
 
 import (
 	"fmt"
+	"slices"
 
 	"ashlar/replication/wire"
 )
@@ -28,6 +29,8 @@ func (s *Store) Read(r *Read) {
 
 func (s *Store) runReads() {
 	defer s.readers.Done()
+	var sources []source
+	var held held
 	for {
 		s.mu.Lock()
 		for s.reads.len() == 0 && !s.stopping {
@@ -39,7 +42,8 @@ func (s *Store) runReads() {
 		}
 		r := s.reads.pop()
 		s.mu.Unlock()
-		r.Err = s.read(r)
+		sources = sized(sources, r.Count)
+		r.Err = s.read(r, sources, &held)
 		r.Done(r)
 	}
 }
@@ -54,19 +58,15 @@ type source struct {
 
 func (src *source) zero() bool { return src.data == nil && src.at == 0 }
 
-func (s *Store) read(r *Read) error {
-	sources := make([]source, r.Count)
-	if err := s.locate(r.Replica, r.Block, sources); err != nil {
-		return err
-	}
-	if err := s.fill(r.Data, sources); err != nil {
+func (s *Store) read(r *Read, sources []source, h *held) error {
+	if err := s.fetch(r.Replica, r.Block, r.Data, sources, h); err != nil {
 		return fmt.Errorf("disk: read of volume %d segment %d: %w", r.Volume, r.Segment, err)
 	}
 	r.CRC, r.Versions = sized(r.CRC, r.Count), sized(r.Versions, r.Count)
 	var bad []uint32
 	for i := range sources {
 		block, data := r.Block+uint32(i), r.Data[i*blockSize:][:blockSize]
-		ok, err := s.verify(r.Replica, block, data, &sources[i])
+		ok, err := s.verify(r.Replica, block, data, &sources[i], h)
 		if err != nil {
 			return err
 		}
@@ -92,7 +92,7 @@ func sized[T any](list []T, n uint32) []T {
 // verify checks one block that was read. What does not match may have been
 // overwritten in place or given to another replica during the read: then it
 // has another source by now, and is read again.
-func (s *Store) verify(rep Replica, block uint32, data []byte, src *source) (bool, error) {
+func (s *Store) verify(rep Replica, block uint32, data []byte, src *source, h *held) (bool, error) {
 	for {
 		crc := wire.BlockCRC(rep.Volume, rep.Segment, block, data)
 		if src.zero() {
@@ -102,18 +102,41 @@ func (s *Store) verify(rep Replica, block uint32, data []byte, src *source) (boo
 		if crc == src.crc {
 			return true, nil
 		}
-		again := make([]source, 1)
-		if err := s.locate(rep, block, again); err != nil {
-			return false, err
-		}
-		if again[0] == *src {
-			return false, nil
-		}
-		*src = again[0]
-		if err := s.fill(data, again); err != nil {
+		var again [1]source
+		if err := s.fetch(rep, block, data, again[:], h); err != nil {
 			return false, fmt.Errorf("disk: read of volume %d segment %d: %w", rep.Volume, rep.Segment, err)
 		}
+		if again[0] == *src {
+			return wire.BlockCRC(rep.Volume, rep.Segment, block, data) == src.crc, nil
+		}
+		*src = again[0]
 	}
+}
+
+// fetch finds the blocks and fills data.
+func (s *Store) fetch(r Replica, block uint32, data []byte, out []source, h *held) error {
+	defer h.release()
+	if err := s.locate(r, block, out, h); err != nil {
+		return err
+	}
+	return s.fill(data, out)
+}
+
+// held is overlays whose data is not used again before it is released.
+type held struct{ overlays []*overlay }
+
+func (h *held) hold(o *overlay) {
+	if o != nil && !slices.Contains(h.overlays, o) {
+		o.readers.Add(1)
+		h.overlays = append(h.overlays, o)
+	}
+}
+
+func (h *held) release() {
+	for _, o := range h.overlays {
+		o.readers.Add(-1)
+	}
+	h.overlays = h.overlays[:0]
 }
 
 // fill copies from memory and reads what lies side by side on the device at once.
@@ -141,8 +164,9 @@ func (s *Store) fill(data []byte, sources []source) error {
 	return nil
 }
 
-// locate finds the blocks from block on. All of one group are of one moment.
-func (s *Store) locate(r Replica, block uint32, out []source) error {
+// locate finds the blocks from block on. All of one group are of one moment. It
+// holds the overlays whose data out may name.
+func (s *Store) locate(r Replica, block uint32, out []source, h *held) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return spans(block, uint32(len(out)), func(p span) error {
@@ -152,6 +176,8 @@ func (s *Store) locate(r Replica, block uint32, out []source) error {
 			if err != nil {
 				return err
 			}
+			h.hold(s.active)
+			h.hold(s.frozen)
 			if s.locateGroup(rep, p, loaded, out[p.skip:]) {
 				return nil
 			}
@@ -258,6 +284,8 @@ func (s *Store) Changes(r Replica, after Version, from uint32, max int) (changes
 		return nil, 0, ErrRange
 	}
 	var sources [groupBlocks]source
+	var held held
+	defer held.release()
 	for block := from; block < s.id.SegmentBlocks; {
 		n := min(groupBlocks-block%groupBlocks, s.id.SegmentBlocks-block)
 		changed, err := s.newer(r, block/groupBlocks, after)
@@ -268,7 +296,7 @@ func (s *Store) Changes(r Replica, after Version, from uint32, max int) (changes
 			block += n
 			continue
 		}
-		if err := s.locate(r, block, sources[:n]); err != nil {
+		if err := s.locate(r, block, sources[:n], &held); err != nil {
 			return nil, 0, err
 		}
 		for i := range n {

@@ -47,7 +47,7 @@ type Store struct {
 
 	taking sync.Mutex // held by the goroutine that takes the next batch; before mu
 	mu     sync.Mutex
-	queued *sync.Cond // the queue, closing or err changed: for the one that takes
+	queued *sync.Cond // mayTake, closing or err changed: for the one that takes
 	work   *sync.Cond // flight, the journal's room, wanted, stopping or err changed
 
 	replicas     map[Replica]*replica
@@ -61,18 +61,21 @@ type Store struct {
 	groups   uint32 // in use, at most maxGroups
 
 	active, frozen *overlay // frozen is being written back; active is newer
+	spare          *overlay // empty, or nil
+	buffers        bufferPool
 	cache          pageCache
 	emptied        []emptied
 
 	// Journal positions count bytes since Format, and a record is placed before it is
 	// applied: tail <= head <= placed.
-	queue     fifo[*op]
-	flight    []*batch // placed and not applied, in the order of their records
-	tail      uint64   // oldest record that a crash would replay
-	head      uint64   // where the first record lies that is not applied, or before it
-	nextSeq   uint64   // its number
-	placed    uint64   // head of the next record to be placed
-	placedSeq uint64
+	queue        fifo[*op]
+	queuedBlocks uint32   // of data
+	flight       []*batch // placed and not applied, in the order of their records
+	tail         uint64   // oldest record that a crash would replay
+	head         uint64   // end of the last applied record
+	nextSeq      uint64   // number of the first that is not applied
+	placed       uint64   // end of the last placed record
+	placedSeq    uint64   // number of the next to be placed
 
 	number   uint64 // of the last checkpoint
 	wanted   bool   // a checkpoint is due

@@ -24,9 +24,11 @@ const (
 	kindAnswer    uint16 = 0x204
 	kindComplaint uint16 = 0x205
 	kindRefused   uint16 = 0x206
+	kindRelay     uint16 = 0x207
+	kindPromised  uint16 = 0x208
 )
 
-var controlKinds = []uint16{kindRenew, kindGrant, kindAsk, kindAnswer, kindComplaint, kindRefused, uint16(wire.KindToken)}
+var controlKinds = []uint16{kindRenew, kindGrant, kindAsk, kindAnswer, kindComplaint, kindRefused, kindRelay, kindPromised, uint16(wire.KindToken)}
 
 const (
 	tick       = 50 * time.Millisecond
@@ -184,6 +186,9 @@ func (c *control) lead(t int64, st *cluster.State, version uint64, voters []wire
 	for _, ask := range a.Asks {
 		c.send(ask.Voter, kindAsk, ask)
 	}
+	for _, r := range a.Relays {
+		c.send(r.Node, kindRelay, r)
+	}
 	for _, cmd := range append(a.Proposes, c.rebuild.Tick(t, st)...) {
 		c.e.Log.Info("failover", "command", describe(cmd))
 		c.e.tasks.Go(func() {
@@ -256,6 +261,14 @@ func (c *control) receive(from wire.NodeID, kind uint16, b []byte) {
 				c.planner.Complained(now(), x)
 			}
 		})
+	case kindRelay:
+		decode(c, b, func(r failover.Relay) { c.relay(from, r) })
+	case kindPromised:
+		decode(c, b, func(r failover.Relay) {
+			if c.planner != nil && r.Node == from {
+				c.planner.Promised(r)
+			}
+		})
 	case kindRefused:
 		decode(c, b, func(d cluster.Dead) {
 			if c.planner != nil {
@@ -308,8 +321,30 @@ func (c *control) vote(leader wire.NodeID, a failover.Ask) {
 }
 
 // complain sends a head's complaint to the leader.
-func (c *control) complain(v wire.VolumeID, epoch uint64, about wire.NodeID) {
-	c.toLeader(kindComplaint, failover.Complaint{Volume: v, Epoch: epoch, From: c.e.Self, About: about})
+func (c *control) complain(x failover.Complaint) { c.toLeader(kindComplaint, x) }
+
+// relayed is a leader that waits for this node's promise to a head which cannot
+// reach it.
+type relayed struct {
+	c      *control
+	leader wire.NodeID
+	asked  failover.Relay
+	volume *volume.Volume
+}
+
+// relay has the copies here promise. The promise is durable when it is told.
+func (c *control) relay(leader wire.NodeID, r failover.Relay) {
+	if v := c.e.volume(r.Volume); v != nil && r.Node == c.e.Self {
+		v.Request(&relayed{c, leader, r, v}, &wire.Prepare{Volume: r.Volume, Epoch: r.Epoch})
+	}
+}
+
+// Reply takes the copies' answer.
+func (r *relayed) Reply(_ wire.VolumeID, m wire.Message) {
+	if p, ok := m.(*wire.Prepared); ok && p.Status == wire.OK {
+		r.c.post(func() { r.c.send(r.leader, kindPromised, r.asked) })
+	}
+	r.volume.Forget(r)
 }
 
 func (c *control) toLeader(kind uint16, m any) {

@@ -14,6 +14,7 @@ import (
 
 	"ashlar/node/cluster"
 	"ashlar/node/disk"
+	"ashlar/node/failover"
 	"ashlar/node/peer"
 	"ashlar/node/volume"
 	"ashlar/replication/wire"
@@ -309,8 +310,8 @@ func (e *Engine) dropHosts() {
 }
 
 // Complain tells the raft leader of a node that does not answer a head.
-func (e *Engine) Complain(v wire.VolumeID, epoch uint64, about wire.NodeID) {
-	e.control.complain(v, epoch, about)
+func (e *Engine) Complain(v wire.VolumeID, epoch uint64, about wire.NodeID, promised bool) {
+	e.control.complain(failover.Complaint{Volume: v, Epoch: epoch, From: e.Self, About: about, Promised: promised})
 }
 
 // Join proposes copies for their in-sync sets until the cluster has answered.

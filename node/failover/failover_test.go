@@ -23,6 +23,7 @@ type rig struct {
 	st      *cluster.State
 	now     int64
 	planner *Planner
+	relays  []Relay // of the latest tick
 	voters  []wire.NodeID
 	voter   map[wire.NodeID]*lease.Voter
 	hears   map[wire.NodeID][]wire.NodeID // by node: the voters that hear it
@@ -89,6 +90,7 @@ func (r *rig) tick() []cluster.Command {
 		r.asked++
 		r.answer(a)
 	}
+	r.relays = out.Relays
 	return out.Proposes
 }
 
@@ -431,4 +433,20 @@ func TestAComplaintWaitsForALeaseThatIsRunningOut(t *testing.T) {
 	r.expect(got, r.fence(r.dead(4), 1, 2, 3))
 	r.complain(c, 4)
 	r.expect(r.tick())
+}
+
+// A node that has not promised the head's epoch may still obey an older head, so
+// the leader asks it for its promise before its copies leave their sets.
+func TestACopyThatMayObeyAnOlderHeadIsNotEjected(t *testing.T) {
+	r, c := withVolume(t, 2)
+	c.Promised = false
+	r.complain(c, 3)
+	r.expect(r.tick())
+	want := Relay{Node: 3, Volume: c.Volume, Epoch: c.Epoch}
+	if len(r.relays) != 1 || r.relays[0] != want {
+		t.Fatalf("asked for %v, want %v", r.relays, want)
+	}
+	r.planner.Promised(want)
+	r.complain(c, 3)
+	r.expect(r.tick(), c.eject(3))
 }

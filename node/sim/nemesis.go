@@ -47,13 +47,13 @@ func swarm(o Options) *world {
 		voters = 5
 	}
 	volumes := []volumePlan{{2 + pick.rng.IntN(2), 2}, {2, 3}}
-	f := faults{duplicates: pick.chance(0.4), lasts: pick.between(8*second, 16*second), every: map[string]int64{}}
+	f := faults{duplicates: pick.chance(0.4), lasts: pick.between(10*second, 18*second), every: map[string]int64{}}
 	for _, k := range nemesis {
 		if pick.chance(0.3) {
 			f.every[k.kind] = pick.between(second, 8*second)
 		}
 	}
-	w := newWorld(o, nodes, voters, 2+pick.rng.IntN(2), volumes)
+	w := newWorld(o, nodes, voters, 3+pick.rng.IntN(2), volumes)
 	w.faults = f
 	return w
 }
@@ -169,7 +169,7 @@ func (w *world) pauseOne() {
 func (w *world) isolate() {
 	s := w.anyServer()
 	all := len(w.servers)
-	if w.chance(0.5) {
+	if w.chance(0.3) {
 		all += len(w.hosts)
 	}
 	for b := range all {
@@ -225,6 +225,9 @@ func (w *world) slowLink() {
 	a, b := w.pair()
 	l := w.net.link(a, b)
 	l.slow = w.between(millisecond, 1200*millisecond)
+	if w.chance(0.3) {
+		l.slow = w.between(4*second, 10*second) // a queue that somebody forgot to bound
+	}
 	w.after(w.outage(), func() { l.slow = 0 })
 }
 

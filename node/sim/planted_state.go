@@ -18,6 +18,21 @@ type cast struct {
 	dead  cluster.Dead
 }
 
+// count fences with all ballots ever cast, whoever cast them in what life.
+func (p *planted) count(c cast) {
+	p.ballots = append(p.ballots, c)
+	st := p.w.raft.last()
+	fence := cluster.Fence{Dead: []cluster.Dead{c.dead}}
+	for _, id := range p.w.raft.voters {
+		if slices.Contains(p.ballots, cast{id, c.dead}) {
+			fence.Ballots = append(fence.Ballots, cluster.Ballot{Voter: id, Incarnation: st.Nodes[id].Incarnation})
+		}
+	}
+	if len(fence.Ballots) > len(p.w.raft.voters)/2 {
+		p.w.raft.again(cluster.Command{Fence: &fence})
+	}
+}
+
 // command is what a faulty state machine would take a command for.
 func (p *planted) command(r *raft, c cluster.Command) cluster.Command {
 	bugs := &p.w.bugs

@@ -77,7 +77,10 @@ func newProcess(s *server) *process {
 	if slices.Contains(w.raft.voters, s.id) {
 		p.voter = lease.NewVoter(s.id, now)
 		if w.bugs.VoterForgets {
-			p.voter = lease.NewVoter(s.id, now-lease.Promise)
+			p.voter = lease.NewVoter(s.id, now-2*lease.Promise)
+			for _, id := range w.raft.last().NodeIDs() {
+				p.voter.Lapsed(now-2*lease.Promise, id, w.raft.last().Nodes[id].Incarnation)
+			}
 		}
 	}
 	for i := range w.volumes {

@@ -236,10 +236,11 @@ func (p *process) attempt(x *proposal) {
 	if x.ended {
 		return
 	}
-	p.after(second, func() { p.attempt(x) })
 	if p.leader == 0 {
+		p.after(50*millisecond, func() { p.attempt(x) })
 		return
 	}
+	p.after(second, func() { p.attempt(x) })
 	p.w.net.toProcess(p.s.at, p.w.server(p.leader), func(q *process) {
 		p.w.raft.propose(q, x.command, func(result cluster.Result) {
 			p.w.net.datagram(q.s.at, p.s.at, func() {

@@ -7,20 +7,25 @@ func (w *world) work(depth int) {
 	for _, h := range w.hosts {
 		for v := range w.volumes {
 			for range 1 + w.rng.IntN(depth) {
-				h.worker(wire.VolumeID(v + 1))
+				h.worker(wire.VolumeID(v+1), false)
+			}
+			if w.chance(0.5) {
+				h.worker(wire.VolumeID(v+1), true)
 			}
 		}
 	}
 }
 
-func (h *host) worker(v wire.VolumeID) {
+// worker does one operation after the other. A reader is not held up by writes
+// that cannot be done, so it still asks a head that can do nothing else.
+func (h *host) worker(v wire.VolumeID, reader bool) {
 	w := h.w
-	w.after(w.between(10*millisecond, 300*millisecond), func() {
+	w.after(w.between(5*millisecond, 200*millisecond), func() {
 		if !w.working {
 			return
 		}
-		op := h.draw(v)
-		op.then = func() { h.worker(v) }
+		op := h.draw(v, reader)
+		op.then = func() { h.worker(v, reader) }
 		h.start(op)
 	})
 }
@@ -33,7 +38,7 @@ func (h *host) start(op *operation) {
 }
 
 // draw makes up an operation; most meet on a few blocks at segments' borders.
-func (h *host) draw(v wire.VolumeID) *operation {
+func (h *host) draw(v wire.VolumeID, reader bool) *operation {
 	w := h.w
 	blocks := w.volumes[v-1].segments * segmentBlocks
 	hot := []int{0, segmentBlocks - 1, segmentBlocks, 3}
@@ -48,7 +53,11 @@ func (h *host) draw(v wire.VolumeID) *operation {
 	at := func(kind wire.OpKind, first, count uint64) {
 		op.kind, op.offset, op.length = kind, first*sector, count*sector
 	}
-	switch n := w.rng.IntN(100); {
+	n := w.rng.IntN(100)
+	if reader {
+		n = 35 // reads only
+	}
+	switch {
 	case n < 35:
 		at(wire.OpWrite, start, sectors)
 	case n < 62:

@@ -25,14 +25,15 @@ type Session interface {
 
 // Node is what a volume needs of its node. All methods may be called from any goroutine.
 type Node interface {
-	Now() int64                                            // CLOCK_BOOTTIME, ns
-	Lease() int64                                          // when this node's lease ends
-	Token(from wire.NodeID) int64                          // the newest of the incarnation that is up
-	Send(to wire.NodeID, v wire.VolumeID, m wire.Message)  // a request; lost where no session lives
-	Store(d cluster.DiskID) *disk.Store                    // nil: no such disk is open here
-	Stores() []*disk.Store                                 // all that are open
-	Complain(v wire.VolumeID, epoch uint64, n wire.NodeID) // to the raft leader
-	Join(c cluster.Join, refused func())                   // propose; refused is called when the cluster said no
+	Now() int64                                           // CLOCK_BOOTTIME, ns
+	Lease() int64                                         // when this node's lease ends
+	Token(from wire.NodeID) int64                         // the newest of the incarnation that is up
+	Send(to wire.NodeID, v wire.VolumeID, m wire.Message) // a request; lost where no session lives
+	Store(d cluster.DiskID) *disk.Store                   // nil: no such disk is open here
+	Stores() []*disk.Store                                // all that are open
+	// Complain tells the raft leader that n does not answer; promised: n has promised the epoch.
+	Complain(v wire.VolumeID, epoch uint64, n wire.NodeID, promised bool)
+	Join(c cluster.Join, refused func()) // propose; refused is called when the cluster said no
 
 	// Reserve proposes, under a request id; done is called once, from any goroutine.
 	Reserve(request string, c cluster.Reserve, done func(cluster.Result, error))
@@ -436,7 +437,7 @@ func (v *Volume) carryOutHead() {
 		v.proposeReserve(v.head, op)
 	}
 	for _, n := range a.Complain {
-		v.node.Complain(v.id, v.head.Epoch(), n)
+		v.node.Complain(v.id, v.head.Epoch(), n, v.head.Promised(n))
 	}
 	if len(a.Caught) > 0 {
 		v.join(v.head, a.Caught)

@@ -12,15 +12,14 @@ type Bugs struct {
 	AckUnremoved   bool // a copy that does not answer is left out before the cluster has removed it
 	ReadsDontWait  bool // reads overlap writes in flight
 	NoReconcile    bool // a new head leaves the tails as they are
-	ReconcileAny   bool // a new head takes the lowest version of a tail's block
+	TailHolder     bool // a tail is only ever read from the copies with its highest version
 	NoTail         bool // a returning copy's own tail is not looked at
 	NoDelta        bool // a returning copy gets nothing copied
-	CopyUnlocked   bool // copies for a returning node race with writes
 	JoinNoShadow   bool // writes during a catch-up are not sent to the joiner
+	LostCopied     bool // what was on its way to a joiner whose session ended counts as copied
 	JoinEarly      bool // a copy is put in sync before it caught up
 	CommitJoiner   bool // a joiner takes commit points as its own
 	ReadOutOfSync  bool // the head reads its own copy though it is not in sync
-	NoRestamp      bool // a portal never stamps again (a loss of service, not of data)
 	KeepStamp      bool // a portal stamps with the present token whatever was seen
 	PartialPrepare bool // a new head does not wait for all in-sync copies
 	SameRequests   bool // each reign numbers its requests from 1

@@ -111,7 +111,7 @@ func (h *Head) fetch(f *fetch) {
 	if f.tried == nil {
 		f.tried = map[wire.NodeID]bool{}
 	}
-	if f.from != nil && h.exhausted(f) {
+	if f.from != nil && h.exhausted(f) && !h.bugs.TailHolder {
 		// What was acknowledged or read is on every in-sync copy. So where the
 		// copies that were to give a block have left the set, or cannot give it,
 		// what only they had was never seen, and any other copy will do.

@@ -224,7 +224,9 @@ func (h *Head) Lost(now int64, node wire.NodeID) {
 		delete(h.calls, p.preparing)
 		p.preparing = 0
 	}
-	h.dropJoins(node)
+	if !h.bugs.LostCopied {
+		h.dropJoins(node)
+	}
 	h.redirect(node)
 }
 
@@ -423,6 +425,10 @@ func (h *Head) Submit(now int64, op *Op) {
 		h.reject(op, wire.Old)
 		return
 	}
+	// How long it was under way is not known, but not longer than its token is
+	// old: that counts as held, so that nothing is sequenced after the portal,
+	// or the host, has given it up.
+	op.Deadline -= max(0, min(h.now-op.Stamp.Token, TokenMax))
 	h.ops[op] = struct{}{}
 	h.order = append(h.order, op)
 	op.held = op.size()

@@ -262,9 +262,7 @@ func (h *Head) copyRun(s *segment, j *joiner, block, count uint32, done func()) 
 	first := uint64(s.index)*h.segBlocks + uint64(block)
 	l := &lock{first: first, last: first + uint64(count) - 1}
 	unlock := func() {
-		if !h.bugs.CopyUnlocked {
-			h.locks.release(l)
-		}
+		h.locks.release(l)
 		done()
 	}
 	l.granted = func() {
@@ -282,10 +280,6 @@ func (h *Head) copyRun(s *segment, j *joiner, block, count uint32, done func()) 
 			}
 		}
 		h.fetch(f)
-	}
-	if h.bugs.CopyUnlocked {
-		l.granted()
-		return
 	}
 	h.locks.acquire(l)
 }
@@ -311,7 +305,9 @@ func (h *Head) copyBlocks(s *segment, j *joiner, f *fetch, done func()) {
 			end()
 		}, func() {
 			// Nobody knows whether it was copied, so nothing may follow from it.
-			h.breakOff(s, j)
+			if !h.bugs.LostCopied {
+				h.breakOff(s, j)
+			}
 			end()
 		})
 		i += n

@@ -161,7 +161,7 @@ func (p *Portal) pump() {
 		if r.stale || stamp.Epoch != p.epoch || p.bugs.KeepStamp {
 			// Stamped again: its session lives, no stall was seen (either would
 			// have ended it), and it was read less than HoldMax ago.
-			if p.token == 0 || p.token <= r.refused || p.bugs.NoRestamp {
+			if p.token == 0 || p.token <= r.refused {
 				continue
 			}
 			stamp = p.Stamp()

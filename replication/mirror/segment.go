@@ -243,12 +243,8 @@ func (h *Head) reconcile(s *segment) {
 				continue
 			}
 			w := blocks[c.Block]
-			better := w == nil || w.change.Version.Less(c.Version)
-			if h.bugs.ReconcileAny && w != nil {
-				better = c.Version.Less(w.change.Version)
-			}
 			switch {
-			case better:
+			case w == nil || w.change.Version.Less(c.Version):
 				blocks[c.Block] = &winner{c, []wire.NodeID{m.Node}}
 			case w.change.Version == c.Version:
 				w.nodes = append(w.nodes, m.Node)

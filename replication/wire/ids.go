@@ -43,5 +43,9 @@ func BlockCRC(volume VolumeID, segment Segment, block uint32, data []byte) uint3
 	binary.BigEndian.PutUint64(seed[0:], uint64(volume))
 	binary.BigEndian.PutUint32(seed[8:], uint32(segment))
 	binary.BigEndian.PutUint32(seed[12:], block)
-	return crc32.Update(crc32.Checksum(seed[:], castagnoli), castagnoli, data)
+	crc := ^uint32(0) // byte by byte: crc32.Checksum would take the seed to the heap
+	for _, b := range seed {
+		crc = castagnoli[byte(crc)^b] ^ crc>>8
+	}
+	return crc32.Update(^crc, castagnoli, data)
 }

@@ -56,6 +56,7 @@ func TestWithoutAnyCopyHostsWaitAndNothingIsLost(t *testing.T) {
 	// With the other holder there is a majority, but what it holds is old.
 	first.Start()
 	first.AwaitReady()
+	witness.AwaitReady()
 	for _, n := range []*clusters.Node{witness, first} {
 		expectBusy(t, n, v.IQN)
 	}
@@ -123,19 +124,41 @@ func expectBusy(t *testing.T, n *clusters.Node, target string) {
 		t.Fatalf("login at %s: %v", n.Name, err)
 	}
 	defer s.Close()
-	for _, what := range []string{"read", "write"} {
+	for name, opcode := range map[string]byte{"read": opRead, "write": opWrite} {
 		begin := time.Now()
-		data := make([]byte, clusters.BlockBytes)
-		ask := s.Read
-		if what == "write" {
-			ask = s.Write
+		status, err := oneBlock(ctx, s, opcode)
+		if took := time.Since(begin); err != nil || status != statusBusy || took > 5*time.Second {
+			t.Errorf("%s at %s without a copy: status %#x, %v after %v; want BUSY within 5 s", name, n.Name, status, err, took)
 		}
-		err := ask(ctx, 0, 0, data, 512)
-		var status *initiator.StatusError
-		took := time.Since(begin)
-		if !errors.As(err, &status) || status.Status != statusBusy || took > 5*time.Second {
-			t.Errorf("%s at %s without a copy: %v after %v, want BUSY within 5 s", what, n.Name, err, took)
+	}
+}
+
+// Opcodes of SBC-3, 5.15 and 5.40.
+const (
+	opRead  = 0x88
+	opWrite = 0x8a
+)
+
+// oneBlock reads or writes the first block and returns the status, behind the
+// unit attention that a new session has.
+func oneBlock(ctx context.Context, s *initiator.Session, opcode byte) (status byte, err error) {
+	for {
+		c := &initiator.Command{CDB: initiator.CDB16(opcode, 0, clusters.BlockBytes/512)}
+		if data := make([]byte, clusters.BlockBytes); opcode == opWrite {
+			c.Out = data
+		} else {
+			c.In = data
 		}
+		err := s.Do(ctx, c)
+		const unitAttention = 6
+		if key, _ := c.SenseCode(); c.Err == nil && key == unitAttention {
+			continue
+		}
+		var answer *initiator.StatusError
+		if errors.As(err, &answer) {
+			err = nil
+		}
+		return c.Status, err
 	}
 }
 
@@ -149,9 +172,7 @@ func expectNoAnswer(t *testing.T, n *clusters.Node, target string) {
 		return
 	}
 	defer s.Close()
-	var status *initiator.StatusError
-	err = s.Read(ctx, 0, 0, make([]byte, clusters.BlockBytes), 512)
-	if err == nil || errors.As(err, &status) && status.Status != statusBusy {
-		t.Errorf("a read at %s, which is alone: %v", n.Name, err)
+	if status, err := oneBlock(ctx, s, opRead); err == nil && status != statusBusy {
+		t.Errorf("a read at %s, which is alone: status %#x", n.Name, status)
 	}
 }

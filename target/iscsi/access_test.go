@@ -15,6 +15,7 @@ import (
 
 	"ashlar/target/iscsi/pdu"
 	"ashlar/target/iscsi/session"
+	"ashlar/target/scsi"
 	"ashlar/target/targettest/initiator"
 )
 
@@ -51,6 +52,15 @@ func (g *guarded) Visible(initiator, iqn string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return !g.hidden && g.Static.Visible(initiator, iqn)
+}
+
+func (g *guarded) Target(initiator, iqn string) *scsi.Target {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.lacksUnits {
+		return nil
+	}
+	return g.Static.Target(initiator, iqn)
 }
 
 func (g *guarded) Listings(initiator string) []Listing {
@@ -211,7 +221,11 @@ func TestANodeThatCannotServeIsToBeTriedAgain(t *testing.T) {
 			}
 		}
 	}
-	g.set(func(g *guarded) { g.starting = false })
+	g.set(func(g *guarded) { g.starting, g.hidden, g.lacksUnits = false, false, true })
+	if got := r.status(iqn, initiator.Options{}); got != session.LoginUnavailable {
+		t.Errorf("without the target's units: %04x", got)
+	}
+	g.set(func(g *guarded) { g.lacksUnits = false })
 	r.host(1, initiator.Options{})
 }
 
@@ -300,24 +314,35 @@ func TestGuessesAreForgottenWithTime(t *testing.T) {
 	}
 }
 
-// libiscsi's tools log in by CHAP with MD5, another implementation than ours.
+// libiscsi's tools log in by CHAP with MD5, another implementation than ours, in
+// one direction and in both, for discovery and for a unit.
 func TestLibiscsiAuthenticates(t *testing.T) {
-	tool, err := exec.LookPath("iscsi-inq")
-	if err != nil {
-		t.Skip("iscsi-inq is not installed (libiscsi-bin)")
-	}
 	r, g := newGuardedRig(t)
-	g.credentials[false] = both()
-	for password, ok := range map[string]bool{"initiator-secret": false, "correct-secret": true} {
-		g.set(func(g *guarded) {
-			c := both()
-			c.Secret = []byte("correct-secret")
-			g.credentials[false] = c
-		})
-		url := fmt.Sprintf("iscsi://web1%%%s@%s/%s/0", password, r.address, iqn)
-		out, err := exec.CommandContext(r.ctx, tool, url).CombinedOutput()
-		if (err == nil) != ok || ok && !strings.Contains(string(out), "DIRECT_ACCESS") {
-			t.Errorf("%s: %v\n%s", password, err, out)
+	for _, discovery := range []bool{false, true} {
+		c := both()
+		c.Secret, c.MutualSecret = []byte("host-secret-1"), []byte("our-secret-12")
+		g.credentials[discovery] = c
+	}
+	unit := r.address + "/" + iqn + "/0"
+	for _, c := range []struct {
+		tool, url, says string
+		ok              bool
+	}{
+		{"iscsi-inq", "web1%host-secret-1@" + unit, "DIRECT_ACCESS", true},
+		{"iscsi-inq", "web1%host-secret-2@" + unit, "", false},
+		{"iscsi-inq", unit, "", false},
+		{"iscsi-inq", "web1%host-secret-1@" + unit + "?target_user=prod&target_password=our-secret-12", "DIRECT_ACCESS", true},
+		{"iscsi-inq", "web1%host-secret-1@" + unit + "?target_user=prod&target_password=our-secret-13", "", false},
+		{"iscsi-ls", "web1%host-secret-1@" + r.address, other, true},
+		{"iscsi-ls", "web1%host-secret-2@" + r.address, "", false},
+	} {
+		tool, err := exec.LookPath(c.tool)
+		if err != nil {
+			t.Skipf("%s is not installed (libiscsi-bin)", c.tool)
+		}
+		out, err := exec.CommandContext(r.ctx, tool, "iscsi://"+c.url).CombinedOutput()
+		if (err == nil) != c.ok || !strings.Contains(string(out), c.says) {
+			t.Errorf("%s %s: %v\n%s", c.tool, c.url, err, out)
 		}
 	}
 }

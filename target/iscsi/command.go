@@ -116,12 +116,16 @@ func (c *conn) gather(cmd *command, p *pdu.SCSICommand) error {
 	return c.advance(cmd)
 }
 
-// lend gives a command a buffer of n bytes, within the session's share.
+// lend gives a command a buffer of n bytes, within the session's share. A session
+// that has little is never left without by those that have much.
 func (c *conn) lend(cmd *command, n int) bool {
 	if n == 0 {
 		return true
 	}
-	b := c.srv.pool.get(n)
+	c.mu.Lock()
+	owed := c.memory+n <= ownMemory/2 // a buffer is less than twice as large
+	c.mu.Unlock()
+	b := c.srv.pool.get(n, owed)
 	if b == nil {
 		return false
 	}

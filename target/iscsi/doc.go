@@ -16,4 +16,9 @@
 // asks for more answers than it reads.
 //
 // Locks: Server.mu, then conn.mu. Neither is held while a unit is called.
+//
+// Who may log in is the Directory's word, and what proves it is decided in
+// package session; guesses.go limits wrong proofs. A session ends by its host's
+// logout, which Drain asks for, or with its connection; either way session.go
+// keeps its I_T nexus from anybody else until it is fenced.
 package iscsi

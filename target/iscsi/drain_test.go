@@ -104,8 +104,11 @@ func TestAHostThatDoesNotLogOutIsDismissed(t *testing.T) {
 	r := newRig(t, nil)
 	deaf := r.dial() // reads, and does nothing
 	deaf.login(1)
-	mute := r.dial() // does not even read
+	mute := r.dial() // does not even read, so that the target's writer is stuck
 	mute.login(2)
+	for n := range uint32(64) {
+		mute.put(&pdu.SCSICommand{Final: true, Read: true, ITT: n + 1, EDTL: 1 << 20, CmdSN: n + 1, CDB: [16]byte(initiator.CDB16(0x88, 0, 2048))}, nil)
+	}
 	defiant := r.host(3, initiator.Options{Async: func(pdu.Async) {}})
 	r.holdWrites()
 	write := submit(defiant, &initiator.Command{CDB: initiator.CDB16(0x8a, 0, 1), Out: make([]byte, 512)})

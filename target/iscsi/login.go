@@ -1,9 +1,12 @@
 package iscsi
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
 	"ashlar/target/iscsi/pdu"
@@ -41,11 +44,20 @@ func (c *conn) logIn() error {
 		case session.LoginDone:
 			return c.nc.SetDeadline(time.Time{})
 		case session.LoginFailed:
-			c.srv.Log.Info("iscsi login refused", "initiator", l.Identity.Initiator, "target", l.Identity.Target,
-				"peer", c.nc.RemoteAddr(), "status", resp.Status)
+			c.logRefusal(&l.Identity, resp.Status)
 			return errLogin
 		}
 	}
+}
+
+// logRefusal tells of a wrong secret louder than of what hosts do every day.
+func (c *conn) logRefusal(id *session.Identity, status uint16) {
+	level := slog.LevelInfo
+	if status == uint16(session.LoginAuthentication) {
+		level = slog.LevelWarn
+	}
+	c.srv.Log.Log(context.Background(), level, "iscsi login refused", "initiator", id.Initiator, "target", id.Target,
+		"peer", c.nc.RemoteAddr(), "status", fmt.Sprintf("%04x", status))
 }
 
 // step decides a login request. Proofs of secrets are limited in number for each
@@ -110,7 +122,7 @@ func (c *conn) admit(id session.Identity) session.Admission {
 	}
 	if !id.Discovery {
 		if portal, elsewhere := dir.Redirect(id.Initiator, id.Target, c.nc.LocalAddr()); elsewhere {
-			a.Status, a.Redirect = session.LoginMovedTemporarily, portal.String()
+			a.Status, a.Redirect = session.LoginMovedTemporarily, addressText(portal)
 			return a
 		}
 	}

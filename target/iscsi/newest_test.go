@@ -2,6 +2,7 @@ package iscsi
 
 import (
 	"bytes"
+	"encoding/binary"
 	"strings"
 	"testing"
 
@@ -136,3 +137,55 @@ func TestCHAPAsTheNewestConformanceToolSpeaksIt(t *testing.T) {
 func plain(b []byte) string       { return string(b) }
 func hexadecimal(b []byte) string { return session.EncodeBinary(b, false) }
 func inBase64(b []byte) string    { return session.EncodeBinary(b, true) }
+
+// Parameter data is cut at the allocation length, its own length field is not, and
+// the residual tells what is missing of what the host expected.
+func TestParameterDataAndItsResidual(t *testing.T) {
+	r := newRig(t, nil)
+	s := r.host(1, initiator.Options{})
+	for name, c := range map[string]struct {
+		cdb    []byte
+		at     int // of the allocation length, 2 or 4 bytes
+		size   int
+		length func([]byte) int // what the data says of its own size
+	}{
+		"INQUIRY": {[]byte{0x12, 0, 0, 0, 0, 0}, 3, 2, func(b []byte) int { return int(b[4]) + 5 }},
+		"INQUIRY, page 83h": {[]byte{0x12, 1, 0x83, 0, 0, 0}, 3, 2, func(b []byte) int {
+			return int(binary.BigEndian.Uint16(b[2:])) + 4
+		}},
+		"REPORT TARGET PORT GROUPS": {[]byte{0xa3, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, 6, 4, func(b []byte) int {
+			return int(binary.BigEndian.Uint32(b)) + 4
+		}},
+		"REPORT TARGET PORT GROUPS, extended": {[]byte{0xa3, 0x2a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, 6, 4, func(b []byte) int {
+			return int(binary.BigEndian.Uint32(b)) + 4
+		}},
+	} {
+		whole := 0
+		for _, allocation := range []int{65535, 0, 1, 4, 5, 8, 36, 64, 255, 256} {
+			cdb := append([]byte(nil), c.cdb...)
+			if c.size == 2 {
+				binary.BigEndian.PutUint16(cdb[c.at:], uint16(allocation))
+			} else {
+				binary.BigEndian.PutUint32(cdb[c.at:], uint32(allocation))
+			}
+			for _, expected := range []int{allocation, allocation / 2, allocation + 100} {
+				cmd := &initiator.Command{CDB: cdb, In: make([]byte, 70000), Expected: uint32(expected), HasExpected: true}
+				if err := s.Do(r.ctx, cmd); err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				if whole == 0 {
+					whole = c.length(cmd.In)
+				}
+				moved := min(allocation, whole) // by the CDB
+				over, under := max(0, moved-expected), max(0, expected-moved)
+				if int(cmd.Received) != min(moved, expected) || int(cmd.Residual) != over+under || cmd.Overflow != (over > 0) || cmd.Underflow != (under > 0) {
+					t.Errorf("%s, allocation %d, expected %d: received %d of %d, o=%t u=%t residual %d",
+						name, allocation, expected, cmd.Received, whole, cmd.Overflow, cmd.Underflow, cmd.Residual)
+				}
+				if cmd.Received >= 5 && c.length(cmd.In) != whole {
+					t.Errorf("%s, allocation %d: its length says %d, not %d", name, allocation, c.length(cmd.In), whole)
+				}
+			}
+		}
+	}
+}

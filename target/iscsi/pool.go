@@ -10,6 +10,7 @@ const (
 	bufferAlign    = 4096
 	smallestBuffer = 12 // log2 bytes
 	largestBuffer  = 23
+	ownMemory      = 1 << 20  // that a session gets whatever the others have, bytes
 	keptBytes      = 64 << 20 // idle buffers above this go back to the runtime
 )
 
@@ -24,8 +25,9 @@ type pool struct {
 
 func classOf(n int) int { return max(smallestBuffer, bits.Len(uint(n-1))) }
 
-// get lends n bytes, not zeroed; nil if there is no room or n is over 8 MiB.
-func (p *pool) get(n int) []byte {
+// get lends n bytes, not zeroed; nil if there is no room or n is over 8 MiB. Who
+// has it owed gets it even beyond the budget.
+func (p *pool) get(n int, owed bool) []byte {
 	if n <= 0 {
 		return nil
 	}
@@ -36,7 +38,7 @@ func (p *pool) get(n int) []byte {
 	size := 1 << class
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.lent+size > p.limit {
+	if p.lent+size > p.limit && !owed {
 		return nil
 	}
 	p.lent += size

@@ -19,7 +19,7 @@ type Config struct {
 	Log       *slog.Logger
 
 	Depth         int           // commands per session, default 128
-	Memory        int           // data buffers of all sessions, bytes, default 512 MiB
+	Memory        int           // data buffers of all sessions, bytes, default 512 MiB; 1 MiB of each is not counted
 	SessionMemory int           // data buffers of one session, bytes, default 64 MiB
 	MaxLogins     int           // unfinished logins, default 64: one more ends the oldest
 	LoginTimeout  time.Duration // default 15 s

@@ -339,6 +339,39 @@ func TestMemoryOfASessionIsBounded(t *testing.T) {
 	}
 }
 
+func TestTheGreedyLeaveEachSessionItsShare(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Memory, c.SessionMemory = 4<<20, 4<<20 })
+	modest := r.host(1, initiator.Options{})
+	r.device.Intercept(func(op *target.Op) targettest.Verdict {
+		return targettest.Verdict{Hold: op.Kind == target.Write && op.LBA >= 8192}
+	})
+	greedy := r.host(2, initiator.Options{})
+	ends := make(chan error, 64)
+	for n := range 64 {
+		greedy.Submit(&initiator.Command{CDB: initiator.CDB16(0x8a, uint64(8192+n*256), 256), Out: make([]byte, 131072), Done: func(c *initiator.Command) { ends <- c.Result() }})
+	}
+	for range 32 { // the rest is refused
+		var status *initiator.StatusError
+		if err := r.wait(ends); !errors.As(err, &status) || status.Status != 0x28 {
+			t.Fatalf("want TASK SET FULL, got %v", err)
+		}
+	}
+	want, got := bytes.Repeat([]byte{'m'}, 131072), make([]byte, 131072)
+	if err := modest.Write(r.ctx, 0, 0, want, 512); err != nil {
+		t.Error(err)
+	}
+	if err := modest.Read(r.ctx, 0, 0, got, 512); err != nil || !bytes.Equal(got, want) {
+		t.Error(err)
+	}
+	r.device.Intercept(nil)
+	r.device.Release()
+	for range 32 {
+		if err := r.wait(ends); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestALoginThatNamesASessionMayOnlyTakeItsConnectionOver(t *testing.T) {
 	r := newRig(t, nil)
 	login := func(tsih, cid uint16) (pdu.LoginResponse, *raw) {

@@ -185,7 +185,7 @@ func TestAProcessThatStoodStillDropsWhatWaitedInItsSockets(t *testing.T) {
 			}
 		}
 		half.ends()
-		fresh := r.host(3, initiator.Options{}) // and it serves on
+		fresh := p.login(r) // and it serves on
 		got := make([]byte, len(overwritten))
 		if err := fresh.Read(r.ctx, 0, 0, got, 512); err != nil || !bytes.Equal(got, overwritten) {
 			t.Fatalf("old bytes are on the device at %d: %v", bytes.IndexByte(got, 'o'), err)
@@ -194,16 +194,44 @@ func TestAProcessThatStoodStillDropsWhatWaitedInItsSockets(t *testing.T) {
 	}
 }
 
-// A process that stands for less than the limit is as fresh as ever.
+// login is a session with a process that may still drop connections, those that
+// just began included.
+func (p *portal) login(r *rig) (s *initiator.Session) {
+	p.Helper()
+	r.eventually("a host logs in again", func() bool {
+		var err error
+		s, err = initiator.Dial(r.ctx, r.address, iqn, initiator.Options{})
+		if err != nil {
+			return false
+		}
+		for range 5 { // unit attentions
+			if err = s.Do(r.ctx, &initiator.Command{CDB: make([]byte, 6)}); err == nil {
+				return true
+			}
+		}
+		s.Close()
+		return false
+	})
+	return s
+}
+
+// A process that stands for less than the limit is as fresh as ever. On a busy
+// machine it may stand longer than it was told to, so it is tried more than once.
 func TestAShortStopIsNoStall(t *testing.T) {
 	p := newPortal(t)
 	r := &rig{TB: t, address: p.address, ctx: t.Context()}
-	s := r.host(1, initiator.Options{})
-	p.stop()
-	write := submit(s, &initiator.Command{CDB: initiator.CDB16(0x8a, 0, 8), Out: bytes.Repeat([]byte{'w'}, 4096)})
-	time.Sleep(50 * time.Millisecond)
-	p.signal(syscall.SIGCONT)
-	if err := r.wait(write); err != nil {
-		t.Fatal(err)
+	var err error
+	for range 5 {
+		s := p.login(r)
+		p.stop()
+		write := submit(s, &initiator.Command{CDB: initiator.CDB16(0x8a, 0, 8), Out: bytes.Repeat([]byte{'w'}, 4096)})
+		time.Sleep(50 * time.Millisecond)
+		p.signal(syscall.SIGCONT)
+		err = r.wait(write)
+		s.Close()
+		if err == nil {
+			return
+		}
 	}
+	t.Fatal(err)
 }

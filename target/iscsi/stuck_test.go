@@ -2,6 +2,7 @@ package iscsi
 
 import (
 	"bytes"
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -129,6 +130,61 @@ func TestATaskManagementFunctionIsAnsweredInTimeWhateverIsStuck(t *testing.T) {
 	}
 	stuck.hold(false)
 	s.Forget(write)
+}
+
+func TestFunctionsThatAreNotSupported(t *testing.T) {
+	r := newRig(t, nil)
+	s := r.host(1, initiator.Options{})
+	for fn, want := range map[session.TaskFunction]session.TaskResponse{
+		session.ClearACA: session.FunctionNotSupported, session.TaskReassign: session.ReassignNotSupported, 0: session.FunctionNotSupported,
+		9: session.FunctionNotSupported, 127: session.FunctionNotSupported,
+	} {
+		if resp, err := s.Manage(r.ctx, uint8(fn), 0, 0); err != nil || resp != uint8(want) {
+			t.Errorf("function %d: response %d, %v", fn, resp, err)
+		}
+	}
+}
+
+func TestWarmResetReachesEveryUnitAndSessionAndKeepsThem(t *testing.T) {
+	r := newRig(t, nil)
+	second := targettest.NewMemory(targettest.Options{ID: 7})
+	if err := r.dir.Targets[iqn].Add(1, second); err != nil {
+		t.Fatal(err)
+	}
+	a, b := r.host(1, initiator.Options{}), r.host(2, initiator.Options{})
+	const lun1 = 1 << 48
+	hold := func(op *target.Op) targettest.Verdict { return targettest.Verdict{Hold: op.Kind == target.Write} }
+	for range 2 { // takes LUN 1's unit attention
+		b.Do(r.ctx, &initiator.Command{LUN: lun1, CDB: make([]byte, 6)})
+	}
+	r.device.Intercept(hold)
+	second.Intercept(hold)
+	writes := []*initiator.Command{
+		{CDB: initiator.CDB16(0x8a, 0, 1), Out: bytes.Repeat([]byte{'w'}, 512)},
+		{LUN: lun1, CDB: initiator.CDB16(0x8a, 0, 1), Out: bytes.Repeat([]byte{'w'}, 512)},
+	}
+	for _, w := range writes {
+		submit(b, w)
+	}
+	r.eventually("both writes are held", func() bool { return r.device.Held() == 1 && second.Held() == 1 })
+	if resp, err := a.Manage(r.ctx, uint8(session.TargetWarmReset), 0, 0); err != nil || resp != 0 {
+		t.Fatalf("response %d, %v", resp, err)
+	}
+	if r.device.Held()+second.Held() != 0 {
+		t.Error("answered while writes are under way")
+	}
+	for _, w := range writes {
+		b.Forget(w)
+	}
+	for _, lun := range []uint64{0, lun1} {
+		var status *initiator.StatusError
+		if err := b.Do(r.ctx, &initiator.Command{LUN: lun, CDB: make([]byte, 6)}); !errors.As(err, &status) || status.Key != 6 {
+			t.Errorf("LUN %#x: no unit attention for the other session: %v", lun, err)
+		}
+	}
+	if err := a.Ping(r.ctx, nil); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestColdResetEndsEverySessionOfTheTargetAndNoOther(t *testing.T) {

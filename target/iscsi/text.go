@@ -98,8 +98,12 @@ func (c *conn) listing(name string) []byte {
 	return b
 }
 
-// portalText is a portal as in TargetAddress: IPv6 addresses are in brackets.
+// portalText is a portal as in TargetAddress in discovery, with its group.
 func portalText(p Portal) string {
-	a := netip.AddrPortFrom(p.Address.Addr().Unmap(), p.Address.Port())
-	return a.String() + "," + strconv.Itoa(int(p.Group))
+	return addressText(p.Address) + "," + strconv.Itoa(int(p.Group))
+}
+
+// addressText is a portal as in TargetAddress: IPv6 addresses are in brackets.
+func addressText(a netip.AddrPort) string {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()).String()
 }

@@ -40,6 +40,9 @@ func TestNoRangeGoesBeyondTheEnd(t *testing.T) {
 		if len(c.usage) == 16 {
 			beyond = append(beyond, span{1<<64 - 1, 0}, span{1<<64 - 1, 1}, span{1<<64 - 1, 2}, span{1<<64 - 8, 128}, span{1 << 63, 8})
 		}
+		if c.code() == 0x9C {
+			inside = inside[2:] // aligned
+		}
 		for _, s := range inside {
 			if len(c.usage) == 6 && s.blocks == 0 {
 				continue // 256 blocks there
@@ -145,7 +148,7 @@ func TestWhatIsNotHereIsRefused(t *testing.T) {
 		r.expect("02 5/2400", raw(cdb), nil)
 	}
 	r.expect("02 5/3900", raw("1a 00 ca 00 ff 00"), nil)
-	for _, code := range []string{"83 00", "84 00", "48 00", "ff 00"} {
+	for _, code := range []string{"48 00", "9d 00", "ff 00"} {
 		r.expect("02 5/2000", append(raw(code), make([]byte, 14)...), nil)
 	}
 }

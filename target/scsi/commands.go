@@ -100,6 +100,9 @@ func init() {
 	for _, c := range reservationCommands() {
 		define(c)
 	}
+	for _, c := range copyCommands() {
+		define(c)
+	}
 }
 
 // b is shorthand for the usage bytes of the tables.
@@ -115,6 +118,10 @@ func primaryCommands() []command {
 		{name: "MODE SELECT(10)", usage: b(0x55, 0x11, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0), reserved: reserve.Writes, out: outList16, direction: DataOut, run: modeSelect},
 		{name: "MODE SENSE(6)", usage: b(0x1A, 0x08, 0xFF, 0xFF, 0xFF, 0), reserved: reserve.Reads, direction: DataIn, run: modeSense},
 		{name: "MODE SENSE(10)", usage: b(0x5A, 0x18, 0xFF, 0xFF, 0, 0, 0, 0xFF, 0xFF, 0), reserved: reserve.Reads, direction: DataIn, run: modeSense},
+		{name: "READ DEFECT DATA(10)", usage: b(0x37, 0, 0x1F, 0, 0, 0, 0, 0xFF, 0xFF, 0), reserved: reserve.Reads, direction: DataIn, run: readDefects},
+		{name: "READ DEFECT DATA(12)", usage: b(0xB7, 0x1F, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0), reserved: reserve.Reads, direction: DataIn, run: readDefects},
+		{name: "SEND DIAGNOSTIC", usage: b(0x1D, 0x04, 0, 0xFF, 0xFF, 0), reserved: reserve.Writes, run: sendDiagnostic},
+		{name: "LOG SENSE", usage: b(0x4D, 0, 0x3F, 0xFF, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0), direction: DataIn, run: logSense},
 		{name: "REPORT LUNS", usage: b(0xA0, 0, 0xFF, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0), anywhere: true, direction: DataIn, run: reportLUNs},
 		{name: "REPORT TARGET PORT GROUPS", usage: b(0xA3, 0xEA, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0), action: true, direction: DataIn, run: reportPortGroups},
 		{name: "REPORT SUPPORTED OPERATION CODES", usage: b(0xA3, 0x0C, 0x87, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0), action: true, reserved: reserve.Reads, direction: DataIn, run: reportOpcodes},
@@ -164,6 +171,10 @@ func blockCommands() []command {
 		writeVerify("WRITE AND VERIFY(10)", usage10(0x2E, 0x16)),
 		writeVerify("WRITE AND VERIFY(12)", usage12(0xAE, 0x16)),
 		writeVerify("WRITE AND VERIFY(16)", usage16(0x8E, 0x16)),
+		{name: "WRITE ATOMIC(16)", usage: b(0x9C, 0x18, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0),
+			access: writes, refuse: protect, fua: true, span: spanAtomic, limit: maxAtomic, lengthAt: 12, out: outBlocks,
+			direction: DataOut, run: writeAtomic},
+		rw("ORWRITE(16)", usage16(0x8B, 0x18), writes, orWrite),
 		verify("VERIFY(10)", usage10(0x2F, 0x16)),
 		verify("VERIFY(12)", usage12(0xAF, 0x16)),
 		verify("VERIFY(16)", usage16(0x8F, 0x16)),

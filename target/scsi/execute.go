@@ -117,7 +117,7 @@ func (t *Task) blockSize() uint64 { return uint64(t.info.BlockSize) }
 // finish ends a task. All ends come through here.
 func (t *Task) finish() {
 	waiters := t.Nexus.leave(t)
-	t.unit, t.command, t.then, t.chain = nil, nil, nil, chain{}
+	t.unit, t.command, t.then, t.chain, t.copy = nil, nil, nil, chain{}, copyTask{}
 	t.Done(t)
 	for _, w := range waiters {
 		w.release()
@@ -176,6 +176,11 @@ func (t *Task) reply(list []byte, allocation uint64) {
 // submit sends the task's next operation; then runs when it has ended OK. A
 // task that is being aborted sends nothing more.
 func (t *Task) submit(kind target.Kind, lba, blocks uint64, data []byte, then func(*Task)) {
+	t.submitTo(t.unit.device, kind, lba, blocks, data, then)
+}
+
+// submitTo sends it to a device that may be another unit's.
+func (t *Task) submitTo(d target.Device, kind target.Kind, lba, blocks uint64, data []byte, then func(*Task)) {
 	if t.aborting.Load() {
 		t.finish()
 		return
@@ -187,7 +192,7 @@ func (t *Task) submit(kind target.Kind, lba, blocks uint64, data []byte, then fu
 	o.Status, o.Offset = target.OK, 0
 	o.Owner, o.Done = t, opDone
 	t.then = then
-	t.unit.device.Submit(o)
+	d.Submit(o)
 }
 
 // opDone is every operation's completion.
@@ -195,7 +200,9 @@ func opDone(o *target.Op) {
 	t := o.Owner.(*Task)
 	o.Data, o.Owner = nil, nil
 	if o.Status != target.OK {
-		t.fail()
+		if !t.orAgain() && !t.copyFailed() {
+			t.fail()
+		}
 		return
 	}
 	t.then(t)

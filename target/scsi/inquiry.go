@@ -68,6 +68,7 @@ func standardInquiry(device byte) []byte {
 		historical   = 0x10 // HISUP: LUNs as SAM-5 has them
 		format       = 0x02
 		implicitALUA = 0x10 // TPGS 01b
+		copies       = 0x08 // 3PC
 		multiport    = 0x10 // MULTIP
 		queueing     = 0x02 // CMDQUE
 	)
@@ -76,7 +77,7 @@ func standardInquiry(device byte) []byte {
 	d[2] = spc4
 	d[3] = historical | format
 	d[4] = byte(len(d) - 5)
-	d[5] = implicitALUA
+	d[5] = implicitALUA | copies
 	d[6] = multiport
 	d[7] = queueing
 	copy(d[8:], vendorID)
@@ -105,6 +106,8 @@ func init() {
 		{0x83, identification},
 		{0x86, extendedInquiry},
 		{0x87, modePolicy},
+		{0x88, ports},
+		{0x8F, thirdPartyCopy},
 		{0xB0, blockLimits},
 		{0xB1, blockCharacteristics},
 		{0xB2, provisioning},
@@ -159,7 +162,7 @@ func identification(t *Task) []byte {
 	d = designator(d, utf8Code, ofUnit|nameDesignator, nameString("naa."+hex.EncodeToString(t.info.NAA[:])))
 	d = designator(d, binaryCode, ofPort|portDesignator, number)
 	d = designator(d, binaryCode, ofPort|groupDesignator, number)
-	d = designator(d, utf8Code, ofPort|nameDesignator, nameString(fmt.Sprintf("%s,t,0x%04x", name, port)))
+	d = designator(d, utf8Code, ofPort|nameDesignator, nameString(portName(name, port)))
 	return designator(d, utf8Code, ofTarget|nameDesignator, nameString(name))
 }
 
@@ -204,6 +207,23 @@ func modePolicy(*Task) []byte {
 	return []byte{allPages, allSubpages, perNexus, 0}
 }
 
+// ports is page 88h: every node's port, whichever of them is asked.
+func ports(t *Task) []byte {
+	groups, _ := t.unit.device.Groups()
+	var all []byte
+	for _, g := range groups {
+		name := designator(nil, utf8Code, ofPort|nameDesignator, nameString(portName(t.Nexus.target.name, g.ID)))
+		d := make([]byte, 12, 12+len(name))
+		binary.BigEndian.PutUint16(d[2:], g.ID)
+		binary.BigEndian.PutUint16(d[10:], uint16(len(name)))
+		all = append(append(all, d...), name...)
+	}
+	return all
+}
+
+// portName is a target port's name: the target's and its portal group (RFC 7143 4.2.7.1).
+func portName(target string, group uint16) string { return fmt.Sprintf("%s,t,0x%04x", target, group) }
+
 // blockLimits is page B0h (SBC-3 6.6.4). What it states is enforced by the
 // command table.
 func blockLimits(t *Task) []byte {
@@ -219,6 +239,11 @@ func blockLimits(t *Task) []byte {
 	binary.BigEndian.PutUint32(d[28:], aligned)
 	binary.BigEndian.PutUint32(d[32:], 0x80000000) // UGAVALID, alignment zero
 	binary.BigEndian.PutUint64(d[36:], maxSame(t.blockSize()))
+	if i.Atomic > 0 {
+		binary.BigEndian.PutUint32(d[44:], i.Atomic/i.BlockSize)
+		binary.BigEndian.PutUint32(d[48:], uint32(atomicAlignment(i)))
+		binary.BigEndian.PutUint32(d[52:], uint32(atomicAlignment(i)))
+	}
 	return d[4:]
 }
 

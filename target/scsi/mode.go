@@ -27,6 +27,7 @@ var modePages = []modePage{
 	{0x08, 0x00, cachingPage, nil},
 	{0x0A, 0x00, controlPage, changeableControl},
 	{0x0A, 0x01, controlExtensionPage, nil},
+	{0x19, 0x00, protocolPage, nil},
 	{0x1C, 0x00, exceptionsPage, nil},
 }
 
@@ -84,6 +85,10 @@ func controlExtensionPage(*Task, modes) []byte {
 	p[0], p[1], p[3], p[4] = 0x0A|subpageFormat, 0x01, 0x1C, ialuae
 	return p
 }
+
+// protocolPage is the protocol specific port mode page (SPC-4 7.5.16) of iSCSI,
+// which has nothing to set.
+func protocolPage(*Task, modes) []byte { return []byte{0x19, 0x02, 0x05, 0x00} }
 
 // exceptionsPage is the informational exceptions control page (SPC-4 7.5.11):
 // DEXCPT, none are reported.

@@ -24,6 +24,7 @@ type Nexus struct {
 type nexusUnit struct {
 	attentions []attention // pending unit attention conditions, oldest first, no two equal
 	modes      modes
+	copied     copied // of the last EXTENDED COPY
 }
 
 // modes are the mode parameters that a host may change. They are kept per I_T

@@ -23,6 +23,7 @@ const (
 	keyIllegalRequest = 0x5
 	keyUnitAttention  = 0x6
 	keyDataProtect    = 0x7
+	keyCopyAborted    = 0xA
 	keyMiscompare     = 0xE
 )
 
@@ -53,6 +54,14 @@ var (
 	noRegistrationResources = sense{key: keyIllegalRequest, code: 0x5504}
 	noSavedPages            = sense{key: keyIllegalRequest, code: 0x3900}
 	invalidUnitField        = sense{key: keyIllegalRequest, code: 0x0E03}
+	thirdPartyFailure       = sense{key: keyCopyAborted, code: 0x0D01}
+	unreachableTarget       = sense{key: keyCopyAborted, code: 0x0D02}
+	wrongTargetType         = sense{key: keyCopyAborted, code: 0x0D03}
+	copyOutOfRange          = sense{key: keyCopyAborted, code: 0x0000}
+	tooManyTargets          = sense{key: keyIllegalRequest, code: 0x2606}
+	unsupportedTarget       = sense{key: keyIllegalRequest, code: 0x2607}
+	tooManySegments         = sense{key: keyIllegalRequest, code: 0x2608}
+	unsupportedSegment      = sense{key: keyIllegalRequest, code: 0x2609}
 	writeProtected          = sense{key: keyDataProtect, code: 0x2700}
 	spaceAllocation         = sense{key: keyDataProtect, code: 0x2707}
 	miscompare              = sense{key: keyMiscompare, code: 0x1D00}

@@ -43,6 +43,7 @@ type Task struct {
 	modes   modes // of the nexus, when the command began
 
 	chain      chain
+	copy       copyTask
 	then       func(*Task) // after Op ended OK
 	senseBytes [32]byte    // backs Sense
 

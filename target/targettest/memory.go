@@ -96,7 +96,7 @@ func NewMemory(o Options) *Memory {
 		o.Local = o.Groups[0].ID
 	}
 	info := target.Info{ID: o.ID, Name: o.Name, BlockSize: o.BlockSize, Physical: chunkBytes, Blocks: o.Blocks,
-		ReadOnly: o.ReadOnly, WriteCache: o.WriteCache}
+		ReadOnly: o.ReadOnly, WriteCache: o.WriteCache, Atomic: 128 << 10}
 	info.NAA, info.Serial = identity(o.ID)
 	return &Memory{local: o.Local, memory: &memory{
 		chunks:   make(map[uint64]*[chunkBytes]byte),

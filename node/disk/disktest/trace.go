@@ -131,6 +131,16 @@ func (c *Crash) Moment() int { return c.next }
 // InFlight is how many writes a crash may leave out or tear.
 func (c *Crash) InFlight() int { return len(c.inFlight) }
 
+// InFlightIn is InFlight of a part of the device.
+func (c *Crash) InFlightIn(from, to int64) (n int) {
+	for _, id := range c.inFlight {
+		if off := c.t.writes[id].off; from <= off && off < to {
+			n++
+		}
+	}
+	return n
+}
+
 // Image is the device after a crash that kept the writes in flight whose bit in
 // keep is set (the first 64; later ones by chance), and tore some of them if r is not nil.
 func (c *Crash) Image(keep uint64, r *rand.Rand) *Memory {

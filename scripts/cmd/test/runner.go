@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"ashlar/scripts/internal/clusters"
 )
 
 // stepTimeout ends a step that hangs in spite of its own limits.
@@ -176,9 +178,10 @@ func (r *runner) inLab(pattern string) (tally, error) {
 	if err := os.MkdirAll(r.scratch, 0o755); err != nil {
 		return tally{}, err
 	}
-	lab, tests := filepath.Join(r.scratch, "lab"), filepath.Join(r.scratch, "hosts.test")
+	lab, tests, program := filepath.Join(r.scratch, "lab"), filepath.Join(r.scratch, "hosts.test"), filepath.Join(r.scratch, "ashlar")
 	for _, build := range [][]string{
 		{"env", "CGO_ENABLED=0", "go", "build", "-o", lab, "./scripts/cmd/lab"},
+		{"env", "CGO_ENABLED=0", "go", "build", "-o", program, "./appliance/ashlar"},
 		{"env", "CGO_ENABLED=0", "go", "test", "-c", "-tags", labTag, "-o", tests, "./scripts/hosts"},
 		{lab, "build"},
 	} {
@@ -192,7 +195,7 @@ func (r *runner) inLab(pattern string) (tally, error) {
 	}
 	var result tally
 	for _, name := range strings.Fields(names) {
-		one, err := r.countTests(lab, "in", "go", "tool", "test2json", "-t", "-p", "hosts",
+		one, err := r.countTests("env", clusters.ProgramVariable+"="+program, lab, "in", "go", "tool", "test2json", "-t", "-p", "hosts",
 			tests, "-test.v=test2json", "-test.timeout=15m", "-test.run", "^"+name+"$")
 		if err != nil {
 			return result, err

@@ -16,7 +16,8 @@ type step struct {
 var steps = []step{
 	{"format", "gofmt finds nothing to change", format},
 	{"vet", "go vet of all packages and tests", func(r *runner) (tally, error) {
-		return r.checks([]string{"go", "vet", "./..."}, []string{"go", "vet", "-tags", tags, "./scripts/..."})
+		return r.checks([]string{"go", "vet", "./..."}, []string{"go", "vet", "-tags", tags, "./scripts/..."},
+			[]string{"go", "-C", "scripts/tools", "vet", "./..."})
 	}},
 	{"staticcheck", "staticcheck, at the version of scripts/tools/go.mod", staticcheck},
 	{"house", "who imports whom, and what the pure packages do without", func(r *runner) (tally, error) {
@@ -43,11 +44,30 @@ var steps = []step{
 		}
 		return r.goTest(append(args, packages...)...)
 	}},
-	{"simulation", "the replicated volume under faults, from seeds", func(r *runner) (tally, error) {
-		return r.goTest("-count=1", "-timeout=30m", "./"+simulator+"/...")
+	{"simulation", "the cluster under faults, from seeds; each planted bug is caught", func(r *runner) (tally, error) {
+		result, err := r.goTest("-count=1", "-timeout=30m", "./"+simulator+"/...")
+		if err != nil {
+			return result, err
+		}
+		schedules := "2000"
+		if r.long {
+			schedules = "20000"
+		}
+		more, err := r.checks([]string{"scripts/sim", "-n", schedules})
+		result.add(more)
+		return result, err
 	}},
-	{"conformance", "libiscsi's tests against the target; a skipped test is a failed one", func(r *runner) (tally, error) {
+	{"demo", "three nodes, a volume, the death of its head", func(r *runner) (tally, error) {
+		return r.checks([]string{"timeout", "120", "go", "run", "./appliance/ashlar", "demo"})
+	}},
+	{"conformance", "libiscsi's tests and QEMU against the target; a skipped test is a failed one", func(r *runner) (tally, error) {
 		return r.goTest("-count=1", "-tags", conformanceTag, "-timeout=15m", "./scripts/conformance")
+	}},
+	{"faults", "real processes without copies, with hostile hosts, with wrong orders", func(r *runner) (tally, error) {
+		return r.goTest("-count=1", "-tags", faultsTag, "-timeout=15m", "./scripts/faults")
+	}},
+	{"power", "real processes lose their power, and all that they have not synced", func(r *runner) (tally, error) {
+		return r.goTest("-count=1", "-tags", powerTag, "-timeout=15m", "./scripts/power")
 	}},
 	{"lab", "the lab of real Linux hosts, with Debian's own target", func(r *runner) (tally, error) {
 		return r.inLab("^TestLab")
@@ -62,10 +82,12 @@ var steps = []step{
 const (
 	labTag         = "lab"
 	conformanceTag = "conformance"
-	tags           = labTag + "," + conformanceTag
+	faultsTag      = "faults"
+	powerTag       = "power"
+	tags           = labTag + "," + conformanceTag + "," + faultsTag + "," + powerTag
 )
 
-const simulator = "replication/sim"
+const simulator = "node/sim"
 
 func isSimulator(pkg string) bool { return under(pkg, simulator) }
 
@@ -102,5 +124,7 @@ func staticcheck(r *runner) (tally, error) {
 	if err != nil {
 		return tally{}, err
 	}
-	return r.checks([]string{strings.TrimSpace(binary), "./..."}, []string{strings.TrimSpace(binary), "-tags", tags, "./scripts/..."})
+	binary = strings.TrimSpace(binary)
+	return r.checks([]string{binary, "./..."}, []string{binary, "-tags", tags, "./scripts/..."},
+		[]string{"env", "-C", "scripts/tools", binary, "./..."})
 }

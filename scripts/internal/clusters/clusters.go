@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -24,11 +25,14 @@ const HostIQN = "iqn.2026-11.com.example:test"
 type Plan struct {
 	Nodes       int                  // (3)
 	Addresses   func(k int) []string // of node k, from 1 on (127.0.0.k)
-	Inside      func(k int, name string, args ...string) Command
-	Folder      string // where the nodes' folders go: on a real file system (a temporary one)
-	SegmentSize string // (16M)
-	DiskSize    string // (1G, all of it reserved)
+	Inside      inside               // the network of node k (this process's own)
+	Folder      string               // where the nodes' folders go: on a real file system (a temporary one)
+	SegmentSize string               // (16M)
+	DiskSize    string               // (1G, all of it reserved)
 }
+
+// inside is a command that runs in the network of node k.
+type inside func(k int, name string, args ...string) *exec.Cmd
 
 // Cluster is a cluster of processes on this machine. It ends with its test.
 type Cluster struct {
@@ -232,7 +236,7 @@ func (c *Cluster) end() {
 	for _, n := range c.Nodes {
 		n.kill()
 		if c.t.Failed() {
-			c.t.Logf("the end of the log of %s:\n%s", n.Name, tail(n.Log(), 6000))
+			c.t.Logf("the end of the log of %s:\n%s", n.Name, tail(n.Log(), 20000))
 		}
 	}
 }

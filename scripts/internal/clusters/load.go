@@ -28,6 +28,7 @@ type Load struct {
 	tasks    sync.WaitGroup
 	writes   atomic.Uint64
 	longest  atomic.Int64 // ns: of one write, with its repetitions
+	left     atomic.Uint64
 
 	mu       sync.Mutex
 	problems []string
@@ -92,6 +93,9 @@ func (l *Load) Writes() uint64 { return l.writes.Load() }
 
 // Longest is the longest that a write took since it was last asked for.
 func (l *Load) Longest() time.Duration { return time.Duration(l.longest.Swap(0)) }
+
+// Left is how often a writer left a portal because of an error or of BUSY.
+func (l *Load) Left() uint64 { return l.left.Load() }
 
 // AwaitWrites waits for so many more.
 func (l *Load) AwaitWrites(more uint64, timeout time.Duration) {
@@ -230,6 +234,7 @@ func (p *path) do(ctx context.Context, c *initiator.Command) error {
 		}
 		var status *initiator.StatusError
 		if !errors.As(err, &status) || status.Key != senseUnitAttention {
+			p.l.left.Add(1)
 			p.leave()
 		}
 		select {

@@ -17,10 +17,7 @@ import (
 	"ashlar/appliance/api"
 )
 
-// Command is what a node's process is started by.
-type Command = *exec.Cmd
-
-func here(_ int, name string, args ...string) Command { return exec.Command(name, args...) }
+func here(_ int, name string, args ...string) *exec.Cmd { return exec.Command(name, args...) }
 
 // Node is one server.
 type Node struct {
@@ -30,7 +27,7 @@ type Node struct {
 	Dir       string
 	Addresses []string
 
-	process Command
+	process *exec.Cmd
 	ended   chan struct{}
 }
 
@@ -222,7 +219,7 @@ func Document[T any](n *Node, args ...string) (v T) {
 
 // startChild starts a process that the kernel kills when this one dies. That
 // hangs on the thread which started it, so one thread starts them all.
-func startChild(cmd Command) error {
+func startChild(cmd *exec.Cmd) error {
 	starting.Do(func() {
 		go func() {
 			runtime.LockOSThread()

@@ -16,9 +16,9 @@ var (
 	starts   = make(chan func())
 )
 
-// programVariable names the binary under test, where somebody has built it:
+// ProgramVariable names the binary under test, where somebody has built it:
 // a network of its own has no way to the modules that a build may want.
-const programVariable = "ASHLAR_TEST_PROGRAM"
+const ProgramVariable = "ASHLAR_TEST_PROGRAM"
 
 var program struct {
 	once sync.Once
@@ -30,7 +30,7 @@ var program struct {
 func Program(t testing.TB) string {
 	t.Helper()
 	program.once.Do(func() {
-		if program.path = os.Getenv(programVariable); program.path == "" {
+		if program.path = os.Getenv(ProgramVariable); program.path == "" {
 			program.path, program.err = build()
 		}
 	})
@@ -80,13 +80,13 @@ func Main(m *testing.M, prepare ...func() error) {
 
 // outside builds what the tests need, which may ask the network, and starts them.
 func outside(prepare []func() error) (int, error) {
-	if os.Getenv(programVariable) == "" {
+	if os.Getenv(ProgramVariable) == "" {
 		path, err := build()
 		if err != nil {
 			return 0, err
 		}
 		defer os.RemoveAll(filepath.Dir(path))
-		os.Setenv(programVariable, path)
+		os.Setenv(ProgramVariable, path)
 	}
 	for _, p := range prepare {
 		if err := p(); err != nil {

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 )
 
-// Program is something to call, and the Debian package that has it.
+// Program is something to call, or the path of a file that one loads, and the
+// Debian package that has it.
 type Program struct{ Name, Package string }
 
 // Lab is what the lab calls.
@@ -29,6 +31,8 @@ var Tests = []Program{
 	{"gcc", "gcc libc6-dev"}, // the race detector links with cgo
 	{"tgtd", "tgt"},
 	{"iscsi-test-cu", "libiscsi-bin"},
+	{"qemu-img", "qemu-utils"},
+	{"/usr/lib/x86_64-linux-gnu/qemu/block-iscsi.so", "qemu-block-extra"},
 	{"git", "git"},
 }
 
@@ -60,7 +64,11 @@ func Programs(wanted []Program) error {
 
 func missing(wanted []Program) (absent []Program) {
 	for _, p := range wanted {
-		if _, err := exec.LookPath(p.Name); err != nil {
+		_, err := exec.LookPath(p.Name)
+		if filepath.IsAbs(p.Name) {
+			_, err = os.Stat(p.Name)
+		}
+		if err != nil {
 			absent = append(absent, p)
 		}
 	}

@@ -58,10 +58,8 @@ type machine struct {
 }
 
 func (m *machine) mount() error {
-	root := &fs.LoopbackRoot{Path: m.folder, NewNode: func(r *fs.LoopbackRoot, _ *fs.Inode, _ string, _ *syscall.Stat_t) fs.InodeEmbedder {
-		return &node{fs.LoopbackNode{RootData: r}, m.disk}
-	}}
-	top := &node{fs.LoopbackNode{RootData: root}, m.disk}
+	root := &fs.LoopbackRoot{Path: m.folder}
+	top := &node{&fs.LoopbackNode{RootData: root}, m.disk}
 	root.RootNode = top
 	server, err := fs.Mount(m.mountpoint, top, &fs.Options{MountOptions: fuse.MountOptions{
 		Name: "powerfs", DirectMountStrict: true, MaxWrite: 1 << 20, DisableXAttrs: true,

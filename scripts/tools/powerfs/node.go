@@ -11,8 +11,13 @@ import (
 
 // node is a file or a folder. What it does not override goes straight to the folder.
 type node struct {
-	fs.LoopbackNode
+	*fs.LoopbackNode
 	disk *disk
+}
+
+// WrapChild makes nodes of what the loopback finds.
+func (n *node) WrapChild(_ context.Context, found fs.InodeEmbedder) fs.InodeEmbedder {
+	return &node{found.(*fs.LoopbackNode), n.disk}
 }
 
 func (n *node) path() string {

@@ -178,3 +178,12 @@ func number(s string) (uint32, bool) {
 	n, err := strconv.ParseUint(s, base, 32)
 	return uint32(n), err == nil
 }
+
+// Keys are the names of all keys that a login may negotiate.
+func Keys() []string {
+	names := slices.Clone(securityKeys)
+	for _, k := range table {
+		names = append(names, k.name)
+	}
+	return names
+}

@@ -16,8 +16,8 @@ const (
 
 // Identity is who logs in to what.
 type Identity struct {
-	Initiator string
-	Target    string // empty in a discovery session
+	Initiator string // in lower case
+	Target    string // likewise; empty in a discovery session
 	Discovery bool
 	ISID      [6]byte
 	TSIH      uint16 // 0: a new session
@@ -166,9 +166,9 @@ func (l *Login) identify(pairs []pdu.Pair) ([]byte, LoginStatus) {
 	for _, p := range pairs {
 		switch p.Key {
 		case "InitiatorName":
-			l.Identity.Initiator = p.Value
+			l.Identity.Initiator = strings.ToLower(p.Value) // as names are compared (RFC 3722)
 		case "TargetName":
-			l.Identity.Target = p.Value
+			l.Identity.Target = strings.ToLower(p.Value)
 		case "SessionType":
 			if p.Value != "Discovery" && p.Value != "Normal" {
 				return nil, LoginSessionType

@@ -152,6 +152,16 @@ func TestLoginThroughAllStagesWithTextInParts(t *testing.T) {
 	}
 }
 
+// One host is one I_T nexus however it writes its name.
+func TestNamesAreComparedInLowerCase(t *testing.T) {
+	l := admitting(LoginSuccess)
+	req := request()
+	_, _, outcome := l.Step(&req, text(pdu.Pair{Key: "InitiatorName", Value: "IQN.1993-08.org:Host"}, pdu.Pair{Key: "TargetName", Value: "iqn.T"}))
+	if outcome != LoginDone || l.Identity.Initiator != "iqn.1993-08.org:host" || l.Identity.Target != "iqn.t" {
+		t.Fatalf("%d %+v", outcome, l.Identity)
+	}
+}
+
 func TestLoginThatNeverEndsIsCut(t *testing.T) {
 	l := admitting(LoginSuccess)
 	req := request()

@@ -67,14 +67,10 @@ func (s *security) split(pairs []pdu.Pair) (method *string, chap chapKeys, any b
 	return method, chap, any
 }
 
-// isSecurityKey tells whether a key belongs to this stage.
-func isSecurityKey(key string) bool {
-	switch key {
-	case "AuthMethod", "CHAP_A", "CHAP_N", "CHAP_R", "CHAP_I", "CHAP_C":
-		return true
-	}
-	return false
-}
+// securityKeys are those of this stage.
+var securityKeys = []string{"AuthMethod", "CHAP_A", "CHAP_N", "CHAP_R", "CHAP_I", "CHAP_C"}
+
+func isSecurityKey(key string) bool { return slices.Contains(securityKeys, key) }
 
 // take decides the keys of one request and appends the answers. What does not
 // belong where it came refuses the login.
