@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	crashImages = flag.Int("crash.images", 1200, "crash images to open, about")
+	crashImages = flag.Int("crash.images", 800, "crash images to open, about")
 	crashSeed   = flag.Uint64("crash.seed", 0, "seed of the crash test; 0: from the clock")
 )
 

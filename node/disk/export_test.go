@@ -25,6 +25,13 @@ func (s *Store) Checkpoint() {
 	}
 }
 
+// Waiting is how many operations no record has taken yet.
+func (s *Store) Waiting() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.queue.len()
+}
+
 // DropCache makes the next reads take metadata pages from the device.
 func (s *Store) DropCache() {
 	s.mu.Lock()

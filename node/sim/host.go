@@ -218,7 +218,18 @@ func (op *operation) send(x *path) {
 	})
 }
 
-// fail gives a path up whose portal does not answer: its commands go elsewhere at once.
+// patience is for how long commands of a path that was given up wait for it (the
+// replacement time-out of an iSCSI initiator). Commands that were sent a moment
+// before the path was given up are no older than that elsewhere, so it must be
+// longer than a token lives.
+func (h *host) patience() int64 {
+	if h.hasty {
+		return 0
+	}
+	return 2 * second
+}
+
+// fail gives a path up whose portal does not answer: its commands go elsewhere.
 func (x *path) fail() {
 	w := x.h.w
 	w.note("path", int64(x.h.at), int64(x.s.id))
@@ -232,7 +243,7 @@ func (x *path) fail() {
 	for _, id := range order {
 		if op := x.waiting[id]; op != nil {
 			x.forget(op)
-			w.after(0, op.begin)
+			w.after(x.h.patience(), op.begin)
 		}
 	}
 	w.after(w.between(200*millisecond, 2*second), x.connect)
@@ -295,6 +306,6 @@ func (op *operation) learn() {
 }
 
 func (op *operation) String() string {
-	return fmt.Sprintf("operation %d of %s: kind %d volume %d %d+%d tag %d expects %d, sent %v, ended %d %v read %v", op.id, op.h.name, op.kind,
-		op.volume, op.offset/sector, op.length/sector, op.tag, op.expected, op.attempts, op.ended, op.status, op.read)
+	return fmt.Sprintf("operation %d of %s: kind %d volume %d %d+%d tag %d expects %d, sent %v resent %v, ended %d %v read %v", op.id, op.h.name, op.kind,
+		op.volume, op.offset/sector, op.length/sector, op.tag, op.expected, op.attempts, op.resent, op.ended, op.status, op.read)
 }

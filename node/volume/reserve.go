@@ -104,7 +104,7 @@ func (v *Volume) agreedOn(head *mirror.Head, op *mirror.Op, a *asker, r cluster.
 		head.Unreserved(now, op)
 		return
 	}
-	a.reserved = r.Reserved.Result
+	a.reserved, a.changes = r.Reserved.Result, r.Reserved.Result.Status == reserve.Good
 	var abort []wire.Nexus
 	for _, n := range a.reserved.Abort {
 		abort = append(abort, wire.Nexus{Host: n.Host, Port: n.Port})

@@ -72,6 +72,7 @@ type Volume struct {
 	numbers  map[Session]uint64
 	lastID   uint64
 	fences   map[uint64]func(error)
+	tellings map[uint64]*telling
 	links    map[wire.NodeID]bool // nodes to which a session for requests lives
 	local    []event              // for ourselves, before anything else
 	gone     bool
@@ -121,7 +122,7 @@ const (
 func Open(id wire.VolumeID, node Node, self wire.NodeID, incarnation wire.Incarnation, st *cluster.State, log *slog.Logger) *Volume {
 	v := &Volume{id: id, node: node, self: self, incarnation: incarnation, log: log,
 		wake: make(chan struct{}, 1), stopped: make(chan struct{}), listeners: map[int]func(target.Event){},
-		portal: mirror.NewPortal(id, mirror.Bugs{}), sessions: map[uint64]Session{}, numbers: map[Session]uint64{}, fences: map[uint64]func(error){}, links: map[wire.NodeID]bool{}}
+		portal: mirror.NewPortal(id, mirror.Bugs{}), sessions: map[uint64]Session{}, numbers: map[Session]uint64{}, fences: map[uint64]func(error){}, tellings: map[uint64]*telling{}, links: map[wire.NodeID]bool{}}
 	promised := map[wire.VolumeID]uint64{}
 	for _, s := range node.Stores() {
 		promised[id] = max(promised[id], s.Promised(id))
@@ -276,6 +277,8 @@ func (v *Volume) handle(e *event) {
 		switch e.msg.(type) {
 		case *wire.Done, *wire.Fenced:
 			v.portal.Receive(now, e.from, e.msg)
+		case *wire.Told:
+			v.toldBy(e.msg.(*wire.Told).Req, e.from)
 		default:
 			if v.head != nil {
 				v.head.Receive(now, e.from, e.msg)
@@ -289,6 +292,7 @@ func (v *Volume) handle(e *event) {
 		v.follow(now)
 	case evLost:
 		delete(v.links, e.from)
+		v.toldByNobody(e.from)
 		if v.head != nil {
 			v.head.Lost(now, e.from)
 		}
@@ -312,6 +316,7 @@ func (v *Volume) tick(now int64) {
 		v.portal.Token(now, v.agreed.Head, v.node.Token(v.agreed.Head))
 	}
 	v.portal.Tick(now)
+	v.giveUpTelling(now)
 	s := &Status{}
 	if v.head != nil {
 		v.head.Lease(now, lease)
@@ -327,12 +332,10 @@ func (v *Volume) request(now int64, e *event) {
 	case *wire.Submit:
 		v.submit(now, e.session, m)
 	case *wire.Fence:
-		status := wire.NotHead
-		if v.head != nil && !v.head.Deposed() {
-			v.head.Fence(now, m.Scope, m.Nexus)
-			status = wire.OK
-		}
-		v.reply(e.session, &wire.Fenced{Req: m.Req, Status: status})
+		v.fence(now, e.session, m)
+	case *wire.Tell:
+		v.hear(m)
+		v.reply(e.session, &wire.Told{Req: m.Req})
 	default:
 		if mirror.IsRequest(e.msg) {
 			v.replica.Lease(now, v.node.Lease())
@@ -360,6 +363,7 @@ type asker struct {
 	session  Session
 	req      uint64
 	reserved reserve.Result // of OpReserve
+	changes  bool           // it may have changed something
 }
 
 func (v *Volume) submit(now int64, s Session, m *wire.Submit) {
@@ -447,12 +451,14 @@ func (v *Volume) carryOutHead() {
 func (v *Volume) answered(op *mirror.Op) {
 	a := op.Private.(*asker)
 	d := &wire.Done{Req: a.req, Status: op.Status, Offset: op.Miss, Runs: op.Runs}
-	if op.Status == wire.OK {
-		switch op.Kind {
-		case wire.OpRead:
-			d.Data = op.Data
-		case wire.OpReserve:
-			d.Data = encode(reserveAnswer{a.reserved, v.agreed.Reservations})
+	switch {
+	case op.Status == wire.OK && op.Kind == wire.OpRead:
+		d.Data = op.Data
+	case op.Status == wire.OK && op.Kind == wire.OpReserve:
+		d.Data = encode(reserveAnswer{a.reserved, v.agreed.Reservations})
+		if a.changes {
+			v.tellNodes(&wire.Tell{Data: encode(v.agreed.Reservations)}, func() { v.reply(a.session, d) })
+			return
 		}
 	}
 	v.reply(a.session, d)

@@ -74,6 +74,10 @@ func newMessage(kind Kind) Message {
 		return new(Fenced)
 	case KindToken:
 		return new(Token)
+	case KindTell:
+		return new(Tell)
+	case KindTold:
+		return new(Told)
 	}
 	return nil
 }
@@ -389,6 +393,16 @@ func (m *Fence) parse(p *parser) {
 
 func (m *Fenced) append(b []byte) []byte { return u8(u64(b, m.Req), uint8(m.Status)) }
 func (m *Fenced) parse(p *parser)        { m.Req, m.Status = p.u64(), p.status() }
+
+func (m *Tell) append(b []byte) []byte {
+	return bytesOf(flag(u64(u64(b, m.Req), uint64(m.Volume)), m.Reset), m.Data)
+}
+func (m *Tell) parse(p *parser) {
+	m.Req, m.Volume, m.Reset, m.Data = p.u64(), VolumeID(p.u64()), p.flag(), p.bytes(DataMax)
+}
+
+func (m *Told) append(b []byte) []byte { return u64(b, m.Req) }
+func (m *Told) parse(p *parser)        { m.Req = p.u64() }
 
 func (m *Token) append(b []byte) []byte { return u64(u64(b, uint64(m.Incarnation)), uint64(m.Token)) }
 func (m *Token) parse(p *parser)        { m.Incarnation, m.Token = Incarnation(p.u64()), int64(p.u64()) }

@@ -27,6 +27,8 @@ const (
 	KindFence    Kind = 15
 	KindFenced   Kind = 16
 	KindToken    Kind = 17
+	KindTell     Kind = 18
+	KindTold     Kind = 19
 )
 
 // Message is one of the structs below.
@@ -292,6 +294,18 @@ type Fenced struct {
 	Status Status
 }
 
+// Tell is the head's word to a portal of what its hosts are to be told: that the
+// unit was reset, or what its reservations are now.
+type Tell struct {
+	Req    uint64
+	Volume VolumeID
+	Reset  bool
+	Data   []byte // the reservations; empty: nothing new
+}
+
+// Told answers Tell: the hosts will hear of it before the answer to any later command.
+type Told struct{ Req uint64 }
+
 // Token is a node's CLOCK_BOOTTIME, ns, sent every 100 ms to all portals while
 // it holds its lease. It is the head's own time, so that only one clock counts.
 type Token struct {
@@ -316,6 +330,8 @@ func (*Done) Kind() Kind     { return KindDone }
 func (*Fence) Kind() Kind    { return KindFence }
 func (*Fenced) Kind() Kind   { return KindFenced }
 func (*Token) Kind() Kind    { return KindToken }
+func (*Tell) Kind() Kind     { return KindTell }
+func (*Told) Kind() Kind     { return KindTold }
 
 func (m *Prepare) String() string {
 	return fmt.Sprintf("prepare #%d volume %d epoch %d segments %v", m.Req, m.Volume, m.Epoch, m.Segments)
@@ -361,6 +377,10 @@ func (m *Fence) String() string {
 	return fmt.Sprintf("fence #%d volume %d scope %d %+v", m.Req, m.Volume, m.Scope, m.Nexus)
 }
 func (m *Fenced) String() string { return fmt.Sprintf("fenced #%d %v", m.Req, m.Status) }
+func (m *Tell) String() string {
+	return fmt.Sprintf("tell #%d volume %d reset=%v (%d bytes)", m.Req, m.Volume, m.Reset, len(m.Data))
+}
+func (m *Told) String() string { return fmt.Sprintf("told #%d", m.Req) }
 func (m *Token) String() string {
 	return fmt.Sprintf("token %d of incarnation %d", m.Token, m.Incarnation)
 }

@@ -53,6 +53,9 @@ func samples() []sample {
 		{"done-extents", &Done{Req: 1, Offset: 4096, Runs: []uint32{1, 2, 3}}},
 		{"fence", &Fence{Req: 1, Volume: 2, Scope: FenceHost, Nexus: nexus}},
 		{"fenced", &Fenced{Req: 1, Status: NotHead}},
+		{"tell", &Tell{Req: 1, Volume: 2, Data: []byte("reservations")}},
+		{"tell-reset", &Tell{Req: 1, Volume: 2, Reset: true}},
+		{"told", &Told{Req: 0x0102030405060708}},
 		{"token", &Token{Incarnation: 3, Token: 123456789012345}},
 	}
 }

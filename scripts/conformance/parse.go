@@ -39,11 +39,11 @@ const (
 func outcomes(output string) map[string]string {
 	wrong := map[string]string{}
 	var test string
-	var remark string // what the test said of itself before its verdict
+	var skipped, failed string // what the test said of itself before its verdict
 	judged := true
 	for _, line := range strings.Split(output, "\n") {
 		if match := testLine.FindStringSubmatch(line); match != nil {
-			test, line, remark, judged = match[1], match[2], "", false
+			test, line, skipped, failed, judged = match[1], match[2], "", "", false
 			wrong[test] = "it did not end"
 		}
 		verdict := verdictLine.FindStringSubmatch(line)
@@ -54,14 +54,14 @@ func outcomes(output string) map[string]string {
 		case judged:
 		case verdict != nil:
 			judged = true
-			wrong[test] = remark
-			if verdict[1] == "FAILED" && !strings.HasPrefix(remark, "failed:") {
-				wrong[test] = "failed:"
+			wrong[test] = skipped
+			if verdict[1] == "FAILED" {
+				wrong[test] = strings.TrimSpace("failed: " + failed)
 			}
 		case strings.Contains(line, failMark):
-			remark = "failed: " + after(line, failMark)
-		case strings.Contains(line, skipMark) && remark == "":
-			remark = "skipped: " + after(line, skipMark)
+			failed = after(line, failMark) // also where the test wants a command to fail
+		case strings.Contains(line, skipMark) && skipped == "":
+			skipped = "skipped: " + after(line, skipMark)
 		}
 	}
 	return wrong
@@ -72,16 +72,20 @@ func after(line, mark string) string {
 	return strings.TrimSpace(rest)
 }
 
-// inapplicable are the tests that a unit without removable media cannot run,
-// with the reason that libiscsi gives.
+// inapplicable are the tests that do not fit our unit, with how what they say begins.
 var inapplicable = map[string]string{
-	"StartStopUnit.Simple": "Media is not removable.",
+	// A unit without removable media has nothing to eject.
+	"StartStopUnit.Simple": "skipped: Media is not removable.",
+	// It asks from the second logical block of a physical one on, and wants the
+	// answer to begin with the next physical one; SBC-3 5.8.2 lets it begin with the
+	// block that was asked for. Its first half has passed then.
+	"GetLBAStatus.UnmapSingle": "failed:\n1. test_get_lba_status_unmap_single.c:135 ",
 }
 
-// applies tells whether a test of a suite has anything to test.
+// applies tells whether a test of a suite has anything to say of us.
 func applies(suite, test string, problem error) bool {
-	reason, known := inapplicable[suite+"."+test]
-	return !known || problem == nil || problem.Error() != "skipped: "+reason
+	says, known := inapplicable[suite+"."+test]
+	return !known || problem == nil || !strings.HasPrefix(problem.Error(), says)
 }
 
 // problems compares what ran with what should have.

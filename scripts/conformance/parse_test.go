@@ -27,6 +27,8 @@ passed
   Test: Explained ...    [FAILED] it should have failed with LBA_OUT_OF_RANGE
 FAILED
     1. test_example.c:38  - CU_ASSERT_EQUAL(ret,0)
+  Test: WantedFailure ...    [FAILED] WRITE10 command failed, as the test wants it to
+passed
   Test: Cleaned ...passed    [SKIPPED] said by the clean-up of the suite
 
 Suite: Another
@@ -37,9 +39,9 @@ Suite: Another
 `
 
 func TestEachTestIsJudgedBySkipsAndFailures(t *testing.T) {
-	got := problems([]string{"Good", "Loud", "Skipped", "InPart", "Bad", "Explained", "Cleaned", "CleanedBad", "Last", "Absent"}, transcript)
+	got := problems([]string{"Good", "Loud", "Skipped", "InPart", "Bad", "Explained", "WantedFailure", "Cleaned", "CleanedBad", "Last", "Absent"}, transcript)
 	for test, want := range map[string]string{
-		"Good": "", "Loud": "", "Cleaned": "",
+		"Good": "", "Loud": "", "WantedFailure": "", "Cleaned": "",
 		"CleanedBad": "failed:\n1. test_example.c:51  - CU_ASSERT_EQUAL(_r,0)",
 		"Skipped":    "skipped: WRITEATOMIC16 is not implemented.",
 		"InPart":     "skipped: only one of its cases",

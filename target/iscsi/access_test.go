@@ -42,6 +42,10 @@ func (g *guarded) set(change func(*guarded)) {
 	change(g)
 }
 
+func (g *guarded) secrets(discovery bool, c Credentials) {
+	g.set(func(g *guarded) { g.credentials[discovery] = c })
+}
+
 func (g *guarded) Ready() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -113,7 +117,7 @@ func (r *rig) status(target string, o initiator.Options) session.LoginStatus {
 
 func TestCHAPLoginsCarryIO(t *testing.T) {
 	r, g := newGuardedRig(t)
-	g.credentials[false] = both()
+	g.secrets(false, both())
 	n := byte(0)
 	for _, a := range session.Algorithms {
 		for _, mutual := range []string{"", ourSecret} {
@@ -139,7 +143,7 @@ func TestCHAPLoginsCarryIO(t *testing.T) {
 
 func TestLoginsWithoutTheSecretAreRefused(t *testing.T) {
 	r, g := newGuardedRig(t)
-	g.credentials[false] = both()
+	g.secrets(false, both())
 	chap := func(user, secret string) initiator.Options {
 		return initiator.Options{CHAP: &initiator.CHAP{User: user, Secret: []byte(secret)}}
 	}
@@ -168,7 +172,7 @@ func TestATargetThatDoesNotKnowItsSecretIsNotTrusted(t *testing.T) {
 	} {
 		c := both()
 		change(&c)
-		g.set(func(g *guarded) { g.credentials[false] = c })
+		g.secrets(false, c)
 		chap := &initiator.CHAP{User: "web1", Secret: []byte(secret), MutualUser: "prod", MutualSecret: []byte(ourSecret)}
 		if _, err := initiator.Dial(r.ctx, r.address, iqn, initiator.Options{CHAP: chap}); !errors.Is(err, initiator.ErrTarget) {
 			t.Errorf("%s: %v", what, err)
@@ -179,7 +183,7 @@ func TestATargetThatDoesNotKnowItsSecretIsNotTrusted(t *testing.T) {
 func TestDiscoveryIsAuthenticatedByItself(t *testing.T) {
 	r, g := newGuardedRig(t)
 	chap := initiator.Options{CHAP: &initiator.CHAP{User: "web1", Secret: []byte(secret)}}
-	g.credentials[true] = both()
+	g.secrets(true, both())
 	if got := r.status("", initiator.Options{}); got != session.LoginAuthentication {
 		t.Errorf("discovery without a secret: %04x", got)
 	}
@@ -255,7 +259,7 @@ func TestLoginIsRedirected(t *testing.T) {
 
 func TestWrongSecretsAreLimitedInNumber(t *testing.T) {
 	r, g := newGuardedRig(t)
-	g.credentials[false] = both()
+	g.secrets(false, both())
 	chap := func(s string) initiator.Options {
 		return initiator.Options{CHAP: &initiator.CHAP{User: "web1", Secret: []byte(s)}}
 	}
@@ -321,7 +325,7 @@ func TestLibiscsiAuthenticates(t *testing.T) {
 	for _, discovery := range []bool{false, true} {
 		c := both()
 		c.Secret, c.MutualSecret = []byte("host-secret-1"), []byte("our-secret-12")
-		g.credentials[discovery] = c
+		g.secrets(discovery, c)
 	}
 	unit := r.address + "/" + iqn + "/0"
 	for _, c := range []struct {

@@ -49,7 +49,7 @@ func TestLoginsLeaveNothingBehind(t *testing.T) {
 	r.ctx = t.Context()
 	chap := &initiator.CHAP{User: "web1", Secret: []byte(secret), MutualSecret: []byte(ourSecret)}
 	s := r.host(1, initiator.Options{})
-	g.set(func(g *guarded) { g.credentials[false] = both() })
+	g.secrets(false, both())
 	comeAndGo := func(n int) {
 		o := initiator.Options{ISID: [6]byte{0, 2, 0x3d, 1, byte(n >> 8), byte(n)}, CHAP: chap, HeaderDigest: n%2 == 0}
 		one, err := initiator.Dial(r.ctx, r.address, iqn, o)

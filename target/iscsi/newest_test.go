@@ -81,7 +81,7 @@ func (c *raw) say(text string) (resp pdu.LoginResponse, answer string) {
 
 func TestCHAPAsTheNewestConformanceToolSpeaksIt(t *testing.T) {
 	r, g := newGuardedRig(t)
-	g.credentials[false] = both()
+	g.secrets(false, both())
 	challenge := func(list string) (c *raw, a session.Algorithm, answer string) {
 		c = r.dial()
 		c.say(string(c.identity()) + "AuthMethod=CHAP\x00")
