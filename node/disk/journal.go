@@ -204,9 +204,15 @@ func (s *Store) takeBatch(b *batch) {
 	}
 }
 
-// cut finds the parts of a zero write that lie in groups which were ever given data. To zero the others is no change.
+// cut finds the parts of a zero write that lie in groups which were ever given data. To zero the others
+// is no change, except where the zeros are a copy of what another replica holds: that one had data there
+// once, and a third replica that still has it learns only from the version that it is gone.
 func (s *Store) cut(o *op) {
 	o.runs = o.runs[:0]
+	if o.versions != nil {
+		o.runs = append(o.runs, o.entry)
+		return
+	}
 	rep := s.replicas[o.Replica]
 	if rep == nil {
 		return
@@ -223,9 +229,6 @@ func (s *Store) cut(o *op) {
 		}
 		run := &o.runs[n-1]
 		run.count += p.last - p.first
-		if o.versions != nil {
-			run.versions = o.versions[run.block-o.block:][:run.count]
-		}
 		return nil
 	})
 }
@@ -374,8 +377,8 @@ func (s *Store) acceptWrite(b *batch, o *op) error {
 		o.kind = 0
 		return nil
 	}
-	if !o.zero {
-		if err := s.allocate(rep, o.block, o.count); err != nil {
+	if !o.zero || o.versions != nil {
+		if err := s.allocate(rep, o.block, o.count, !o.zero); err != nil {
 			return err
 		}
 	}

@@ -245,8 +245,8 @@ func (s *Store) replayEntry(e *entry, data []byte) error {
 		if rep.damaged {
 			return nil
 		}
-		if !e.zero {
-			if err := s.allocate(rep, e.block, e.count); err != nil {
+		if !e.zero || e.versions != nil {
+			if err := s.allocate(rep, e.block, e.count, !e.zero); err != nil {
 				return fmt.Errorf("%w: %w", ErrDamaged, err)
 			}
 		}

@@ -133,7 +133,7 @@ func (s *Store) Reserve(r Replica, block, count uint32) error {
 	if !s.inSegment(block, count) {
 		return ErrRange
 	}
-	if err := s.allocate(rep, block, count); err != nil {
+	if err := s.allocate(rep, block, count, true); err != nil {
 		return err
 	}
 	return spans(block, count, func(p span) error {
@@ -147,15 +147,15 @@ func (s *Store) Reserve(r Replica, block, count uint32) error {
 	})
 }
 
-// allocate gives a range that is to hold data its groups and chunks, all or nothing. mu is held.
-func (s *Store) allocate(rep *replica, block, count uint32) error {
+// allocate gives a range its groups and, where it is to hold data, its chunks, all or nothing. mu is held.
+func (s *Store) allocate(rep *replica, block, count uint32, data bool) error {
 	var groups, chunks uint32
 	spans(block, count, func(p span) error {
 		g := rep.group(p.group)
 		if g == nil {
 			groups++
 		}
-		for c := p.first / chunkBlocks; c <= (p.last-1)/chunkBlocks; c++ {
+		for c := p.first / chunkBlocks; data && c <= (p.last-1)/chunkBlocks; c++ {
 			if g == nil || g.place[c] == noChunk {
 				chunks++
 			}
@@ -170,7 +170,7 @@ func (s *Store) allocate(rep *replica, block, count uint32) error {
 		if made {
 			s.groups++
 		}
-		for c := p.first / chunkBlocks; c <= (p.last-1)/chunkBlocks; c++ {
+		for c := p.first / chunkBlocks; data && c <= (p.last-1)/chunkBlocks; c++ {
 			if g.place[c] == noChunk {
 				g.place[c], _ = s.chunkMap.take()
 			}

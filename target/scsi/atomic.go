@@ -51,7 +51,7 @@ func orWrite(t *Task) {
 	n := t.blocks * t.blockSize()
 	t.Transfer = n
 	if n == 0 {
-		t.good()
+		t.nothing()
 		return
 	}
 	if !t.outExact(n) {

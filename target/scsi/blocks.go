@@ -12,7 +12,7 @@ func readBlocks(t *Task) {
 	t.Transfer = t.blocks * size
 	n := min(t.blocks, ratio(uint64(t.Limit), size))
 	if n == 0 {
-		t.good()
+		t.nothing()
 		return
 	}
 	t.Data = grow(t.Data, n*size)
@@ -39,7 +39,7 @@ func writeBlocks(t *Task) {
 	t.Transfer = t.blocks * t.blockSize()
 	n := t.outBlocksHere()
 	if n == 0 {
-		t.good()
+		t.nothing()
 		return
 	}
 	t.submit(target.Write, t.lba, n, t.Data[:n*t.blockSize()], (*Task).good)
@@ -55,7 +55,7 @@ func writeAndVerify(t *Task) {
 	t.Transfer = t.blocks * t.blockSize()
 	n := t.outBlocksHere()
 	if n == 0 {
-		t.good()
+		t.nothing()
 		return
 	}
 	t.submit(target.Write, t.lba, n, t.Data[:n*t.blockSize()], verifyWritten)
@@ -89,7 +89,7 @@ func verifyBlocks(t *Task) {
 	}
 	switch {
 	case n == 0:
-		t.good()
+		t.nothing()
 	case check == 0:
 		t.submit(target.Verify, t.lba, n, nil, (*Task).good)
 	case check == 1:
@@ -109,7 +109,7 @@ func compareAndWrite(t *Task) {
 	}
 	t.Transfer = n
 	if n == 0 {
-		t.good()
+		t.nothing()
 		return
 	}
 	t.submit(target.CompareAndWrite, t.lba, t.blocks, t.Data, (*Task).good)

@@ -130,6 +130,20 @@ func (t *Task) good() {
 	t.finish()
 }
 
+// nothing ends a task that reads or writes no block. No operation of it meets
+// the reservations, so they are asked here.
+func (t *Task) nothing() {
+	access := reserve.Reads
+	if t.command.access == writes {
+		access = reserve.Writes
+	}
+	if !t.unit.device.Reservations().Allows(t.Nexus.id.Ports(), access) {
+		t.end(StatusReservationConflict)
+		return
+	}
+	t.good()
+}
+
 // check ends a task with CHECK CONDITION.
 func (t *Task) check(s sense) {
 	t.Status = StatusCheckCondition

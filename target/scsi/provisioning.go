@@ -87,7 +87,7 @@ func unmapBlocks(t *Task) {
 	length := outList16(t.CDB, 0, 0)
 	t.Transfer = length
 	if length == 0 {
-		t.good()
+		t.nothing()
 		return
 	}
 	extents, s := parseUnmap(t.Data, length, &t.info)
