@@ -255,6 +255,37 @@ func TestFullDiskRefusesAndRecoversSpace(t *testing.T) {
 	check(t, s.Close())
 }
 
+// TestCopiedZerosLeaveTheirVersion: the copy they come from had data there once,
+// and another one that still has it must learn that it is gone.
+func TestCopiedZerosLeaveTheirVersion(t *testing.T) {
+	dev, r := formatted(t), replica(1, 0)
+	s := open(t, dev)
+	check(t, s.Create(r))
+	copied := make([]disk.Version, 140)
+	for i := range copied {
+		copied[i] = v(2, uint64(i)+1)
+	}
+	check(t, submit(s, &disk.Write{Replica: r, Block: 120, Count: 140, Versions: copied}))
+	for range 3 { // running, replayed, written back
+		isZero(t, s, r, 0, 120, v(0, 0))
+		isZero(t, s, r, 120, 1, v(2, 1))
+		isZero(t, s, r, 259, 1, v(2, 140))
+		changes, _, err := s.Changes(r, v(0, 0), 0, testSegment)
+		check(t, err)
+		if len(changes) != 140 || !changes[0].Zero {
+			t.Errorf("%d changes, the first %+v", len(changes), changes[0])
+		}
+		if st := s.Stats(); st.Used != 0 {
+			t.Errorf("zeros take %d bytes of data", st.Used)
+		}
+		s.Abandon()
+		dev = dev.Again()
+		s = open(t, dev)
+		audit(t, s)
+	}
+	check(t, s.Close())
+}
+
 func TestZeroingWhatWasNeverWrittenIsNoChange(t *testing.T) {
 	dev, r := formatted(t), replica(1, 0)
 	s := open(t, dev)
@@ -262,20 +293,15 @@ func TestZeroingWhatWasNeverWrittenIsNoChange(t *testing.T) {
 	check(t, s.Reserve(r, 300, 1))
 	before := s.Stats()
 	check(t, zero(s, r, 0, testSegment, v(1, 1)))
-	check(t, submit(s, &disk.Write{Replica: r, Block: 300, Count: 2, Versions: []disk.Version{v(1, 2), v(1, 3)}}))
 	if after := s.Stats(); after != before {
 		t.Errorf("%+v, before %+v", after, before)
 	}
 	check(t, put(s, r, 130, 1, v(1, 1))) // older than the zeros, which nothing remembers
-	copied := make([]disk.Version, testSegment)
-	for i := range copied {
-		copied[i] = v(2, uint64(i))
-	}
-	check(t, submit(s, &disk.Write{Replica: r, Count: testSegment, Versions: copied}))
+	check(t, zero(s, r, 0, testSegment, v(2, 1)))
 	for range 3 { // running, replayed, written back
 		isZero(t, s, r, 0, 128, v(0, 0))
-		isZero(t, s, r, 130, 1, v(2, 130))
-		isZero(t, s, r, 255, 1, v(2, 255))
+		isZero(t, s, r, 130, 1, v(2, 1))
+		isZero(t, s, r, 255, 1, v(2, 1))
 		isZero(t, s, r, 256, 64, v(0, 0))
 		changes, _, err := s.Changes(r, v(0, 0), 0, testSegment)
 		check(t, err)

@@ -27,6 +27,7 @@ type ReplicaState struct {
 //
 // To zero what was never written is no change: a zero write leaves out each group of 128 blocks
 // (512 KiB) none of whose blocks was ever given data. These blocks keep version zero and take no space.
+// Zeros with Versions are a copy of what had data elsewhere once, and always keep them.
 type Write struct {
 	Replica
 	Block, Count uint32    // 4 KiB blocks in the segment

@@ -4,6 +4,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"sync"
@@ -51,13 +52,15 @@ type Engine struct {
 	registered atomic.Bool // the state has this incarnation up
 	fenced     chan struct{}
 	control    *control
+	untidy     chan struct{} // there may be copies to remove
 
 	mu      sync.Mutex
 	state   *cluster.State
 	volumes map[wire.VolumeID]*volume.Volume
 	links   map[wire.NodeID]*peer.Session // for our requests
-	inbound map[*peer.Session]*inbound
+	sources map[wire.NodeID]*source
 	stores  map[cluster.DiskID]*disk.Store
+	guards  map[*disk.Store]*sync.RWMutex // of copies that are created and removed
 	tokens  map[wire.NodeID]token
 	drops   []func()
 	asks    map[uint64]chan wire.Message
@@ -74,7 +77,8 @@ type token struct {
 // holds its lease.
 func Start(c Config) (*Engine, error) {
 	e := &Engine{Config: c, fenced: make(chan struct{}), volumes: map[wire.VolumeID]*volume.Volume{},
-		links: map[wire.NodeID]*peer.Session{}, inbound: map[*peer.Session]*inbound{}, stores: map[cluster.DiskID]*disk.Store{},
+		links: map[wire.NodeID]*peer.Session{}, sources: map[wire.NodeID]*source{}, stores: map[cluster.DiskID]*disk.Store{}, guards: map[*disk.Store]*sync.RWMutex{},
+		untidy: make(chan struct{}, 1),
 		tokens: map[wire.NodeID]token{}, asks: map[uint64]chan wire.Message{}, lastAsk: askBit}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	for id := range c.Consensus.State().Nodes {
@@ -85,6 +89,7 @@ func Start(c Config) (*Engine, error) {
 	e.control = newControl(e)
 	e.tasks.Go(e.control.run)
 	e.tasks.Go(e.watch)
+	e.tasks.Go(e.cleaner)
 	return e, nil
 }
 
@@ -246,7 +251,7 @@ func (e *Engine) follow(st *cluster.State) {
 	known := e.list()
 	e.mu.Unlock()
 	for _, v := range gone {
-		v.Close()
+		e.tasks.Go(v.Close)
 	}
 	for _, v := range known {
 		v.State(st)
@@ -256,8 +261,9 @@ func (e *Engine) follow(st *cluster.State) {
 			e.open(id, st)
 		}
 	}
-	if e.registered.Load() {
-		e.clean(st)
+	select {
+	case e.untidy <- struct{}{}:
+	default:
 	}
 }
 
@@ -273,29 +279,75 @@ func (e *Engine) open(id wire.VolumeID, st *cluster.State) {
 	}
 }
 
-// clean removes copies that the cluster has placed elsewhere or that belong to
-// no volume any more. What it has agreed on before this incarnation registered
-// is all known by then, so a copy that is not in the state is not yet to come.
-func (e *Engine) clean(st *cluster.State) {
-	e.mu.Lock()
-	stores := e.stores
-	e.mu.Unlock()
-	for id, s := range stores {
-		for _, r := range s.Replicas() {
-			if r.Volume > st.LastVolume {
-				continue
-			}
-			v := st.Volumes[r.Volume]
-			if v != nil && int(r.Segment) < len(v.Segments) {
-				if here := v.Segments[r.Segment].On(e.Self); here != nil && here.Disk == id {
-					continue
+// cleaner removes copies that the cluster has placed elsewhere or that belong to
+// no volume any more. It has its own goroutine, because a disk may take its time.
+func (e *Engine) cleaner() {
+	for {
+		select {
+		case <-e.ctx.Done():
+			return
+		case <-e.untidy:
+		}
+		e.mu.Lock()
+		stores := e.stores
+		e.mu.Unlock()
+		for id, s := range stores {
+			for _, r := range s.Replicas() {
+				if e.ctx.Err() == nil && e.stray(e.Consensus.State(), id, r.Replica) {
+					e.remove(id, s, r.Replica)
 				}
-			}
-			if err := s.Remove(r.Replica); err != nil {
-				e.Log.Warn("remove a copy", "volume", r.Volume, "segment", r.Segment, "error", err)
 			}
 		}
 	}
+}
+
+// stray says whether a copy has no place on a disk. What was agreed on before
+// this incarnation registered is all known, so a copy that is not in the state
+// is not yet to come.
+func (e *Engine) stray(st *cluster.State, id cluster.DiskID, r disk.Replica) bool {
+	if !e.registered.Load() || r.Volume > st.LastVolume {
+		return false
+	}
+	v := st.Volumes[r.Volume]
+	if v == nil || int(r.Segment) >= len(v.Segments) {
+		return true
+	}
+	here := v.Segments[r.Segment].On(e.Self)
+	return here == nil || here.Disk != id
+}
+
+// remove looks at the latest state once more while nobody creates a copy there:
+// whoever does, does it after it was placed there again.
+func (e *Engine) remove(id cluster.DiskID, s *disk.Store, r disk.Replica) {
+	guard := e.guard(s)
+	guard.Lock()
+	defer guard.Unlock()
+	if !e.stray(e.Consensus.State(), id, r) {
+		return
+	}
+	if err := s.Remove(r); err != nil {
+		e.Log.Warn("remove a copy", "volume", r.Volume, "segment", r.Segment, "error", err)
+	}
+}
+
+// Create makes an empty copy on a disk; one that is there already stays as it is.
+func (e *Engine) Create(s *disk.Store, r disk.Replica) error {
+	guard := e.guard(s)
+	guard.RLock()
+	defer guard.RUnlock()
+	if err := s.Create(r); !errors.Is(err, disk.ErrExists) {
+		return err
+	}
+	return nil
+}
+
+func (e *Engine) guard(s *disk.Store) *sync.RWMutex {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.guards[s] == nil {
+		e.guards[s] = &sync.RWMutex{}
+	}
+	return e.guards[s]
 }
 
 // dropHosts ends the connections of all hosts here, and what they waited for.

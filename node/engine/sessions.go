@@ -41,6 +41,8 @@ func (e *Engine) PeerEvent(ev peer.Event) {
 		e.linked(ev.Peer, ev.Session)
 	case ev.Kind == peer.Lost && ev.Session.Dialled():
 		e.unlinked(ev.Peer, ev.Session)
+	case ev.Kind == peer.Connected:
+		e.began(ev.Session)
 	case ev.Kind == peer.Lost:
 		e.forget(ev.Session)
 	}
@@ -76,27 +78,50 @@ func (e *Engine) unlinked(n wire.NodeID, s *peer.Session) {
 // inbound is a session from which requests come.
 type inbound struct{ session *peer.Session }
 
+// source is a node's newest session for its requests. What an older one still
+// brings comes too late: its asker has asked again, or given up, on this one.
+type source struct {
+	mu     sync.Mutex
+	newest *inbound
+}
+
 // Reply sends an answer back.
 func (i *inbound) Reply(v wire.VolumeID, m wire.Message) { send(i.session, v, m) }
 
-func (e *Engine) inboundOf(s *peer.Session) *inbound {
+func (e *Engine) source(n wire.NodeID) *source {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	i := e.inbound[s]
-	if i == nil {
-		i = &inbound{s}
-		e.inbound[s] = i
+	if e.sources[n] == nil {
+		e.sources[n] = &source{}
 	}
-	return i
+	return e.sources[n]
+}
+
+// began makes s its node's newest session.
+func (e *Engine) began(s *peer.Session) {
+	src := e.source(s.Peer())
+	src.mu.Lock()
+	old := src.newest
+	src.newest = &inbound{s}
+	src.mu.Unlock()
+	if old != nil {
+		old.session.Close()
+		e.each(func(v *volume.Volume) { v.Forget(old) })
+	}
 }
 
 func (e *Engine) forget(s *peer.Session) {
-	e.mu.Lock()
-	i := e.inbound[s]
-	delete(e.inbound, s)
-	e.mu.Unlock()
-	if i != nil {
-		e.each(func(v *volume.Volume) { v.Forget(i) })
+	src := e.source(s.Peer())
+	src.mu.Lock()
+	old := src.newest
+	if old != nil && old.session == s {
+		src.newest = nil
+	} else {
+		old = nil
+	}
+	src.mu.Unlock()
+	if old != nil {
+		e.each(func(v *volume.Volume) { v.Forget(old) })
 	}
 }
 
@@ -139,10 +164,16 @@ func (e *Engine) data(s *peer.Session, kind uint16, payload []byte) {
 		e.reply(s.Peer(), id, m)
 		return
 	}
-	from := e.inboundOf(s)
-	if v := e.volume(id); v != nil {
+	src := e.source(s.Peer())
+	src.mu.Lock()
+	defer src.mu.Unlock() // so that nothing of it is queued behind the first of a newer one
+	from := src.newest
+	switch v := e.volume(id); {
+	case from == nil || from.session != s:
+		s.Close()
+	case v != nil:
 		v.Request(from, m)
-	} else {
+	default:
 		refuse(from, id, m)
 	}
 }

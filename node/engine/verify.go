@@ -47,7 +47,12 @@ func (e *Engine) ask(ctx context.Context, to wire.NodeID, v wire.VolumeID, m fun
 		e.mu.Unlock()
 	}()
 	if to == e.Self {
-		e.volume(v).Request(w, m(req))
+		here := e.volume(v)
+		if here == nil {
+			return nil, fmt.Errorf("no volume %d here any more", v)
+		}
+		here.Request(w, m(req))
+		defer here.Forget(w)
 	} else {
 		e.Send(to, v, m(req))
 	}

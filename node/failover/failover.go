@@ -97,7 +97,9 @@ func (p *Planner) Refused(d cluster.Dead) { p.refused[d] = true }
 
 // Complained takes a head's complaint.
 func (p *Planner) Complained(now int64, c Complaint) {
-	p.heard[pair{c.From, c.About}] = now
+	if c.From != c.About {
+		p.heard[pair{c.From, c.About}] = now
+	}
 	p.wanted[c] = true
 }
 
@@ -259,11 +261,11 @@ func (p *Planner) arbitrate(now int64, st *cluster.State, own *lease.Voter, out 
 	for _, c := range wanted {
 		v, n, head := st.Volumes[c.Volume], st.Nodes[c.About], st.Nodes[c.From]
 		switch {
-		case v == nil || v.Epoch != c.Epoch || v.Head != c.From || head == nil || n == nil || !n.Up || c.About == c.From:
+		case v == nil || v.Epoch != c.Epoch || v.Head != c.From || head == nil || n == nil || !n.Up:
 		case p.acted[c.Volume] != 0 && now-p.acted[c.Volume] < proposeAgain:
 		case own.Lapsed(now, c.About, n.Incarnation) || own.Lapsed(now, c.From, head.Incarnation):
 			// Its lease decides, soon.
-		case p.quarrels(c.From) > p.quarrels(c.About):
+		case c.About == c.From, p.quarrels(c.From) > p.quarrels(c.About):
 			p.acted[c.Volume] = now
 			out.Proposes = append(out.Proposes, cluster.Command{MoveHead: &cluster.MoveHead{Volume: c.Volume, Epoch: c.Epoch}})
 		case !c.Promised && !p.promised[Relay{c.About, c.Volume, c.Epoch}]:

@@ -2,6 +2,7 @@ package volume
 
 import (
 	"errors"
+	"slices"
 
 	"ashlar/node/disk"
 	"ashlar/replication/mirror"
@@ -10,6 +11,10 @@ import (
 
 // pageChanges bounds one page of changes.
 const pageChanges = 8192
+
+// tailChanges bounds the changes that come with a promise; of longer tails the
+// rest is asked for in pages.
+const tailChanges = 128 << 10
 
 // work has the store do a job; the answer comes back as an event. What may wait
 // for the disk runs in a goroutine of its own.
@@ -22,7 +27,8 @@ func (v *Volume) work(j mirror.Job) {
 	switch m := j.Msg.(type) {
 	case *wire.Prepare:
 		if j.Promise {
-			go func() { done(v.promise(m)) }()
+			stores := v.stores()
+			go func() { done(v.promise(m, stores)) }()
 			return
 		}
 		stores := make([]*disk.Store, len(m.Segments))
@@ -34,7 +40,7 @@ func (v *Volume) work(j mirror.Job) {
 		go func() { done(v.tails(m, stores)) }()
 	case *wire.Commit:
 		for _, c := range m.Segments {
-			if s := v.store(c.Segment); s != nil {
+			if s := v.store(c.Segment); s != nil && m.Epoch >= s.Promised(v.id) {
 				s.SetCommit(disk.Replica{Volume: v.id, Segment: c.Segment}, c.Commit)
 			}
 		}
@@ -47,7 +53,8 @@ func (v *Volume) work(j mirror.Job) {
 		if !v.behind(m.Segment, m.Gen) {
 			s = v.store(m.Segment)
 		}
-		go func() { done(v.changes(s, m)) }()
+		outside := !v.inSync(m.Segment)
+		go func() { done(v.changes(s, m, outside)) }()
 	case *wire.Reserve:
 		s := v.store(m.Segment)
 		go func() { done(v.reserve(s, m)) }()
@@ -68,6 +75,10 @@ func (v *Volume) outranked(m wire.Message) bool {
 	case *wire.Read:
 		seg, epoch = m.Segment, m.Epoch
 	case *wire.Changes:
+		seg, epoch = m.Segment, m.Epoch
+	case *wire.Reserve:
+		seg, epoch = m.Segment, m.Epoch
+	case *wire.Extents:
 		seg, epoch = m.Segment, m.Epoch
 	default:
 		return false
@@ -95,11 +106,46 @@ func (v *Volume) store(i wire.Segment) *disk.Store {
 	return v.node.Store(r.Disk)
 }
 
-// promise makes an epoch durable on every disk, so that it holds wherever a copy is.
-func (v *Volume) promise(m *wire.Prepare) wire.Message {
-	for _, s := range v.node.Stores() {
+// stores are the open disks that hold this node's copies of the volume. What
+// another disk does, or does not do any more, is not this volume's matter.
+func (v *Volume) stores() (list []*disk.Store) {
+	if v.agreed == nil {
+		return nil
+	}
+	for i := range v.agreed.Segments {
+		if s := v.store(wire.Segment(i)); s != nil && !slices.Contains(list, s) {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// inSync says whether this node's copy of a segment is in its in-sync set.
+func (v *Volume) inSync(i wire.Segment) bool {
+	if v.agreed == nil || int(i) >= len(v.agreed.Segments) {
+		return true // unknown: nothing may be given up
+	}
+	r := v.agreed.Segments[i].On(v.self)
+	return r == nil || r.InSync
+}
+
+// last says whether the cluster has agreed that this node's copy is on a failed
+// disk and yet in sync: there is no other.
+func (v *Volume) last(i wire.Segment) bool {
+	r := v.agreed.Segments[i].On(v.self)
+	d := v.state.Disks[r.Disk]
+	return r.InSync && d != nil && d.Failed
+}
+
+// promise makes an epoch durable on every disk that holds a copy. A disk that is
+// opened later is given the promise before its copies are used (see ensure).
+func (v *Volume) promise(m *wire.Prepare, stores []*disk.Store) wire.Message {
+	for _, s := range stores {
 		if s.Err() != nil {
 			continue // a failed disk holds no copy that is still obeyed
+		}
+		if higher := s.Promised(v.id); higher > m.Epoch {
+			return &wire.Prepared{Req: m.Req, Status: wire.Stale, Epoch: higher}
 		}
 		if err := s.Promise(v.id, m.Epoch); err != nil {
 			v.log.Warn("promise", "volume", v.id, "epoch", m.Epoch, "error", err)
@@ -113,20 +159,24 @@ func (v *Volume) promise(m *wire.Prepare) wire.Message {
 // that was never written is made now.
 func (v *Volume) tails(m *wire.Prepare, stores []*disk.Store) wire.Message {
 	out := &wire.Prepared{Req: m.Req, Epoch: m.Epoch}
+	room := tailChanges
 	for i, seg := range m.Segments {
-		out.Segments = append(out.Segments, v.tail(stores[i], seg, m.Epoch))
+		t := v.tail(stores[i], seg, m.Epoch, room)
+		room -= len(t.Changes)
+		out.Segments = append(out.Segments, t)
 	}
 	return out
 }
 
-func (v *Volume) tail(s *disk.Store, seg wire.Segment, epoch uint64) wire.Tail {
+// tail is one copy's, cut after about room changes.
+func (v *Volume) tail(s *disk.Store, seg wire.Segment, epoch uint64, room int) wire.Tail {
 	r := disk.Replica{Volume: v.id, Segment: seg}
 	t := wire.Tail{Segment: seg}
 	if s == nil {
 		t.Status = wire.Missing
 		return t
 	}
-	if err := ensure(s, r, epoch); err != nil {
+	if err := v.ensure(s, r, epoch); err != nil {
 		t.Status = status(err)
 		return t
 	}
@@ -139,7 +189,7 @@ func (v *Volume) tail(s *disk.Store, seg wire.Segment, epoch uint64) wire.Tail {
 			return t
 		}
 		t.Changes = appendChanges(t.Changes, changes)
-		if next == 0 {
+		if t.Next = next; next == 0 || len(t.Changes) >= room {
 			return t
 		}
 		from = next
@@ -147,16 +197,13 @@ func (v *Volume) tail(s *disk.Store, seg wire.Segment, epoch uint64) wire.Tail {
 }
 
 // ensure makes the copy if it is not there, on a disk that knows the promise.
-func ensure(s *disk.Store, r disk.Replica, epoch uint64) error {
+func (v *Volume) ensure(s *disk.Store, r disk.Replica, epoch uint64) error {
 	if s.Promised(r.Volume) < epoch {
 		if err := s.Promise(r.Volume, epoch); err != nil {
 			return err
 		}
 	}
-	if err := s.Create(r); err != nil && !errors.Is(err, disk.ErrExists) {
-		return err
-	}
-	return nil
+	return v.node.Create(s, r)
 }
 
 func appendChanges(to []wire.Change, from []disk.Change) []wire.Change {
@@ -188,6 +235,12 @@ func (v *Volume) write(m *wire.Write, done func(wire.Message)) {
 
 func (v *Volume) read(m *wire.Read, done func(wire.Message)) {
 	s := v.store(m.Segment)
+	if s != nil && s.Err() != nil && !v.last(m.Segment) {
+		// The cluster may have taken the copy out already, and others may have
+		// written since: only the last copy is read from a failed disk.
+		done(&wire.Blocks{Req: m.Req, Status: wire.Failed})
+		return
+	}
 	if s == nil {
 		done(&wire.Blocks{Req: m.Req, Status: wire.Missing})
 		return
@@ -208,16 +261,23 @@ func (v *Volume) read(m *wire.Read, done func(wire.Message)) {
 	s.Read(r)
 }
 
-func (v *Volume) changes(s *disk.Store, m *wire.Changes) wire.Message {
+func (v *Volume) changes(s *disk.Store, m *wire.Changes, outside bool) wire.Message {
 	p := &wire.Page{Req: m.Req}
 	if s == nil {
 		p.Status = wire.Missing
 		return p
 	}
 	r := disk.Replica{Volume: v.id, Segment: m.Segment}
-	if err := ensure(s, r, m.Epoch); err != nil {
+	if err := v.ensure(s, r, m.Epoch); err != nil {
 		p.Status = status(err)
 		return p
+	}
+	if outside && m.Own && damaged(s, r) {
+		// Nobody counts on it, and it cannot be told what it has: it begins anew.
+		if err := s.Reset(r); err != nil {
+			p.Status = status(err)
+			return p
+		}
 	}
 	p.Commit = s.Commit(r)
 	after := m.After
@@ -227,6 +287,11 @@ func (v *Volume) changes(s *disk.Store, m *wire.Changes) wire.Message {
 	changes, next, err := s.Changes(r, after, m.From, pageChanges)
 	p.Status, p.Changes, p.Next = status(err), appendChanges(nil, changes), next
 	return p
+}
+
+func damaged(s *disk.Store, r disk.Replica) bool {
+	_, _, err := s.Changes(r, wire.Version{}, 0, 1)
+	return errors.Is(err, disk.ErrDamaged)
 }
 
 func (v *Volume) reserve(s *disk.Store, m *wire.Reserve) wire.Message {

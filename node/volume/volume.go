@@ -31,6 +31,7 @@ type Node interface {
 	Send(to wire.NodeID, v wire.VolumeID, m wire.Message) // a request; lost where no session lives
 	Store(d cluster.DiskID) *disk.Store                   // nil: no such disk is open here
 	Stores() []*disk.Store                                // all that are open
+	Create(s *disk.Store, r disk.Replica) error           // an empty copy; no error where there is one
 	// Complain tells the raft leader that n does not answer; promised: n has promised the epoch.
 	Complain(v wire.VolumeID, epoch uint64, n wire.NodeID, promised bool)
 	Join(c cluster.Join, refused func()) // propose; refused is called when the cluster said no

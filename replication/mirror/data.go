@@ -26,6 +26,7 @@ type fetch struct {
 	crc      []uint32
 	need     []uint32 // blocks, from f.block on, that no copy has given; nil: all
 	tried    map[wire.NodeID]bool
+	passed   map[wire.NodeID]bool // could not answer in this round
 	bad      []repair
 }
 
@@ -63,7 +64,7 @@ func (h *Head) source(f *fetch) (wire.NodeID, bool) {
 		if h.bugs.ReadOutOfSync && m.Node == h.self && f.from == nil {
 			may = true
 		}
-		if !may || f.tried[m.Node] {
+		if !may || f.tried[m.Node] || f.passed[m.Node] {
 			continue
 		}
 		if p := h.peer(m.Node); !p.connected || !p.prepared {
@@ -123,6 +124,7 @@ func (h *Head) fetch(f *fetch) {
 			f.done(wire.MediumError)
 			return
 		}
+		f.passed = nil
 		h.later(func() { h.fetch(f) })
 		return
 	}
@@ -132,13 +134,16 @@ func (h *Head) fetch(f *fetch) {
 }
 
 func (h *Head) fetched(f *fetch, n wire.NodeID, m *wire.Blocks) {
-	good := (m.Status == wire.OK || m.Status == wire.Corrupt) && uint32(len(m.Data)) == f.count*wire.BlockSize &&
-		uint32(len(m.CRC)) == f.count && uint32(len(m.Versions)) == f.count
-	if !good {
+	if !f.fits(m) {
 		if m.Status == wire.Failed {
 			f.tried[n] = true // its disk gives no data at all
 		}
-		h.later(func() { h.fetch(f) })
+		// Another copy may have it; this one is asked again when none has.
+		if f.passed == nil {
+			f.passed = map[wire.NodeID]bool{}
+		}
+		f.passed[n] = true
+		h.fetch(f)
 		return
 	}
 	f.tried[n] = true
@@ -165,6 +170,17 @@ func (h *Head) fetched(f *fetch, n wire.NodeID, m *wire.Blocks) {
 		return
 	}
 	f.done(wire.OK)
+}
+
+// fits says whether an answer gives what was asked for, but for its bad blocks.
+func (f *fetch) fits(m *wire.Blocks) bool {
+	for _, b := range m.Bad {
+		if b < f.block || b-f.block >= f.count {
+			return false
+		}
+	}
+	return (m.Status == wire.OK || m.Status == wire.Corrupt) && uint32(len(m.Data)) == f.count*wire.BlockSize &&
+		uint32(len(m.CRC)) == f.count && uint32(len(m.Versions)) == f.count
 }
 
 func contains(l []uint32, v uint32) bool {

@@ -81,9 +81,9 @@ type Op struct {
 	lock      *lock
 	sequenced bool // a write of it has been sent: what follows is no longer ours to stop
 	answered  bool
-	waits     wire.Segment // of segment.held
-	parts     int          // still to be done
-	held      int          // bytes counted against the window
+	waits     *segment // in whose held it is
+	parts     int      // still to be done
+	held      int      // bytes counted against the window
 	repairs   []repair
 	started   bool      // it was allowed, and works on its range
 	drains    []*change // that wait for its end
@@ -277,6 +277,9 @@ func (h *Head) Receive(now int64, from wire.NodeID, m wire.Message) {
 	if c == nil || c.node != from || h.deposed {
 		return // to a request that nobody waits for any more
 	}
+	if m.Kind() != answers[c.msg.Kind()] {
+		return // the answer to something else: no answer
+	}
 	p := h.peer(from)
 	p.since = now
 	switch status {
@@ -292,6 +295,12 @@ func (h *Head) Receive(now int64, from wire.NodeID, m wire.Message) {
 	}
 	delete(h.calls, req)
 	c.reply(m)
+}
+
+// answers are the kinds of message that answer each request to a copy.
+var answers = map[wire.Kind]wire.Kind{
+	wire.KindPrepare: wire.KindPrepared, wire.KindWrite: wire.KindAck, wire.KindReserve: wire.KindAck,
+	wire.KindRead: wire.KindBlocks, wire.KindChanges: wire.KindPage, wire.KindExtents: wire.KindRuns,
 }
 
 func replyOf(m wire.Message) (uint64, wire.Status) {
@@ -386,25 +395,33 @@ func (h *Head) Promised(n wire.NodeID) bool {
 func (h *Head) complain() {
 	waits := map[wire.NodeID]bool{}
 	for _, c := range h.calls {
-		if h.now-c.sent > StuckMax {
+		if h.now-c.sent > StuckMax && h.now-h.peer(c.node).since > StuckMax && c.node != h.self {
 			waits[c.node] = true
 		}
 	}
 	for _, seg := range h.segments {
-		if seg.state == preparing {
-			for _, m := range seg.view.Members {
-				if m.InSync && seg.tails[m.Node] == nil && m.Node != h.self {
-					waits[m.Node] = true
-				}
+		if seg.state != preparing || h.now-seg.since <= StuckMax {
+			continue
+		}
+		// A copy that cannot show its tail is in the way, whatever else its node answers.
+		for _, m := range seg.view.Members {
+			if m.InSync && seg.tails[m.Node] == nil {
+				waits[m.Node] = true
 			}
 		}
 	}
 	for _, id := range h.peerIDs() {
-		p := h.peers[id]
-		if waits[id] && id != h.self && h.now-p.since > StuckMax && h.now-p.complained > complainAgain {
-			p.complained = h.now
-			h.out.Complain = append(h.out.Complain, id)
+		if waits[id] {
+			h.complainOf(id)
 		}
+	}
+}
+
+// complainOf complains of a node, or of this one: then the head has to move.
+func (h *Head) complainOf(n wire.NodeID) {
+	if p := h.peer(n); h.now-p.complained > complainAgain {
+		p.complained = h.now
+		h.out.Complain = append(h.out.Complain, n)
 	}
 }
 
@@ -415,7 +432,7 @@ func (h *Head) Submit(now int64, op *Op) {
 	case h.deposed:
 		h.reject(op, wire.NotHead)
 		return
-	case op.Offset+op.Length < op.Offset || op.Offset+op.Length > h.bytes:
+	case op.Offset+op.Length < op.Offset || op.Offset+op.Length > h.bytes || !op.wellFormed():
 		h.reject(op, wire.OutOfRange)
 		return
 	case len(h.ops) >= WindowOps || h.bytesHeld+op.size() > WindowBytes && len(h.ops) > 0:
@@ -447,10 +464,28 @@ func (h *Head) Submit(now int64, op *Op) {
 
 // size is the memory that an operation needs, bytes.
 func (op *Op) size() int {
-	if op.Kind == wire.OpRead {
+	if op.Kind == wire.OpRead || op.Kind == wire.OpVerify {
 		return int(op.Length)
 	}
 	return len(op.Data)
+}
+
+// wellFormed says whether an operation's data is as long as its kind needs.
+func (op *Op) wellFormed() bool {
+	n := uint64(len(op.Data))
+	switch op.Kind {
+	case wire.OpRead:
+		return n == 0 && op.Length <= wire.DataMax
+	case wire.OpWrite:
+		return n == op.Length
+	case wire.OpCompareAndWrite:
+		return n == 2*op.Length
+	case wire.OpVerify:
+		return (n == 0 || n == op.Length) && op.Length <= wire.DataMax
+	case wire.OpReserve:
+		return true
+	}
+	return n == 0
 }
 
 func (h *Head) reject(op *Op, s wire.Status) {
@@ -475,7 +510,7 @@ func (h *Head) admit(op *Op) {
 			return
 		}
 		if seg := h.segments[i]; !h.takes(seg, op) {
-			op.waits = seg.index
+			op.waits = seg
 			seg.held = append(seg.held, op)
 			return
 		}
@@ -525,6 +560,7 @@ func (h *Head) release(seg *segment) {
 	held := seg.held
 	seg.held = nil
 	for _, op := range held {
+		op.waits = nil
 		h.readmit(op)
 	}
 }
@@ -582,6 +618,10 @@ func (h *Head) finish(op *Op, s wire.Status) {
 // drop gives up an operation that was not sequenced.
 func (h *Head) drop(op *Op, s wire.Status) {
 	h.unlock(op)
+	if seg := op.waits; seg != nil {
+		op.waits = nil
+		seg.held = slices.DeleteFunc(seg.held, func(o *Op) bool { return o == op })
+	}
 	if !op.answered {
 		h.answer(op, s)
 	}

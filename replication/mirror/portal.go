@@ -10,6 +10,9 @@ import (
 // that a command was sent with is then too old, with 10 % for clocks that drift.
 const fenceWait = TokenMax + TokenMax/10
 
+// roomEach is how many requests try a full window again on a tick.
+const roomEach = 32
+
 // Request is one operation of a host at a portal. Data is the portal's from
 // Submit until it is in Done.
 type Request struct {
@@ -30,6 +33,7 @@ type Request struct {
 	stale   bool   // its stamp was refused: it needs a newer one
 	refused int64  // the token it was refused with
 	fenced  bool   // never to be sent again
+	full    bool   // the head's window was: waits for the next answer or tick
 	ended   bool
 }
 
@@ -154,7 +158,7 @@ func (p *Portal) pump() {
 		return
 	}
 	for _, r := range p.requests {
-		if r.ended || r.fenced || r.req != 0 || p.now-r.Read >= HoldMax && !p.bugs.KeepStamp {
+		if r.ended || r.fenced || r.full || r.req != 0 || p.now-r.Read >= HoldMax && !p.bugs.KeepStamp {
 			continue
 		}
 		stamp := r.Stamp
@@ -198,13 +202,14 @@ func (p *Portal) Receive(now int64, from wire.NodeID, m wire.Message) {
 			r.stale, r.refused = true, r.Stamp.Token
 			p.pump()
 		case wire.Window:
-			// Sent again on the next tick; a host's own window bounds how many there are.
+			r.full = true // sent again when there may be room
 		default:
 			r.Miss, r.Runs = m.Offset, m.Runs
 			if r.Kind == wire.OpRead || r.Kind == wire.OpReserve {
 				r.Data = m.Data
 			}
 			p.end(r, m.Status)
+			p.room(1)
 		}
 	case *wire.Fenced:
 		for _, f := range slices.Clone(p.fences) {
@@ -213,6 +218,17 @@ func (p *Portal) Receive(now int64, from wire.NodeID, m wire.Message) {
 			}
 		}
 	}
+}
+
+// room lets the oldest n requests that found the head's window full try again.
+func (p *Portal) room(n int) {
+	for _, r := range p.requests {
+		if n > 0 && r.full {
+			r.full = false
+			n--
+		}
+	}
+	p.pump()
 }
 
 // end answers a request, now or when the lease is back.
@@ -247,7 +263,7 @@ func (p *Portal) Tick(now int64) {
 			p.proven(f)
 		}
 	}
-	p.pump()
+	p.room(roomEach)
 }
 
 // Fence ends the operations of a scope. It is proven, and id comes out in

@@ -21,6 +21,8 @@ type segment struct {
 	view    SegmentView
 	state   segState
 	tails   map[wire.NodeID]*wire.Tail // of in-sync copies, while preparing
+	paging  map[wire.NodeID]*wire.Tail // tails of which only a part is here
+	since   int64                      // when it began to prepare
 	settles int                        // rewrites of the tail that are not done
 	held    []*Op
 	seq     uint64
@@ -50,7 +52,7 @@ func (h *Head) Configure(now int64, v View) {
 	h.agreed()
 	for i := range v.Segments {
 		if i == len(h.segments) {
-			h.segments = append(h.segments, &segment{index: wire.Segment(i), tails: map[wire.NodeID]*wire.Tail{},
+			h.segments = append(h.segments, &segment{index: wire.Segment(i), since: now, tails: map[wire.NodeID]*wire.Tail{}, paging: map[wire.NodeID]*wire.Tail{},
 				told: map[wire.NodeID]wire.Version{}, joiners: map[wire.NodeID]*joiner{}})
 		}
 		seg := h.segments[i]
@@ -162,8 +164,7 @@ func (h *Head) prepared(node wire.NodeID, m *wire.Prepared) {
 		if int(t.Segment) < len(h.segments) && t.Status == wire.OK {
 			seg := h.segments[t.Segment]
 			if seg.state == preparing {
-				seg.tails[node] = t
-				h.tryReconcile(seg)
+				h.tail(seg, node, t)
 			}
 		}
 	}
@@ -173,7 +174,7 @@ func (h *Head) prepared(node wire.NodeID, m *wire.Prepared) {
 	again := false // a copy could not be looked at, or was not asked about
 	for _, seg := range h.segments {
 		m := seg.member(node)
-		again = again || seg.state == preparing && m != nil && m.InSync && seg.tails[node] == nil
+		again = again || seg.state == preparing && m != nil && m.InSync && seg.tails[node] == nil && seg.paging[node] == nil
 	}
 	if again {
 		h.retries = append(h.retries, func() {
@@ -183,6 +184,33 @@ func (h *Head) prepared(node wire.NodeID, m *wire.Prepared) {
 			}
 		})
 	}
+}
+
+// tail takes a copy's tail. Where it is long the rest is asked for page by page.
+func (h *Head) tail(s *segment, node wire.NodeID, t *wire.Tail) {
+	if t.Next == 0 {
+		delete(s.paging, node)
+		s.tails[node] = t
+		h.tryReconcile(s)
+		return
+	}
+	s.paging[node] = t
+	h.call(node, func(req uint64) wire.Message {
+		return &wire.Changes{Req: req, Volume: h.volume, Segment: s.index, Epoch: h.epoch, After: t.Commit, From: t.Next, Gen: s.view.Gen}
+	}, func(m wire.Message) {
+		p := m.(*wire.Page)
+		if s.paging[node] != t || s.state != preparing {
+			return
+		}
+		if p.Status == wire.OK {
+			t.Changes, t.Next = append(t.Changes, p.Changes...), p.Next
+		}
+		h.later(func() {
+			if s.paging[node] == t && s.state == preparing {
+				h.tail(s, node, t)
+			}
+		})
+	}, func() { delete(s.paging, node) })
 }
 
 // tryReconcile begins to serve a segment once every in-sync copy has promised
@@ -412,8 +440,10 @@ func (h *Head) settled(s *segment, f *flight) {
 		for _, n := range f.full {
 			if m := s.member(n); m != nil && m.InSync {
 				stay = append(stay, n)
-			} else if s.joiners[n] != nil {
-				h.dropJoin(s, n)
+			} else if h.dropJoin(s, n); s.joiners[n] != nil {
+				// The cluster was asked to take it in: until it has answered, the
+				// copy may be in the set at any moment without this write.
+				stay = append(stay, n)
 			}
 		}
 		f.full = stay

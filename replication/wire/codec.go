@@ -230,14 +230,14 @@ func (m *Prepared) append(b []byte) []byte {
 	b = u64(u8(u64(b, m.Req), uint8(m.Status)), m.Epoch)
 	return list(b, m.Segments, func(b []byte, t Tail) []byte {
 		b = version(u8(u32(b, uint32(t.Segment)), uint8(t.Status)), t.Commit)
-		return list(b, t.Changes, change)
+		return u32(list(b, t.Changes, change), t.Next)
 	})
 }
 
 func (m *Prepared) parse(p *parser) {
 	m.Req, m.Status, m.Epoch = p.u64(), p.status(), p.u64()
-	m.Segments = parseList(p, 25, func() Tail {
-		return Tail{Segment: Segment(p.u32()), Status: p.status(), Commit: p.version(), Changes: parseList(p, 25, p.change)}
+	m.Segments = parseList(p, 29, func() Tail {
+		return Tail{Segment: Segment(p.u32()), Status: p.status(), Commit: p.version(), Changes: parseList(p, 25, p.change), Next: p.u32()}
 	})
 }
 

@@ -108,6 +108,7 @@ type Tail struct {
 	Status  Status // OK, Missing or Failed
 	Commit  Version
 	Changes []Change
+	Next    uint32 // where the changes go on (see Changes); 0: that was all
 }
 
 // Write puts blocks on a copy. Ack OK means that they are on stable storage.

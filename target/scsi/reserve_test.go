@@ -357,7 +357,7 @@ func TestACommandOfNoBlocksMeetsTheReservation(t *testing.T) {
 	h.prout("00", register, 0, 0, 1)
 	h.prout("00", reserveAction, 3, 1, 0)
 	for _, cdb := range []string{"28 00 00 00 00 00 00 00 00 00", "2a 00 00 00 00 00 00 00 00 00", "2f 00 00 00 00 00 00 00 00 00",
-		"42 00 00 00 00 00 00 00 00 00", "8b 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00", "89 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00"} {
+		"42 00 00 00 00 00 00 00 00 00", "8b 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00"} {
 		h.second.expect("18", raw(cdb), nil)
 		h.expect("00", raw(cdb), nil)
 	}

@@ -116,7 +116,8 @@ func New(t testing.TB, plan Plan) *Cluster {
 	return c
 }
 
-// Publish makes a volume and exports it to HostIQN and the other initiators named.
+// Publish makes a volume, exports it to HostIQN and the other initiators named, and
+// waits until each node has heard of it.
 func (c *Cluster) Publish(name, size string, copies int, iqns ...string) api.Volume {
 	c.t.Helper()
 	first := c.Nodes[0]
@@ -126,7 +127,11 @@ func (c *Cluster) Publish(name, size string, copies int, iqns ...string) api.Vol
 		first.Must("host", "add", host, iqn)
 		first.Must("export", "add", name, host)
 	}
-	return Document[api.VolumeDetail](first, "volume", "show", name).Volume
+	v := Document[api.VolumeDetail](first, "volume", "show", name).Volume
+	for _, n := range c.Nodes {
+		c.Eventually(10*time.Second, n.Name+" serves volume "+name, func() bool { return n.serves(v.IQN) })
+	}
+	return v
 }
 
 // Show is the newest that any node which answers knows of a volume; ok is false

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"ashlar/appliance/api"
+	"ashlar/target/targettest/initiator"
 )
 
 func here(_ int, name string, args ...string) *exec.Cmd { return exec.Command(name, args...) }
@@ -165,6 +166,17 @@ func (n *Node) MemoryBytes() uint64 {
 		n.c.t.Fatal(err)
 	}
 	return kib << 10
+}
+
+// serves tells whether HostIQN can log in to a target at the node.
+func (n *Node) serves(target string) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
+	defer cancel()
+	s, err := initiator.Dial(ctx, n.Portals()[0], target, initiator.Options{Name: HostIQN, ISID: [6]byte{0x00, 0x02, 0x3d, 0, 3, 1}})
+	if err != nil {
+		return false
+	}
+	return s.Logout(ctx) == nil
 }
 
 // Result is what a command line came to.
