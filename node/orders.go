@@ -98,8 +98,13 @@ func (n *Node) order(ctx context.Context, c cluster.Command) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.propose(ctx, c)
-	return err
+	if _, err = s.propose(ctx, c); err != nil {
+		return err
+	}
+	if e := s.engine.Load(); e != nil {
+		e.Everywhere(ctx)
+	}
+	return nil
 }
 
 // propose has the cluster agree on a command, and returns when this node's state

@@ -26,9 +26,11 @@ const (
 	kindRefused   uint16 = 0x206
 	kindRelay     uint16 = 0x207
 	kindPromised  uint16 = 0x208
+	kindKnown     uint16 = 0x209
+	kindKnows     uint16 = 0x20a
 )
 
-var controlKinds = []uint16{kindRenew, kindGrant, kindAsk, kindAnswer, kindComplaint, kindRefused, kindRelay, kindPromised, uint16(wire.KindToken)}
+var controlKinds = []uint16{kindRenew, kindGrant, kindAsk, kindAnswer, kindComplaint, kindRefused, kindRelay, kindPromised, kindKnown, kindKnows, uint16(wire.KindToken)}
 
 const (
 	tick       = 50 * time.Millisecond
@@ -39,17 +41,19 @@ const (
 // control is the loop of what must never wait for data: the lease, tokens, and
 // on the raft leader the failover planner. It owns its machines.
 type control struct {
-	e       *Engine
-	inbox   chan func()
-	holder  *lease.Holder
-	voter   *lease.Voter
-	version uint64            // of the configuration that the voter knows
-	votes   bool              // this node is among its voters
-	planner *failover.Planner // nil: another node leads
-	rebuild *failover.Rebuild
-	told    int64 // when the last token went out
-	leased  bool  // held a lease since hosts were last dropped
-	known   map[wire.NodeID]knowledge
+	e        *Engine
+	inbox    chan func()
+	holder   *lease.Holder
+	voter    *lease.Voter
+	version  uint64            // of the configuration that the voter knows
+	votes    bool              // this node is among its voters
+	planner  *failover.Planner // nil: another node leads
+	rebuild  *failover.Rebuild
+	told     int64 // when the last token went out
+	leased   bool  // held a lease since hosts were last dropped
+	known    map[wire.NodeID]knowledge
+	waits    map[uint64]*waiting // orders that wait until other nodes know of them
+	lastWait uint64
 }
 
 // knowledge is since when this node knows of another's incarnation.
@@ -60,7 +64,7 @@ type knowledge struct {
 
 func newControl(e *Engine) *control {
 	return &control{e: e, inbox: make(chan func(), 1024), holder: lease.NewHolder(e.Self, e.Incarnation),
-		voter: lease.NewVoter(e.Self, now()), known: map[wire.NodeID]knowledge{}}
+		voter: lease.NewVoter(e.Self, now()), known: map[wire.NodeID]knowledge{}, waits: map[uint64]*waiting{}}
 }
 
 // post has the loop do f. Where the loop is far behind f is lost, as a message may be.
@@ -269,6 +273,10 @@ func (c *control) receive(from wire.NodeID, kind uint16, b []byte) {
 				c.planner.Promised(r)
 			}
 		})
+	case kindKnown:
+		decode(c, b, func(k known) { c.asked(from, k, 0) })
+	case kindKnows:
+		decode(c, b, func(k known) { c.knows(from, k) })
 	case kindRefused:
 		decode(c, b, func(d cluster.Dead) {
 			if c.planner != nil {
