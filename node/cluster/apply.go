@@ -22,6 +22,7 @@ var (
 func (s *State) Apply(index uint64, c Command) (*State, Result) {
 	next := s.clone()
 	next.Index = index
+	defer func() { next.Edited = nil }()
 	if c.Request != "" {
 		for _, a := range s.Answered {
 			if a.Request == c.Request {

@@ -38,8 +38,9 @@ type State struct {
 	LastNode   wire.NodeID // highest numbers ever given: none is used twice
 	LastVolume wire.VolumeID
 
-	// edited are the volumes that the command in hand has copied already.
-	edited map[wire.VolumeID]bool
+	// Edited are the volumes that the command in hand has copied already; nil
+	// between commands.
+	Edited map[wire.VolumeID]bool `json:"-"`
 
 	Answered []Answer // of the latest requests, oldest first: a command that comes twice is applied once
 }
@@ -130,7 +131,7 @@ func (s *State) clone() *State {
 	c := *s
 	c.Nodes, c.Disks, c.Volumes, c.Hosts = maps.Clone(s.Nodes), maps.Clone(s.Disks), maps.Clone(s.Volumes), maps.Clone(s.Hosts)
 	c.Answered = slices.Clone(s.Answered)
-	c.edited = map[wire.VolumeID]bool{}
+	c.Edited = map[wire.VolumeID]bool{}
 	return &c
 }
 
@@ -148,10 +149,10 @@ func (s *State) editDisk(id DiskID) *Disk {
 
 // editVolume copies a volume once for each command, however often it is edited.
 func (s *State) editVolume(id wire.VolumeID) *Volume {
-	if s.edited[id] {
+	if s.Edited[id] {
 		return s.Volumes[id]
 	}
-	s.edited[id] = true
+	s.Edited[id] = true
 	v := *s.Volumes[id]
 	v.Segments = slices.Clone(v.Segments)
 	s.Volumes[id] = &v

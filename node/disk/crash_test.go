@@ -31,7 +31,6 @@ type (
 	ordered   struct{}
 	promising struct{ epoch uint64 }
 	promised  struct{ epoch uint64 }
-	committed struct{ r disk.Replica }
 )
 
 // history is what a device may hold at a moment: of each block the last acknowledged version, and those issued after it.

@@ -115,7 +115,6 @@ func TestOneDecayedSuperblockOrControlSlotIsHealed(t *testing.T) {
 		s = open(t, dev)
 		holds(t, s, r, 0, 40, v(1, 1))
 		s.Abandon()
-		dev = dev.Again()
 	}
 }
 

@@ -62,7 +62,7 @@ func credentials(t *testing.T, a *Authority, node wire.NodeID) *Credentials {
 
 // shake runs one handshake and a byte each way, so that both sides have spoken
 // their mind. It gives both sides' errors and whom the server saw.
-func shake(t *testing.T, server, client *tls.Config) (serverErr, clientErr error, seen Name) {
+func shake(t *testing.T, server, client *tls.Config) (seen Name, serverErr, clientErr error) {
 	t.Helper()
 	l := must[net.Listener](t)(net.Listen("tcp", "127.0.0.1:0"))
 	defer l.Close()
@@ -91,14 +91,14 @@ func shake(t *testing.T, server, client *tls.Config) (serverErr, clientErr error
 	}
 	raw.Close()
 	<-done
-	return serverErr, clientErr, seen
+	return seen, serverErr, clientErr
 }
 
 func TestNodesOfOneClusterTalk(t *testing.T) {
 	a := authority(t, clusterA)
 	one, two := credentials(t, a, 1), credentials(t, a, 2)
 	for _, want := range []wire.NodeID{1, 0} {
-		serverErr, clientErr, seen := shake(t, one.ServerTLS(nodesOnly, open), two.ClientTLS(want, "nodes/1"))
+		seen, serverErr, clientErr := shake(t, one.ServerTLS(nodesOnly, open), two.ClientTLS(want, "nodes/1"))
 		if serverErr != nil || clientErr != nil || seen != (Name{Cluster: clusterA, Node: 2}) {
 			t.Fatalf("node %d: server %v, client %v, seen %v", want, serverErr, clientErr, seen)
 		}
@@ -149,7 +149,7 @@ func TestWhoIsRefused(t *testing.T) {
 			func(err error) bool { return errors.As(err, &unknown) }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			serverErr, clientErr, _ := shake(t, c.server, c.client)
+			_, serverErr, clientErr := shake(t, c.server, c.client)
 			err := clientErr
 			if c.atServer {
 				err = serverErr
@@ -188,20 +188,20 @@ func TestJoinTokenFindsItsClusterOnly(t *testing.T) {
 		t.Fatal("token changed by being written and read")
 	}
 	one := credentials(t, a, 1)
-	if serverErr, clientErr, _ := shake(t, one.ServerTLS(nodesOnly, open), read.JoinTLS("open/1", nil)); serverErr != nil || clientErr != nil {
+	if _, serverErr, clientErr := shake(t, one.ServerTLS(nodesOnly, open), read.JoinTLS("open/1", nil)); serverErr != nil || clientErr != nil {
 		t.Fatalf("server %v, client %v", serverErr, clientErr)
 	}
-	if _, clientErr, _ := shake(t, one.ServerTLS(nodesOnly, open), read.JoinTLS("nodes/1", nil)); clientErr == nil {
+	if _, _, clientErr := shake(t, one.ServerTLS(nodesOnly, open), read.JoinTLS("nodes/1", nil)); clientErr == nil {
 		t.Fatal("a token without certificate was let in where nodes talk")
 	}
 	imposter := credentials(t, authority(t, clusterA), 1)
-	if _, clientErr, _ := shake(t, imposter.ServerTLS(nodesOnly, open), read.JoinTLS("open/1", nil)); !errors.Is(clientErr, ErrFingerprint) {
+	if _, _, clientErr := shake(t, imposter.ServerTLS(nodesOnly, open), read.JoinTLS("open/1", nil)); !errors.Is(clientErr, ErrFingerprint) {
 		t.Fatalf("imposter: %v", clientErr)
 	}
 	// An imposter that shows the true authority's certificate behind its own leaf.
 	mixed := *imposter
 	mixed.certificate.Certificate = [][]byte{imposter.certificate.Certificate[0], one.certificate.Certificate[1]}
-	if _, clientErr, _ := shake(t, mixed.ServerTLS(nodesOnly, open), read.JoinTLS("open/1", nil)); clientErr == nil {
+	if _, _, clientErr := shake(t, mixed.ServerTLS(nodesOnly, open), read.JoinTLS("open/1", nil)); clientErr == nil {
 		t.Fatal("a certificate that the authority did not sign was believed")
 	}
 }
@@ -271,7 +271,7 @@ func TestSavedCredentialsAndAuthority(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := must[*Authority](t)(ParseAuthority(certificate, key))
-	if serverErr, clientErr, _ := shake(t, three.ServerTLS(nodesOnly, open), credentials(t, again, 4).ClientTLS(3, "nodes/1")); serverErr != nil || clientErr != nil {
+	if _, serverErr, clientErr := shake(t, three.ServerTLS(nodesOnly, open), credentials(t, again, 4).ClientTLS(3, "nodes/1")); serverErr != nil || clientErr != nil {
 		t.Fatalf("server %v, client %v", serverErr, clientErr)
 	}
 	other, _, err := authority(t, clusterA).PEM()

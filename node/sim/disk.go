@@ -44,7 +44,6 @@ type disk struct {
 	slow     int64 // up to so much is added to each job
 	failed   bool  // a write failed: nothing is written any more
 	onBroken func(string)
-	ownEpoch map[wire.VolumeID]uint64 // highest epoch ever written with
 }
 
 // pendingWrite is in the device's hands.

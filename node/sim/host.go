@@ -21,7 +21,6 @@ type host struct {
 	at    place
 	paths [][]*path // by volume
 	known map[cell]tag
-	ops   int // under way
 	both  bool
 	hasty bool // does not wait for a path that broke, but goes on with another at once
 }

@@ -1,8 +1,6 @@
 package sim
 
 import (
-	"fmt"
-
 	"ashlar/node/cluster"
 	"ashlar/replication/wire"
 )
@@ -336,8 +334,4 @@ func (w *world) saveLast(st *cluster.State) {
 			}
 		}
 	}
-}
-
-func (w *world) status() string {
-	return fmt.Sprintf("%d operations, %d commands, %d events", len(w.operations), w.raft.commands, w.events)
 }

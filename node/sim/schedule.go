@@ -83,7 +83,6 @@ type world struct {
 	heads      map[[2]uint64]headOf
 	violations []string
 	kinds      map[string]int
-	failure    any
 }
 
 type headOf struct {

@@ -304,9 +304,7 @@ func (p *Portal) Drop(now int64) {
 		r.Status = wire.Aborted
 		p.out.Done = append(p.out.Done, r)
 	}
-	for _, r := range p.done {
-		p.out.Done = append(p.out.Done, r)
-	}
+	p.out.Done = append(p.out.Done, p.done...)
 	p.requests, p.done, p.sent = nil, nil, map[uint64]*Request{}
 	for _, f := range p.fences {
 		p.out.Fenced = append(p.out.Fenced, f.id)

@@ -448,9 +448,7 @@ func (h *Head) settled(s *segment, f *flight) {
 		}
 		f.full = stay
 		if len(f.full) > 0 {
-			for _, n := range f.full {
-				h.out.Complain = append(h.out.Complain, n)
-			}
+			h.out.Complain = append(h.out.Complain, f.full...)
 			h.later(func() { h.settled(s, f) })
 			return
 		}

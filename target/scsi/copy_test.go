@@ -86,6 +86,9 @@ func TestACopyMeetsReservationsAndProtection(t *testing.T) {
 	if reserved.Status == StatusCheckCondition { // the new nexus's first unit attention there
 		reserved = c.run(c.task(reserved.Nexus, FormatLUN(1), raw("16 00 00 00 00 00"), nil))
 	}
+	if reserved.Status != StatusGood {
+		t.Fatalf("status %02x", reserved.Status)
+	}
 	c.expect("02 a/0d01", cdb, list)
 }
 
