@@ -82,7 +82,8 @@ type inbound struct{ session *peer.Session }
 // brings comes too late: its asker has asked again, or given up, on this one.
 type source struct {
 	mu     sync.Mutex
-	newest *inbound
+	newest *inbound // nil: there is none now
+	serial uint64   // of the newest there ever was
 }
 
 // Reply sends an answer back.
@@ -97,17 +98,31 @@ func (e *Engine) source(n wire.NodeID) *source {
 	return e.sources[n]
 }
 
-// began makes s its node's newest session.
+// began makes s its node's newest session, unless a later one is known.
 func (e *Engine) began(s *peer.Session) {
 	src := e.source(s.Peer())
 	src.mu.Lock()
+	defer src.mu.Unlock()
+	src.take(e, s)
+}
+
+// take says whether s is the newest session, as the asker of its requests, if
+// so. mu is held.
+func (src *source) take(e *Engine, s *peer.Session) (*inbound, bool) {
 	old := src.newest
-	src.newest = &inbound{s}
-	src.mu.Unlock()
+	switch {
+	case old != nil && old.session == s:
+		return old, true
+	case s.Serial() <= src.serial:
+		s.Close()
+		return nil, false
+	}
+	src.newest, src.serial = &inbound{s}, s.Serial()
 	if old != nil {
 		old.session.Close()
 		e.each(func(v *volume.Volume) { v.Forget(old) })
 	}
+	return src.newest, true
 }
 
 func (e *Engine) forget(s *peer.Session) {
@@ -167,13 +182,13 @@ func (e *Engine) data(s *peer.Session, kind uint16, payload []byte) {
 	src := e.source(s.Peer())
 	src.mu.Lock()
 	defer src.mu.Unlock() // so that nothing of it is queued behind the first of a newer one
-	from := src.newest
-	switch v := e.volume(id); {
-	case from == nil || from.session != s:
-		s.Close()
-	case v != nil:
+	from, newest := src.take(e, s)
+	if !newest {
+		return
+	}
+	if v := e.volume(id); v != nil {
 		v.Request(from, m)
-	default:
+	} else {
 		refuse(from, id, m)
 	}
 }

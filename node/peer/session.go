@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"ashlar/replication/wire"
 )
@@ -24,6 +25,7 @@ type Session struct {
 	done     chan struct{}
 	wake     chan struct{} // capacity 1: the queue is no longer empty
 	payload  *Buffer       // of the message being handled, unless taken; the reader's
+	serial   uint64
 
 	readHeader, writeHeader [frameHeader]byte
 
@@ -35,9 +37,15 @@ type Session struct {
 
 func newSession(n *Network, peer wire.NodeID, class Class, dialled bool, conn *tls.Conn, raw *batchConn) *Session {
 	raw.gather()
-	return &Session{peer: peer, class: class, dialled: dialled, conn: conn, raw: raw, handlers: &n.handlers[class],
+	return &Session{serial: serials.Add(1), peer: peer, class: class, dialled: dialled, conn: conn, raw: raw, handlers: &n.handlers[class],
 		frames: n.config.QueueFrames, bytes: n.config.QueueBytes, done: make(chan struct{}), wake: make(chan struct{}, 1)}
 }
+
+// serials counts this process's sessions.
+var serials atomic.Uint64
+
+// Serial is higher than that of every session that began before, with whomever.
+func (s *Session) Serial() uint64 { return s.serial }
 
 // Peer is the node at the other end, as its certificate says.
 func (s *Session) Peer() wire.NodeID { return s.peer }
