@@ -76,9 +76,6 @@ func (p *process) dial(to *server) {
 
 func (p *process) refused(d cluster.Dead) {
 	p.toPlanner(func(q *process) {
-		if p.w.bugs.RefusedLate {
-			d.Incarnation = q.st.Nodes[d.Node].Incarnation
-		}
 		q.planner.Refused(d)
 	})
 }
@@ -128,7 +125,7 @@ func (p *process) accepted(c *conn, from wire.NodeID) {
 		})
 	}
 	p.run(c.id, func() {
-		if old := p.in[from]; old != nil && !p.w.bugs.SessionsMixed {
+		if old := p.in[from]; old != nil {
 			old.end()
 		}
 		p.in[from] = s

@@ -226,7 +226,7 @@ func (d *disk) put(r *replica, m *wire.Write) wire.Status {
 		return wire.Version{Epoch: m.Epoch, Seq: m.Seq}
 	}
 	for i := range m.Count {
-		if version(i).Less(r.blocks[m.Block+i].version) && !d.bugs.Mirror.VersionLower {
+		if version(i).Less(r.blocks[m.Block+i].version) {
 			return wire.Failed
 		}
 	}

@@ -8,53 +8,7 @@ import (
 )
 
 // planted stands in for faults of the cluster's state machine.
-type planted struct {
-	w       *world
-	ballots []cast
-}
-
-type cast struct {
-	voter wire.NodeID
-	dead  cluster.Dead
-}
-
-// count fences with all ballots ever cast, whoever cast them in what life.
-func (p *planted) count(c cast) {
-	p.ballots = append(p.ballots, c)
-	st := p.w.raft.last()
-	fence := cluster.Fence{Dead: []cluster.Dead{c.dead}}
-	for _, id := range p.w.raft.voters {
-		if slices.Contains(p.ballots, cast{id, c.dead}) {
-			fence.Ballots = append(fence.Ballots, cluster.Ballot{Voter: id, Incarnation: st.Nodes[id].Incarnation})
-		}
-	}
-	if len(fence.Ballots) > len(p.w.raft.voters)/2 {
-		p.w.raft.again(cluster.Command{Fence: &fence})
-	}
-}
-
-// command is what a faulty state machine would take a command for.
-func (p *planted) command(r *raft, c cluster.Command) cluster.Command {
-	bugs := &p.w.bugs
-	if j := c.Join; j != nil && (bugs.JoinAnyGen || bugs.JoinAnyLife) {
-		wrong := *j
-		wrong.Segments = slices.Clone(j.Segments)
-		if bugs.JoinAnyLife {
-			wrong.Incarnation = r.last().Nodes[j.Node].Incarnation
-		}
-		if bugs.JoinAnyGen {
-			wrong.Epoch = r.last().Volumes[j.Volume].Epoch
-			for i, s := range wrong.Segments {
-				wrong.Segments[i].Gen = r.last().Volumes[j.Volume].Segments[s.Segment].Gen
-			}
-		}
-		c.Join = &wrong
-	}
-	if bugs.Twice {
-		c.Request = ""
-	}
-	return c
-}
+type planted struct{ w *world }
 
 // state is what a faulty state machine would come to.
 func (p *planted) state(r *raft, next *cluster.State, c cluster.Command) *cluster.State {

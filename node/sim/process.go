@@ -120,7 +120,7 @@ func (p *process) configure(st *cluster.State) {
 		return
 	}
 	p.active = p.incarnation != 0 && me.Incarnation >= p.incarnation
-	if p.active || p.w.bugs.PlaceEarly {
+	if p.active {
 		p.place()
 	}
 	for _, id := range st.VolumeIDs() {

@@ -107,7 +107,6 @@ func (r *raft) again(c cluster.Command) {
 
 // commit puts a command into the order.
 func (r *raft) commit(c cluster.Command) cluster.Result {
-	c = r.w.planted.command(r, c)
 	next, result := r.last().Apply(uint64(len(r.states)), c)
 	next = r.w.planted.state(r, next, c)
 	r.states = append(r.states, next)

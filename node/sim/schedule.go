@@ -281,7 +281,4 @@ func (w *world) agreed(st *cluster.State) { w.saveLast(st) }
 // ballot is called with each ballot that is cast.
 func (w *world) ballot(q *process, d cluster.Dead) {
 	w.note("ballot", int64(q.s.id), int64(d.Node), int64(d.Incarnation))
-	if w.bugs.OldBallots {
-		w.planted.count(cast{q.s.id, d})
-	}
 }

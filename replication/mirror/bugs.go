@@ -20,8 +20,5 @@ type Bugs struct {
 	JoinEarly      bool // a copy is put in sync before it caught up
 	CommitJoiner   bool // a joiner takes commit points as its own
 	ReadOutOfSync  bool // the head reads its own copy though it is not in sync
-	KeepStamp      bool // a portal stamps with the present token whatever was seen
 	PartialPrepare bool // a new head does not wait for all in-sync copies
-	SameRequests   bool // each reign numbers its requests from 1
-	VersionLower   bool // a copy takes a write with a lower version than it has
 }

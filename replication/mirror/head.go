@@ -170,12 +170,8 @@ const reignBits = 40
 // NewHead begins a reign. It serves nothing before the first View and until the
 // in-sync copies have promised its epoch.
 func NewHead(volume wire.VolumeID, epoch uint64, self wire.NodeID, bytes, segmentBytes uint64, bugs Bugs) *Head {
-	h := &Head{volume: volume, epoch: epoch, self: self, bytes: bytes, segBlocks: segmentBytes / wire.BlockSize, bugs: bugs,
-		peers: map[wire.NodeID]*peer{}, locks: lockTable{}, ops: map[*Op]struct{}{}, calls: map[uint64]*call{}}
-	if !bugs.SameRequests {
-		h.lastReq = epoch << reignBits
-	}
-	return h
+	return &Head{volume: volume, epoch: epoch, self: self, bytes: bytes, segBlocks: segmentBytes / wire.BlockSize, bugs: bugs,
+		peers: map[wire.NodeID]*peer{}, locks: lockTable{}, ops: map[*Op]struct{}{}, calls: map[uint64]*call{}, lastReq: epoch << reignBits}
 }
 
 // Take gives what is to be done since the last Take.

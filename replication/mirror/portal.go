@@ -158,11 +158,11 @@ func (p *Portal) pump() {
 		return
 	}
 	for _, r := range p.requests {
-		if r.ended || r.fenced || r.full || r.req != 0 || p.now-r.Read >= HoldMax && !p.bugs.KeepStamp {
+		if r.ended || r.fenced || r.full || r.req != 0 || p.now-r.Read >= HoldMax {
 			continue
 		}
 		stamp := r.Stamp
-		if r.stale || stamp.Epoch != p.epoch || p.bugs.KeepStamp {
+		if r.stale || stamp.Epoch != p.epoch {
 			// Stamped again: its session lives, no stall was seen (either would
 			// have ended it), and it was read less than HoldMax ago.
 			if p.token == 0 || p.token <= r.refused {
