@@ -95,7 +95,10 @@ func NewServer(c Config) *Server {
 	}
 	s.pool.limit = s.Memory
 	if s.Watch != nil {
-		s.Watch.OnStall(s.DropAll)
+		s.Watch.OnStall(func() {
+			s.Log.Warn("this process stood still: all sessions are dropped")
+			s.DropAll()
+		})
 	}
 	go s.keepAlive()
 	return s
