@@ -3,15 +3,14 @@
 package conformance
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
+
+	"ashlar/scripts/internal/memory"
 )
 
 // suites of libiscsi that have to pass whole, every test of them.
@@ -32,7 +31,7 @@ const suiteTimeout = 2 * time.Minute
 func TestLibiscsi(t *testing.T) {
 	url := os.Getenv("ASHLAR_CONFORMANCE_URL")
 	if url == "" {
-		url = serveMemory(t)
+		url = memory.Serve(t, exec.Command, "-listen", "127.0.0.1:0")
 	}
 	runSuites(t, url)
 }
@@ -77,31 +76,4 @@ func runSuite(t *testing.T, suite, url string) string {
 		t.Fatalf("iscsi-test-cu: %v", err)
 	}
 	return string(out)
-}
-
-// serveMemory serves a memory device on loopback until the test ends.
-func serveMemory(t *testing.T) (url string) {
-	binary := filepath.Join(t.TempDir(), "memtarget")
-	if out, err := exec.Command("go", "build", "-o", binary, "ashlar/target/targettest/memtarget").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	target := exec.Command(binary, "-listen", "127.0.0.1:0")
-	target.Stderr = os.Stderr
-	out, err := target.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := target.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		target.Process.Kill()
-		target.Wait()
-	})
-	// Its first line is the URL.
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if url = strings.TrimSpace(line); err != nil || !strings.HasPrefix(url, "iscsi://") {
-		t.Fatalf("memtarget says %q: %v", line, err)
-	}
-	return url
 }

@@ -3,15 +3,13 @@
 package hosts
 
 import (
-	"bufio"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 
 	"ashlar/scripts/internal/fabric"
+	"ashlar/scripts/internal/memory"
 )
 
 func TestHostTakesTheTargetForADisk(t *testing.T) {
@@ -43,28 +41,6 @@ func startMemoryTarget(t *testing.T, k int, listen string, bytes uint64) (url st
 	if err := fabric.AddNode(k); err != nil {
 		t.Fatal(err)
 	}
-	binary := filepath.Join(t.TempDir(), "memtarget")
-	build := exec.Command("go", "build", "-o", binary, "ashlar/target/targettest/memtarget")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	target := fabric.Command(k, binary, "-listen", listen, "-size", strconv.FormatUint(bytes, 10))
-	target.Stderr = os.Stderr
-	out, err := target.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := target.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		target.Process.Kill()
-		target.Wait()
-	})
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatalf("memtarget says %q: %v", line, err)
-	}
-	return strings.TrimSpace(line)
+	command := func(binary string, args ...string) *exec.Cmd { return fabric.Command(k, binary, args...) }
+	return memory.Serve(t, command, "-listen", listen, "-size", strconv.FormatUint(bytes, 10))
 }
