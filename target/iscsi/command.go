@@ -32,21 +32,23 @@ func (c *conn) scsiCommand(h *pdu.Header) error {
 	if err != nil || c.target == nil || p.ITT == pdu.NoTag {
 		return c.refuse(pdu.RejectProtocolError)
 	}
-	if deliver, err := c.arrive(p.CmdSN, p.Immediate); !deliver {
+	var cmd *command
+	known := false
+	deliver, err := c.arrive(p.CmdSN, p.Immediate, func() {
+		if known = c.tasks[p.ITT] != nil; known || p.Immediate && c.urgent >= maxUrgent {
+			return
+		}
+		cmd = c.begin(&p, ahs.CDB)
+		cmd.pins++
+	})
+	switch {
+	case !deliver:
 		return err
-	}
-	c.mu.Lock()
-	if c.tasks[p.ITT] != nil {
-		c.mu.Unlock()
+	case known:
 		return c.refuse(pdu.RejectProtocolError)
-	}
-	if p.Immediate && c.urgent >= maxUrgent {
-		c.mu.Unlock()
+	case cmd == nil:
 		return c.decline(pdu.RejectTooManyImmediate)
 	}
-	cmd := c.begin(&p, ahs.CDB)
-	cmd.pins++
-	c.mu.Unlock()
 	defer c.unpin(cmd)
 	return c.gather(cmd, &p)
 }

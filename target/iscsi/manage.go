@@ -34,7 +34,7 @@ func (c *conn) taskRequest(h *pdu.Header) error {
 	if c.target == nil || h.DataLength() != 0 {
 		return c.refuse(pdu.RejectProtocolError)
 	}
-	if deliver, err := c.arrive(p.CmdSN, p.Immediate); !deliver {
+	if deliver, err := c.arrive(p.CmdSN, p.Immediate, nil); !deliver {
 		return err
 	}
 	c.mu.Lock()
@@ -169,7 +169,7 @@ func (c *conn) logoutRequest(h *pdu.Header) error {
 	if h.DataLength() != 0 || p.Reason > 2 {
 		return c.refuse(pdu.RejectProtocolError)
 	}
-	if deliver, err := c.arrive(p.CmdSN, p.Immediate); !deliver {
+	if deliver, err := c.arrive(p.CmdSN, p.Immediate, nil); !deliver {
 		return err
 	}
 	resp := pdu.LogoutResponse{ITT: p.ITT, Time2Wait: uint16(c.params.Time2Wait)}

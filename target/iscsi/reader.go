@@ -76,11 +76,16 @@ func (c *conn) reject(reason pdu.RejectReason, last bool) {
 }
 
 // arrive decides on a request by its place in the window. When it is not
-// delivered, its data is thrown away.
-func (c *conn) arrive(cmdSN uint32, immediate bool) (deliver bool, err error) {
+// delivered, its data is thrown away. What a delivered request holds of the window is
+// taken by begin under the same lock: a response written between the two would
+// promise that place to the host a second time.
+func (c *conn) arrive(cmdSN uint32, immediate bool, begin func()) (deliver bool, err error) {
 	c.mu.Lock()
 	arrival := c.window.Arrive(cmdSN, immediate)
 	leaving := c.logout != nil
+	if begin != nil && arrival == session.Deliver && !leaving {
+		begin()
+	}
 	c.mu.Unlock()
 	switch {
 	case arrival == session.Gap:
@@ -100,7 +105,7 @@ func (c *conn) nopOut(h *pdu.Header) error {
 	if p.ITT == pdu.NoTag {
 		return c.readData(nil, h.DataLength())
 	}
-	if deliver, err := c.arrive(p.CmdSN, p.Immediate); !deliver {
+	if deliver, err := c.arrive(p.CmdSN, p.Immediate, nil); !deliver {
 		return err
 	}
 	data := make([]byte, h.DataLength())

@@ -24,7 +24,7 @@ func (c *conn) textRequest(h *pdu.Header) error {
 	p.Unmarshal(h)
 	n := h.DataLength()
 	x := &c.text
-	if deliver, err := c.arrive(p.CmdSN, p.Immediate); !deliver {
+	if deliver, err := c.arrive(p.CmdSN, p.Immediate, nil); !deliver {
 		return err
 	}
 	if p.TTT == pdu.NoTag {
