@@ -41,6 +41,7 @@ var Pure = []string{
 	"target/iscsi/pdu", "target/iscsi/session", "target/reserve",
 	"replication/wire", "replication/mirror",
 	"node/cluster", "node/failover", "node/lease",
+	"node/address/assign", "node/address/claim", "node/address/frame",
 }
 
 // vocabulary is what pure packages may import of ours besides each other: types
