@@ -59,6 +59,7 @@ func (s *Store) applyWrite(rep *replica, e *entry, data []byte) {
 				b.crc, b.data = e.crcs[n], (*[blockSize]byte)(data[n*blockSize:])
 			}
 			d.set(i, b)
+			rep.heal(p.group, i)
 			s.setMapped(rep, g, p.group, i, !e.zero)
 		}
 		return nil
@@ -115,7 +116,7 @@ func (s *Store) forget(rep *replica) {
 				s.chunkMap.release(place)
 			}
 		}
-		if g.paged {
+		if g.paged && !g.lost {
 			s.slotMap.release(g.slot)
 		}
 		delete(s.cache.pages, pageKey{rep.instance, i})

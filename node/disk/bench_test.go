@@ -118,3 +118,21 @@ func BenchmarkRandomRead4K(b *testing.B) {
 	}
 	check(b, s.Close())
 }
+
+// BenchmarkSetLabel replaces the label of a file, a small one and the size that a big cluster needs.
+func BenchmarkSetLabel(b *testing.B) {
+	for _, size := range []int{4 << 10, 8 << 20} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			s, _ := benchStore(b)
+			label := make([]byte, size)
+			b.SetBytes(int64(size))
+			b.ResetTimer()
+			for i := range b.N {
+				label[0], label[1] = byte(i+1), byte(i>>8)
+				check(b, s.SetLabel(label))
+			}
+			b.StopTimer()
+			check(b, s.Close())
+		})
+	}
+}

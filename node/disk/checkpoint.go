@@ -26,7 +26,7 @@ type frozenGroup struct {
 	deltaKey
 	delta  *delta
 	before group
-	page   *page // built from the old page and the delta; nil if the old page is damaged
+	page   *page // built from the old page and the delta
 	slot   uint32
 }
 
@@ -170,20 +170,16 @@ func (s *Store) blockAt(place, block uint32) int64 {
 	return s.chunks + int64(place)*chunkBytes + int64(block%chunkBlocks)*blockSize
 }
 
-// buildPage merges the group's delta into its page. A page that cannot be read any
-// more leaves f.page nil: only that replica is damaged.
+// buildPage merges the group's delta into its page, or into a lost one if it cannot be read any more.
 func (s *Store) buildPage(f *frozenGroup, number uint64) {
 	p := &page{instance: f.rep.instance, group: f.group}
 	if f.before.paged && len(f.delta.blocks) < groupBlocks {
-		old, err := s.oldPage(f)
-		if err != nil {
-			return
-		}
-		*p = *old
+		*p = *s.oldPage(f)
 	}
 	p.checkpoint = number
 	for i := range uint32(groupBlocks) {
 		if b := f.delta.get(i); b != nil {
+			p.bad.clear(i)
 			p.version[i], p.crc[i] = b.version, b.crc
 		}
 	}
@@ -197,14 +193,17 @@ func (s *Store) buildPage(f *frozenGroup, number uint64) {
 	f.page = p
 }
 
-func (s *Store) oldPage(f *frozenGroup) (*page, error) {
+func (s *Store) oldPage(f *frozenGroup) *page {
 	s.mu.Lock()
 	p := s.cache.get(f.rep.instance, f.group, f.before.sum)
 	s.mu.Unlock()
-	if p != nil {
-		return p, nil
+	if p == nil && !f.before.lost {
+		p, _ = s.readPage(f.rep.instance, f.group, f.before.slot, f.before.sum)
 	}
-	return s.readPage(f.rep.instance, f.group, f.before.slot, f.before.sum)
+	if p == nil {
+		p = s.lostPage(f.rep.instance, f.group, f.before.sum)
+	}
+	return p
 }
 
 // writePages puts the new pages into free slots, neighbours in one write, and counts them into the control rows.
@@ -222,11 +221,6 @@ func (s *Store) writePages(img *image) error {
 		return err
 	}
 	for _, f := range img.groups {
-		row := rows[f.rep.instance]
-		if f.page == nil {
-			row.damaged = true
-			continue
-		}
 		if n > 0 && (f.slot != first+uint32(n) || n == len(buffer)/blockSize) {
 			if err := flush(); err != nil {
 				return err
@@ -238,7 +232,7 @@ func (s *Store) writePages(img *image) error {
 		}
 		f.page.marshal(buffer[n*blockSize:][:blockSize], s.id.Nonce)
 		n++
-		row.count(f)
+		rows[f.rep.instance].count(f)
 	}
 	if n == 0 {
 		return nil
@@ -259,9 +253,6 @@ func (s *Store) takeSlots(img *image) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, f := range img.groups {
-		if f.page == nil {
-			continue
-		}
 		slot, ok := s.slotMap.take()
 		if !ok {
 			panic("disk: a checkpoint has more pages than spare slots")
@@ -290,15 +281,15 @@ func (s *Store) settle(img *image) {
 
 func (s *Store) settleGroup(f *frozenGroup) {
 	switch {
-	case f.page == nil:
 	case f.rep.gone:
 		s.slotMap.release(f.slot) // removed meanwhile, which released the page before
 	default:
-		if f.before.paged {
+		if f.before.paged && !f.before.lost {
 			s.slotMap.release(f.before.slot)
 		}
 		g := f.rep.group(f.group)
-		g.paged, g.slot, g.sum = true, f.slot, f.page.sum
+		g.paged, g.lost, g.slot, g.sum = true, false, f.slot, f.page.sum
+		s.setBad(f.rep, f.group, f.page.bad)
 		s.cache.put(f.page)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"ashlar/node/disk"
 	"ashlar/node/disk/disktest"
+	"ashlar/replication/wire"
 )
 
 func TestDecayedBlockIsFoundAndTheOthersAreRead(t *testing.T) {
@@ -31,62 +32,6 @@ func TestDecayedBlockIsFoundAndTheOthersAreRead(t *testing.T) {
 	check(t, put(s, r, 33, 1, v(1, 2))) // overwriting repairs
 	s.Checkpoint()
 	holds(t, s, r, 33, 1, v(1, 2))
-	check(t, s.Close())
-}
-
-func TestDecayedMetadataPageDamagesOneReplicaUntilReset(t *testing.T) {
-	dev, r, other := formatted(t), replica(1, 0), replica(1, 1)
-	s := open(t, dev)
-	for _, r := range []disk.Replica{r, other} {
-		check(t, s.Create(r))
-		check(t, put(s, r, 0, 40, v(1, 1)))
-		s.Checkpoint()
-		check(t, put(s, r, 0, 40, v(1, 2))) // an older page of the group stays behind on the disk
-	}
-	check(t, s.Close())
-	s = open(t, dev.Again())
-	_, page := s.BlockPlace(r, 0)
-	check(t, s.Close())
-	dev = dev.Again()
-	dev.Flip(page + 200)
-	for range 2 {
-		s = open(t, dev)
-		wantError(t, get(s, r, 0, 1).Err, disk.ErrDamaged)
-		wantError(t, put(s, r, 0, 1, v(1, 9)), disk.ErrDamaged)
-		if list := s.Replicas(); !list[0].Damaged || list[1].Damaged {
-			t.Fatalf("damage was found elsewhere: %v", list)
-		}
-		holds(t, s, other, 0, 40, v(1, 2))
-		check(t, put(s, other, 0, 40, v(1, 2)))
-		check(t, s.Close())
-		dev = dev.Again()
-	}
-	s = open(t, dev)
-	check(t, s.Reset(r))
-	check(t, put(s, r, 0, 8, v(1, 9)))
-	audit(t, s)
-	check(t, s.Close())
-	s = open(t, dev.Again())
-	holds(t, s, r, 0, 8, v(1, 9))
-	check(t, s.Close())
-}
-
-func TestPageThatDecaysWhileOpenDamagesItsReplica(t *testing.T) {
-	dev, r := formatted(t), replica(1, 0)
-	s := open(t, dev)
-	check(t, s.Create(r))
-	check(t, put(s, r, 0, 40, v(1, 1)))
-	s.Checkpoint()
-	s.DropCache()
-	_, page := s.BlockPlace(r, 0)
-	dev.Flip(page + 200)
-	wantError(t, get(s, r, 0, 1).Err, disk.ErrDamaged)
-	check(t, put(s, r, 1, 1, v(1, 2))) // needs no page until it is written back
-	s.Checkpoint()
-	wantError(t, get(s, r, 1, 1).Err, disk.ErrDamaged)
-	check(t, s.Close())
-	s = open(t, dev.Again())
-	wantError(t, get(s, r, 1, 1).Err, disk.ErrDamaged)
 	check(t, s.Close())
 }
 
@@ -152,75 +97,6 @@ func TestDecayedJournalRecordIsNotTakenForItsEnd(t *testing.T) {
 	check(t, s.Close())
 }
 
-// Whatever write or flush fails, what was acknowledged is there after a restart,
-// and the store writes nothing more.
-func TestEveryWriteFailsInTurn(t *testing.T) {
-	t.Parallel()
-	r := replica(1, 0)
-	for n := 1; ; n++ {
-		memory := formatted(t)
-		dev := disktest.NewFaulty(memory)
-		s := open(t, dev)
-		check(t, s.Create(r))
-		made := dev.Writes()
-		dev.FailWrite(n, syscall.EIO)
-		acked := map[uint32]uint64{}
-		issued := uint64(0)
-		for s.Err() == nil && issued < 40 {
-			issued++
-			block := uint32(issued*37) % 300
-			if err := put(s, r, block, 8, v(1, issued)); err == nil {
-				for i := range uint32(8) {
-					acked[block+i] = issued
-				}
-			} else {
-				wantError(t, err, disk.ErrFailed)
-			}
-			if issued%10 == 0 {
-				s.Checkpoint()
-			}
-		}
-		failed := s.Err() != nil
-		if failed {
-			wantStopped(t, s, r, acked)
-		}
-		s.Close()
-		if after := dev.Writes() - made - n; failed && after > 3 { // as many may be in the device at once
-			t.Fatalf("write %d failed, and %d were made after it", n, after)
-		}
-		s = open(t, memory.Again())
-		for block, seq := range acked {
-			read := get(s, r, block, 1)
-			check(t, read.Err)
-			if got := read.Versions[0]; got.Seq < seq || got.Seq > issued || !bytes.Equal(read.Data, content(r, block, got)) {
-				t.Fatalf("write %d failed: block %d has version %v, acknowledged was %d", n, block, got, seq)
-			}
-		}
-		audit(t, s)
-		check(t, s.Close())
-		if !failed {
-			t.Logf("%d writes and flushes failed in turn", n-1)
-			return
-		}
-	}
-}
-
-func wantStopped(t *testing.T, s *disk.Store, r disk.Replica, acked map[uint32]uint64) {
-	t.Helper()
-	select {
-	case <-s.Failed():
-	case <-time.After(5 * time.Second):
-		t.Fatal("Failed was not closed")
-	}
-	wantError(t, s.Promise(1, 1), disk.ErrFailed)
-	wantError(t, s.Reserve(r, 0, 1), disk.ErrFailed)
-	wantError(t, put(s, r, 0, 1, v(2, 0)), disk.ErrFailed)
-	for block := range acked {
-		check(t, get(s, r, block, 1).Err)
-		break
-	}
-}
-
 func TestFailedReadFailsThatReadAlone(t *testing.T) {
 	r := replica(1, 0)
 	dev := disktest.NewFaulty(formatted(t))
@@ -266,7 +142,7 @@ func TestFullJournalHoldsWritesBack(t *testing.T) {
 
 // Behind a decayed page an older one of the same group may be left, which claims a
 // chunk that has another owner by now. The owner must not suffer.
-func TestStalePageOfADamagedReplicaHarmsNoOther(t *testing.T) {
+func TestStalePageOfALostOneHarmsNoOther(t *testing.T) {
 	for range 4 {
 		dev, r, owner := formatted(t), replica(2, 0), replica(3, 0)
 		s := open(t, dev)
@@ -290,9 +166,48 @@ func TestStalePageOfADamagedReplicaHarmsNoOther(t *testing.T) {
 		dev = dev.Again()
 		dev.Flip(page + 200)
 		s = open(t, dev)
-		wantError(t, get(s, r, 0, 1).Err, disk.ErrDamaged)
+		wantLost(t, s, r, blocks(0, 128)...)
 		holds(t, s, owner, 0, 288, v(1, 1))
 		audit(t, s)
 		check(t, s.Close())
 	}
+}
+
+func TestSectorThatCannotBeReadIsABadBlockAmongGoodOnes(t *testing.T) {
+	r := replica(1, 0)
+	dev := disktest.NewFaulty(formatted(t))
+	s := open(t, dev)
+	check(t, s.Create(r))
+	check(t, put(s, r, 0, 128, v(1, 1)))
+	check(t, put(s, r, 140, 1, v(1, 2)))
+	s.Checkpoint()
+	for _, block := range []uint32{33, 34, 70} {
+		place, _ := s.BlockPlace(r, block)
+		dev.BadSector(place)
+	}
+	read := get(s, r, 0, 141)
+	var sum *disk.ChecksumError
+	if !errors.As(read.Err, &sum) || !slices.Equal(sum.Blocks, []uint32{33, 34, 70}) {
+		t.Fatalf("read over bad sectors: %v", read.Err)
+	}
+	for i, version := range read.Versions {
+		block := read.Data[i*4096:][:4096]
+		switch {
+		case i < 128 && version != v(1, 1):
+			t.Errorf("block %d has version %v", i, version)
+		case slices.Contains(sum.Blocks, uint32(i)):
+			if crc := wire.BlockCRC(r.Volume, r.Segment, uint32(i), block); crc == read.CRC[i] {
+				t.Errorf("what stands for bad block %d has the checksum that the read tells", i)
+			}
+		case i < 128 && !bytes.Equal(block, content(r, uint32(i), v(1, 1))):
+			t.Errorf("block %d beside the bad ones was not filled", i)
+		}
+	}
+	wantError(t, get(s, r, 33, 2).Err, syscall.EIO) // nothing tells it from a disk that is dead
+	check(t, put(s, r, 33, 2, v(1, 1)))
+	check(t, put(s, r, 70, 1, v(1, 3)))
+	s.Checkpoint()
+	holds(t, s, r, 0, 70, v(1, 1))
+	holds(t, s, r, 70, 1, v(1, 3))
+	check(t, s.Close())
 }

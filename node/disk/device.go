@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"io"
 	"sync/atomic"
 	"unsafe"
 )
@@ -59,6 +60,9 @@ func (g *gate) write(write func([]byte, int64) (int, error), p []byte, off int64
 		return 0, ErrFailed
 	}
 	n, err := write(p, off)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
+	}
 	if err != nil {
 		g.shut.Store(true)
 	}

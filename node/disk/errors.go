@@ -10,6 +10,8 @@ var (
 	ErrNoStore = errors.New("disk: the device carries no Ashlar store")
 	// ErrTooNew: a later release wrote the store.
 	ErrTooNew = errors.New("disk: the store was written by a later release")
+	// ErrTooOld: an earlier release wrote the store, in a format that this one does not read.
+	ErrTooOld = errors.New("disk: the store was written by an earlier release, in another format")
 	// ErrDamaged: what must be whole is not, and no write in flight at a crash explains it.
 	ErrDamaged = errors.New("disk: damaged")
 	// ErrWrongDisk: a whole store, of another cluster or another disk.
@@ -34,8 +36,8 @@ var (
 	ErrRange = errors.New("disk: outside the segment, or malformed")
 )
 
-// ChecksumError names the blocks of a segment whose data does not match its
-// CRC. A read that ends with it has filled all other blocks.
+// ChecksumError names the blocks of a segment whose data does not match its CRC, is lost, or cannot be
+// read while others can. A read that ends with it has filled all other blocks.
 type ChecksumError struct {
 	Replica
 	Blocks []uint32 // 4 KiB blocks in the segment

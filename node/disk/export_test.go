@@ -39,6 +39,13 @@ func (s *Store) DropCache() {
 	clear(s.cache.pages)
 }
 
+// CachedPages is how many metadata pages memory has.
+func (s *Store) CachedPages() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.cache.pages)
+}
+
 // BlockPlace is where on the device a block was written back to, and its page; 0: nowhere.
 func (s *Store) BlockPlace(r Replica, block uint32) (data, page int64) {
 	s.mu.Lock()
@@ -54,6 +61,33 @@ func (s *Store) Layout() (superblocks [4]int64, control, controlSlot, journal, h
 	return s.superblocks(), s.control, s.controlSlot, s.journal, s.journal + int64(s.head%uint64(s.journalSize))
 }
 
+// LivePage is a metadata page that the last checkpoint counts.
+type LivePage struct {
+	Replica
+	Group uint32
+	At    int64 // on the device
+}
+
+// LivePages lists them by replica and group.
+func (s *Store) LivePages() (list []LivePage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, rep := range s.sorted() {
+		rep.each(func(i uint32, g *group) {
+			if g.paged && !g.lost {
+				list = append(list, LivePage{rep.Replica, i, s.pages + int64(g.slot)*blockSize})
+			}
+		})
+	}
+	return list
+}
+
+// DataStart is where the chunks begin; all metadata lies before it, but for two superblocks.
+func (s *Store) DataStart() int64 { return s.chunks }
+
+// LabelSlots is where the two labels lie.
+func (s *Store) LabelSlots() [2]int64 { return [2]int64{s.labelAt(0), s.labelAt(1)} }
+
 // Audit compares the space in use with what the replicas account for.
 func (s *Store) Audit() error {
 	s.mu.Lock()
@@ -65,7 +99,7 @@ func (s *Store) Audit() error {
 	for _, rep := range s.replicas {
 		rep.each(func(_ uint32, g *group) {
 			groups++
-			if g.paged {
+			if g.paged && !g.lost {
 				slots++
 			}
 			for _, place := range g.place {

@@ -33,12 +33,8 @@ func OpenFile(path string) (*File, error) {
 	if info.Mode()&os.ModeDevice != 0 {
 		flags |= os.O_EXCL // open(2): EBUSY for a block device that the system uses
 	}
-	f := &File{direct: true}
-	f.data, err = os.OpenFile(path, flags|syscall.O_DIRECT, 0)
-	if errors.Is(err, syscall.EINVAL) {
-		f.direct = false
-		f.data, err = os.OpenFile(path, flags, 0)
-	}
+	f := new(File)
+	err = f.open(path, flags)
 	if errors.Is(err, syscall.EBUSY) {
 		return nil, fmt.Errorf("%w: %s is mounted or held by the system", ErrInUse, path)
 	}
@@ -52,21 +48,59 @@ func OpenFile(path string) (*File, error) {
 	return f, nil
 }
 
+// openForReading opens what may be in use. The file cannot be written.
+func openForReading(path string) (*File, error) {
+	f := new(File)
+	if err := f.open(path, os.O_RDONLY); err != nil {
+		return nil, err
+	}
+	if err := f.measure(); err != nil {
+		f.data.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// open opens the half that reads, past the page cache if that can be.
+func (f *File) open(path string, flags int) (err error) {
+	f.direct = true
+	f.bounce.New = func() any { b := alignedBytes(bounceBytes); return &b }
+	f.data, err = os.OpenFile(path, flags|syscall.O_DIRECT, 0)
+	if errors.Is(err, syscall.EINVAL) {
+		f.direct = false
+		f.data, err = os.OpenFile(path, flags, 0)
+	}
+	return err
+}
+
+func (f *File) measure() (err error) {
+	f.size, err = f.data.Seek(0, io.SeekEnd)
+	f.size &^= blockSize - 1
+	return err
+}
+
+// isHeld says whether a process has the file open with OpenFile. An OpenFile at this very moment may fail.
+func (f *File) isHeld() bool {
+	if syscall.Flock(int(f.data.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) != nil {
+		return true
+	}
+	syscall.Flock(int(f.data.Fd()), syscall.LOCK_UN)
+	return false
+}
+
 // claim locks the file, opens its durable half and learns its size.
 func (f *File) claim(path string) (err error) {
 	if err := syscall.Flock(int(f.data.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return fmt.Errorf("%w: another process has %s open (%v)", ErrInUse, path, err)
 	}
-	if f.size, err = f.data.Seek(0, io.SeekEnd); err != nil {
+	if err := f.measure(); err != nil {
 		return err
 	}
-	f.size &^= blockSize - 1
 	flags := os.O_RDWR | syscall.O_DSYNC
 	if f.direct {
 		flags |= syscall.O_DIRECT
 	}
 	f.durable, err = os.OpenFile(path, flags, 0)
-	f.bounce.New = func() any { b := alignedBytes(bounceBytes); return &b }
 	return err
 }
 
@@ -122,4 +156,9 @@ func (f *File) Sync() error {
 	}
 }
 
-func (f *File) Close() error { return errors.Join(f.durable.Close(), f.data.Close()) }
+func (f *File) Close() error {
+	if f.durable == nil {
+		return f.data.Close()
+	}
+	return errors.Join(f.durable.Close(), f.data.Close())
+}

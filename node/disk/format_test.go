@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"flag"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -41,7 +42,7 @@ func goldenControl() *control {
 }
 
 func goldenPage() *page {
-	p := &page{instance: 3, group: 2, checkpoint: 8, place: [4]uint32{9, noChunk, 11, noChunk}, mapped: [4]uint32{0xf0, 0, 1, 0}}
+	p := &page{instance: 3, group: 2, checkpoint: 8, place: [4]uint32{9, noChunk, 11, noChunk}, mapped: [4]uint32{0xf0, 0, 1, 0}, bad: blockBits{0, 1 << 7, 0, 2}}
 	p.version[4], p.crc[4] = Version{Epoch: 1, Seq: 2}, 0x01020304
 	p.version[127] = Version{Epoch: 3, Seq: 4}
 	return p
@@ -70,6 +71,14 @@ func TestFormatIsThatOfTheGoldenFiles(t *testing.T) {
 	got := new(page)
 	if err := got.unmarshal(b, goldenNonce); err != nil || *got != *p {
 		t.Errorf("page decodes to %+v, %v", got, err)
+	}
+
+	l, b := label{number: 6, data: []byte("all about the cluster")}, make([]byte, blockSize)
+	l.marshal(b, goldenNonce)
+	golden(t, "label", b)
+	var again label
+	if length, sum, ok := again.unmarshal(b, goldenNonce); !ok || again.number != 6 || length != 21 || sum != crc32.Checksum(l.data, castagnoli) {
+		t.Errorf("label decodes to %+v, %d bytes", again, length)
 	}
 
 	g, err := plan(1<<30, 0, 1<<18)
@@ -114,7 +123,7 @@ func TestPlanKeepsTheAreasApart(t *testing.T) {
 				}
 				continue
 			}
-			if g.control+4*g.controlSlot > g.journal || g.journal+g.journalSize > g.pages ||
+			if g.control+4*g.controlSlot > g.label || g.label+2*g.labelSlot > g.journal || g.journal+g.journalSize > g.pages ||
 				g.pages+int64(g.pageSlots)*blockSize > g.chunks || g.chunks+int64(g.chunkCount)*chunkBytes > g.size-edge {
 				t.Errorf("%d bytes: areas overlap: %+v", size, g)
 			}
@@ -124,6 +133,15 @@ func TestPlanKeepsTheAreasApart(t *testing.T) {
 			if (segmentBlocks+groupBlocks-1)/groupBlocks > g.spareSlots {
 				t.Errorf("%d bytes: a write of a whole segment does not fit a checkpoint", size)
 			}
+		}
+	}
+}
+
+func TestHashOfAPageTellsItsGroupAndChecksum(t *testing.T) {
+	for i := range uint32(100) {
+		group, sum := i*40503, i*2654435761
+		if g, s := pageOfHash(pageHash(group, sum)); g != group || s != sum {
+			t.Errorf("group %d CRC %x becomes %d, %x", group, sum, g, s)
 		}
 	}
 }
@@ -150,16 +168,18 @@ func FuzzEntry(f *testing.F) {
 	})
 }
 
-func TestLaterFormatIsTooNew(t *testing.T) {
+func TestAnotherFormatIsRefused(t *testing.T) {
 	g, err := plan(1<<30, 0, 1<<18)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := superblock{Identity{}, g}
 	b := s.marshal()
-	b[12]++
-	sealSuperblock(b)
-	if err := new(superblock).unmarshal(b); !errors.Is(err, ErrTooNew) {
-		t.Errorf("a later format: %v", err)
+	for format, want := range map[byte]error{formatVersion - 1: ErrTooOld, formatVersion: nil, formatVersion + 1: ErrTooNew} {
+		b[12] = format
+		sealSuperblock(b)
+		if err := new(superblock).unmarshal(b); !errors.Is(err, want) {
+			t.Errorf("format %d: %v", format, err)
+		}
 	}
 }

@@ -63,16 +63,31 @@ func open(t testing.TB, dev disk.Device) *disk.Store {
 // content is what the tests write to a block: it follows from place and version.
 func content(r disk.Replica, block uint32, version disk.Version) []byte {
 	b := make([]byte, wire.BlockSize)
-	var seed [28]byte
-	binary.LittleEndian.PutUint64(seed[0:], uint64(r.Volume)<<32|uint64(r.Segment))
-	binary.LittleEndian.PutUint32(seed[8:], block)
-	binary.LittleEndian.PutUint64(seed[12:], version.Epoch)
-	binary.LittleEndian.PutUint64(seed[20:], version.Seq)
+	seed := contentSeed(r, block, version)
 	for i := 0; i < len(b); i += 512 { // each sector differs from each other version's
 		copy(b[i:], seed[:])
 		b[i+28] = byte(i / 512)
 	}
 	return b
+}
+
+// isContent says whether each sector of b begins as content's. The store's checksum vouches for the rest.
+func isContent(b []byte, r disk.Replica, block uint32, version disk.Version) bool {
+	seed := contentSeed(r, block, version)
+	for i := 0; i < len(b); i += 512 {
+		if [28]byte(b[i:]) != seed || b[i+28] != byte(i/512) {
+			return false
+		}
+	}
+	return true
+}
+
+func contentSeed(r disk.Replica, block uint32, version disk.Version) (seed [28]byte) {
+	binary.LittleEndian.PutUint64(seed[0:], uint64(r.Volume)<<32|uint64(r.Segment))
+	binary.LittleEndian.PutUint32(seed[8:], block)
+	binary.LittleEndian.PutUint64(seed[12:], version.Epoch)
+	binary.LittleEndian.PutUint64(seed[20:], version.Seq)
+	return seed
 }
 
 // dataWrite is a write of content; Done is to be set.
@@ -106,7 +121,11 @@ func zero(s *disk.Store, r disk.Replica, block, count uint32, version disk.Versi
 
 // get waits for a read.
 func get(s *disk.Store, r disk.Replica, block, count uint32) *disk.Read {
-	read := &disk.Read{Replica: r, Block: block, Count: count, Data: make([]byte, count*wire.BlockSize)}
+	return getInto(s, r, block, count, make([]byte, count*wire.BlockSize))
+}
+
+func getInto(s *disk.Store, r disk.Replica, block, count uint32, data []byte) *disk.Read {
+	read := &disk.Read{Replica: r, Block: block, Count: count, Data: data}
 	var done sync.WaitGroup
 	done.Add(1)
 	read.Done = func(*disk.Read) { done.Done() }

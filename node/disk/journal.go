@@ -295,16 +295,21 @@ func (s *Store) hasRoom(b *batch, o *op) bool {
 		return true
 	}
 	header, data := recordSize(b.entries+bytes+s.commitBytes(), b.blocks+blocks)
-	waiting := s.active.bytes
-	groups += b.groups + uint32(len(s.active.deltas))
-	for _, f := range s.flight {
-		waiting += f.size()
-		groups += f.groups
-	}
-	if waiting > 0 && waiting+header+data > s.o.DirtyBytes || groups > s.spareSlots {
+	waiting, dirty := s.dirty()
+	if waiting > 0 && waiting+header+data > s.o.DirtyBytes || dirty+b.groups+groups > s.spareSlots {
 		return false
 	}
 	return s.position(header+data)+uint64(header+data)-s.tail <= uint64(s.journalSize)
+}
+
+// dirty is the bytes and, at most, the groups that the next overlay to be frozen has, with the records in flight.
+func (s *Store) dirty() (bytes int64, groups uint32) {
+	bytes, groups = s.active.bytes, uint32(len(s.active.deltas))
+	for _, f := range s.flight {
+		bytes += f.size()
+		groups += f.groups
+	}
+	return bytes, groups
 }
 
 // position is where a record of n bytes goes: a record does not wrap.
@@ -479,7 +484,7 @@ func (s *Store) loadVersions(o *op) error {
 			return nil
 		}
 		s.mu.Unlock()
-		pg, err := s.loadPage(rep, p.group)
+		pg, err := s.loadPage(rep, p.group, true)
 		s.mu.Lock()
 		o.pages[p.group] = pg
 		return err
@@ -524,7 +529,7 @@ func (s *Store) commitBatch(b *batch) {
 	}
 
 	s.mu.Lock()
-	for s.flight[0] != b && s.err == nil {
+	for s.err == nil && s.flight[0] != b {
 		s.work.Wait()
 	}
 	err := s.err

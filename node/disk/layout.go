@@ -17,7 +17,7 @@ const (
 	groupChunks = 4 // chunks that one metadata page describes
 	groupBlocks = groupChunks * chunkBlocks
 
-	formatVersion = 1
+	formatVersion = 2
 	edge          = 128 << 10 // kept at both ends of the device for superblocks
 	minDevice     = 64 << 20
 	minJournal    = 256 << 10
@@ -43,6 +43,8 @@ type geometry struct {
 	size        int64
 	control     int64 // four control slots
 	controlSlot int64 // bytes of one
+	label       int64 // two label slots
+	labelSlot   int64 // bytes of one
 	journal     int64
 	journalSize int64
 	pages       int64 // metadata page slots
@@ -68,7 +70,9 @@ func plan(size, journal int64, segmentBlocks uint32) (geometry, error) {
 	g.tableRows = uint32(1024 + 16*(g.size>>30))
 	g.control = edge
 	g.controlSlot = roundUp(controlHeader+int64(g.tableRows)*(replicaRow+promiseRow), blockSize)
-	g.journal = g.control + 4*g.controlSlot
+	g.label = g.control + 4*g.controlSlot
+	g.labelSlot = blockSize + labelRoom(g.size)
+	g.journal = g.label + 2*g.labelSlot
 	g.pages = g.journal + g.journalSize
 
 	// Twice the pages that a dense disk needs: scattered chunks need one
@@ -117,7 +121,7 @@ func (s *superblock) marshal() []byte {
 	e = append(e, s.id.Disk[:]...)
 	e = append(e, s.id.Nonce[:]...)
 	e = binary.LittleEndian.AppendUint32(e, s.id.SegmentBlocks)
-	for _, n := range []int64{s.size, s.control, s.controlSlot, s.journal, s.journalSize, s.pages, s.chunks} {
+	for _, n := range []int64{s.size, s.control, s.controlSlot, s.label, s.labelSlot, s.journal, s.journalSize, s.pages, s.chunks} {
 		e = binary.LittleEndian.AppendUint64(e, uint64(n))
 	}
 	for _, n := range []uint32{s.pageSlots, s.spareSlots, s.chunkCount, s.tableRows} {
@@ -138,15 +142,18 @@ func (s *superblock) unmarshal(b []byte) error {
 	if crc32.Checksum(b[12:blockSize], castagnoli) != binary.LittleEndian.Uint32(b[8:]) {
 		return fmt.Errorf("%w: superblock checksum", ErrDamaged)
 	}
-	if v := binary.LittleEndian.Uint32(b[12:]); v > formatVersion {
-		return fmt.Errorf("%w: format %d, this release knows %d", ErrTooNew, v, formatVersion)
+	switch v := binary.LittleEndian.Uint32(b[12:]); {
+	case v > formatVersion:
+		return fmt.Errorf("%w: format %d, this release reads format %d alone", ErrTooNew, v, formatVersion)
+	case v < formatVersion:
+		return fmt.Errorf("%w: format %d, this release reads format %d alone", ErrTooOld, v, formatVersion)
 	}
 	b = b[16:]
 	b = b[copy(s.id.Cluster[:], b):]
 	b = b[copy(s.id.Disk[:], b):]
 	b = b[copy(s.id.Nonce[:], b):]
 	s.id.SegmentBlocks, b = binary.LittleEndian.Uint32(b), b[4:]
-	for _, p := range []*int64{&s.size, &s.control, &s.controlSlot, &s.journal, &s.journalSize, &s.pages, &s.chunks} {
+	for _, p := range []*int64{&s.size, &s.control, &s.controlSlot, &s.label, &s.labelSlot, &s.journal, &s.journalSize, &s.pages, &s.chunks} {
 		*p, b = int64(binary.LittleEndian.Uint64(b)), b[8:]
 	}
 	for _, p := range []*uint32{&s.pageSlots, &s.spareSlots, &s.chunkCount, &s.tableRows} {
@@ -192,7 +199,7 @@ func readSuperblock(dev Device) (*superblock, error) {
 	return found, nil
 }
 
-// Probe reads who the store on dev is: ErrNoStore, ErrTooNew or ErrDamaged otherwise.
+// Probe reads who the store on dev is: ErrNoStore, ErrTooNew, ErrTooOld or ErrDamaged otherwise.
 func Probe(dev Device) (Identity, error) {
 	s, err := readSuperblock(dev)
 	if err != nil {
@@ -251,13 +258,18 @@ func writeZeros(dev Device, at [4]int64) error {
 	return nil
 }
 
-// formatBody writes the four control slots and fills the journal with zeros, so
+// formatBody writes the four control slots and two empty labels, and fills the journal with zeros, so
 // that a file has its blocks before the first write waits for them. Metadata pages need no
 // erasing: they carry the nonce.
 func formatBody(dev Device, g *geometry, nonce [16]byte) error {
 	for slot := range int64(4) {
 		empty := control{number: uint64(slot / 2), nextInstance: 1, nextSeq: 1}
 		if _, err := dev.WriteAt(empty.marshal(nonce), g.control+slot*g.controlSlot); err != nil {
+			return err
+		}
+	}
+	for number := range uint64(2) {
+		if err := writeLabel(dev, g, nonce, &label{number: number}); err != nil {
 			return err
 		}
 	}

@@ -24,13 +24,14 @@ type page struct {
 	checkpoint uint64
 	place      [groupChunks]uint32 // chunk number in the data area, or noChunk
 	mapped     [groupChunks]uint32 // bit i: block i of the chunk holds data
+	bad        blockBits           // version and CRC of these blocks were lost
 	version    [groupBlocks]Version
 	crc        [groupBlocks]uint32 // of blocks that hold data
 
 	sum uint32 // the page's own CRC
 }
 
-// marshal fills one block of zeros: magic, CRC, format, owner, chunk rows, block rows.
+// marshal fills one block of zeros: magic, CRC, format, owner, bad blocks, chunk rows, block rows.
 func (p *page) marshal(b []byte, nonce [16]byte) {
 	le := binary.LittleEndian
 	le.PutUint32(b[0:], pageMagic)
@@ -39,6 +40,9 @@ func (p *page) marshal(b []byte, nonce [16]byte) {
 	copy(b[16:], nonce[:])
 	le.PutUint64(b[32:], p.instance)
 	le.PutUint64(b[40:], p.checkpoint)
+	for i := range p.bad {
+		le.PutUint32(b[48+4*i:], p.bad[i])
+	}
 	for i := range p.place {
 		le.PutUint32(b[pageHeader+i*pageChunk:], p.place[i])
 		le.PutUint32(b[pageHeader+i*pageChunk+4:], p.mapped[i])
@@ -62,6 +66,9 @@ func (p *page) unmarshal(b []byte, nonce [16]byte) error {
 	p.group = le.Uint32(b[12:])
 	p.instance = le.Uint64(b[32:])
 	p.checkpoint = le.Uint64(b[40:])
+	for i := range p.bad {
+		p.bad[i] = le.Uint32(b[48+4*i:])
+	}
 	for i := range p.place {
 		p.place[i] = le.Uint32(b[pageHeader+i*pageChunk:])
 		p.mapped[i] = le.Uint32(b[pageHeader+i*pageChunk+4:])
@@ -90,4 +97,13 @@ func pageHash(group, sum uint32) uint64 {
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return x ^ x>>31
+}
+
+// pageOfHash is the inverse of pageHash: its factors are the inverses of pageHash's, modulo 2^64.
+func pageOfHash(x uint64) (group, sum uint32) {
+	x = (x ^ x>>31 ^ x>>62) * 0x319642b2d24d8ec3
+	x = (x ^ x>>27 ^ x>>54) * 0x96de1b173f119089
+	x = x ^ x>>30 ^ x>>60
+	x -= 0x9e3779b97f4a7c15
+	return uint32(x >> 32), uint32(x)
 }

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -54,12 +55,21 @@ type source struct {
 	crc     uint32
 	data    *[blockSize]byte // in memory
 	at      int64            // on the device, if data is nil; 0: zeros
+	bad     bool             // its metadata page was lost, or the device cannot read it
 }
 
-func (src *source) zero() bool { return src.data == nil && src.at == 0 }
+func (src *source) zero() bool { return src.data == nil && src.at == 0 && !src.bad }
 
 func (s *Store) read(r *Read, sources []source, h *held) error {
-	if err := s.fetch(r.Replica, r.Block, r.Data, sources, h); err != nil {
+	h.scrub = r.Scrub
+	err := error(nil)
+	if r.Scrub {
+		err = s.scrubPages(r)
+	}
+	if err == nil {
+		err = s.fetch(r.Replica, r.Block, r.Data, sources, h)
+	}
+	if err != nil {
 		return fmt.Errorf("disk: read of volume %d segment %d: %w", r.Volume, r.Segment, err)
 	}
 	r.CRC, r.Versions = sized(r.CRC, r.Count), sized(r.Versions, r.Count)
@@ -95,6 +105,10 @@ func sized[T any](list []T, n uint32) []T {
 func (s *Store) verify(rep Replica, block uint32, data []byte, src *source, h *held) (bool, error) {
 	for {
 		crc := wire.BlockCRC(rep.Volume, rep.Segment, block, data)
+		if src.bad {
+			src.crc = ^crc
+			return false, nil
+		}
 		if src.zero() {
 			src.crc = crc
 			return true, nil
@@ -122,8 +136,11 @@ func (s *Store) fetch(r Replica, block uint32, data []byte, out []source, h *hel
 	return s.fill(data, out)
 }
 
-// held is overlays whose data is not used again before it is released.
-type held struct{ overlays []*overlay }
+// held is what one read holds: overlays whose data is not used again before it is released.
+type held struct {
+	overlays []*overlay
+	scrub    bool // the pages that it loads are not kept
+}
 
 func (h *held) hold(o *overlay) {
 	if o != nil && !slices.Contains(h.overlays, o) {
@@ -139,8 +156,11 @@ func (h *held) release() {
 	h.overlays = h.overlays[:0]
 }
 
-// fill copies from memory and reads what lies side by side on the device at once.
+// fill copies from memory and reads what lies side by side on the device at once. Where the device fails, it is
+// asked for each block: those that it cannot read are bad, unless it reads none at all.
 func (s *Store) fill(data []byte, sources []source) error {
+	var failure error
+	read := 0 // blocks that the device gave
 	for i := 0; i < len(sources); {
 		src := &sources[i]
 		switch {
@@ -155,13 +175,37 @@ func (s *Store) fill(data []byte, sources []source) error {
 			for i+n < len(sources) && sources[i+n].at == src.at+int64(n)*blockSize && sources[i+n].data == nil {
 				n++
 			}
-			if _, err := s.dev.ReadAt(data[i*blockSize:][:n*blockSize], src.at); err != nil {
-				return err
+			ok, err := s.readRun(data[i*blockSize:][:n*blockSize], sources[i:i+n])
+			if err != nil {
+				failure = err
 			}
+			read += ok
 			i += n
 		}
 	}
+	if read == 0 {
+		return failure
+	}
 	return nil
+}
+
+// readRun reads blocks that lie side by side: how many it could, and why not the others, which it makes bad zeros.
+func (s *Store) readRun(data []byte, sources []source) (ok int, err error) {
+	if _, err = s.dev.ReadAt(data, sources[0].at); err == nil {
+		return len(sources), nil
+	}
+	for i := range sources {
+		block := data[i*blockSize:][:blockSize]
+		if len(sources) > 1 {
+			if _, err := s.dev.ReadAt(block, sources[i].at); err == nil {
+				ok++
+				continue
+			}
+		}
+		clear(block)
+		sources[i].bad = true
+	}
+	return ok, err
 }
 
 // locate finds the blocks from block on. All of one group are of one moment. It
@@ -182,7 +226,7 @@ func (s *Store) locate(r Replica, block uint32, out []source, h *held) error {
 				return nil
 			}
 			s.mu.Unlock()
-			loaded, err = s.loadPage(rep, p.group)
+			loaded, err = s.loadPage(rep, p.group, !h.scrub)
 			s.mu.Lock()
 			if err != nil && !rep.gone {
 				return err
@@ -231,6 +275,9 @@ func (s *Store) pageSource(pg *page, block uint32) source {
 	if pg == nil {
 		return source{}
 	}
+	if pg.bad.has(block) {
+		return source{bad: true}
+	}
 	c := block / chunkBlocks
 	if pg.mapped[c]&(1<<(block%chunkBlocks)) == 0 {
 		return source{version: pg.version[block]}
@@ -240,7 +287,7 @@ func (s *Store) pageSource(pg *page, block uint32) source {
 
 // loadPage reads a group's page as of the last checkpoint. mu is not held. By the time that
 // it returns, a checkpoint may have replaced the page: its sum tells.
-func (s *Store) loadPage(rep *replica, gi uint32) (*page, error) {
+func (s *Store) loadPage(rep *replica, gi uint32, keep bool) (*page, error) {
 	for {
 		s.mu.Lock()
 		if rep.gone {
@@ -249,11 +296,22 @@ func (s *Store) loadPage(rep *replica, gi uint32) (*page, error) {
 		}
 		g := *rep.group(gi)
 		s.mu.Unlock()
-		p, err := s.readPage(rep.instance, gi, g.slot, g.sum)
+		var p *page
+		err := ErrDamaged
+		if !g.lost {
+			p, err = s.readPage(rep.instance, gi, g.slot, g.sum)
+		}
 
 		s.mu.Lock()
 		current := rep.group(gi).sum == g.sum && !rep.gone
-		if err == nil && current {
+		if current && errors.Is(err, ErrDamaged) {
+			p, err = s.lostPage(rep.instance, gi, g.sum), nil
+			s.setBad(rep, gi, p.bad)
+			if !g.lost {
+				s.stats.PageErrors++
+			}
+		}
+		if err == nil && current && keep {
 			s.cache.put(p)
 		}
 		s.mu.Unlock()
@@ -263,21 +321,24 @@ func (s *Store) loadPage(rep *replica, gi uint32) (*page, error) {
 	}
 }
 
-// readPage reads the page of a group that was written to slot with CRC sum.
+// readPage reads the page of a group that was written to slot with CRC sum. What is not
+// that page is read once more: ErrDamaged if it still is not.
 func (s *Store) readPage(instance uint64, gi, slot, sum uint32) (*page, error) {
 	b := alignedBytes(blockSize)
-	if _, err := s.dev.ReadAt(b, s.pages+int64(slot)*blockSize); err != nil {
-		return nil, fmt.Errorf("disk: read of a metadata page: %w", err)
+	for range 2 {
+		if _, err := s.dev.ReadAt(b, s.pages+int64(slot)*blockSize); err != nil {
+			return nil, fmt.Errorf("disk: read of a metadata page: %w", err)
+		}
+		p := new(page)
+		if err := p.unmarshal(b, s.id.Nonce); err == nil && p.sum == sum && p.instance == instance && p.group == gi {
+			return p, nil
+		}
 	}
-	p := new(page)
-	if err := p.unmarshal(b, s.id.Nonce); err != nil || p.sum != sum || p.instance != instance || p.group != gi {
-		return nil, fmt.Errorf("%w: metadata page %d", ErrDamaged, slot)
-	}
-	return p, nil
+	return nil, fmt.Errorf("%w: metadata page %d", ErrDamaged, slot)
 }
 
 // Changes lists, in block order, all blocks from block from on with a version higher than after,
-// at most max of them. next is where to go on, 0 at the end. It is cheap where nothing
+// at most max of them. Lost blocks have LostVersion. next is where to go on, 0 at the end. It is cheap where nothing
 // changed: memory knows the highest version of each 512 KiB.
 func (s *Store) Changes(r Replica, after Version, from uint32, max int) (changes []Change, next uint32, err error) {
 	if max <= 0 || from >= s.id.SegmentBlocks {
@@ -301,6 +362,9 @@ func (s *Store) Changes(r Replica, after Version, from uint32, max int) (changes
 		}
 		for i := range n {
 			src := &sources[i]
+			if src.bad {
+				src.version, src.crc = LostVersion, 0
+			}
 			if !after.Less(src.version) {
 				continue
 			}
@@ -325,11 +389,12 @@ func (s *Store) newer(r Replica, gi uint32, after Version) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	_, bad := rep.bad[gi]
 	g := rep.group(gi)
-	return g != nil && after.Less(g.max), nil
+	return bad || g != nil && after.Less(g.max), nil
 }
 
-// Extents says which blocks of the range hold data, in runs. It needs no device.
+// Extents says which blocks of the range hold data, or are lost, in runs. It needs no device.
 func (s *Store) Extents(r Replica, from, count uint32) ([]Extent, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -344,7 +409,8 @@ func (s *Store) Extents(r Replica, from, count uint32) ([]Extent, error) {
 	spans(from, count, func(p span) error {
 		g := rep.group(p.group)
 		for i := p.first; i < p.last; i++ {
-			mapped := g != nil && g.mapped[i/chunkBlocks]&(1<<(i%chunkBlocks)) != 0
+			bad := rep.bad[p.group]
+			mapped := bad.has(i) || g != nil && g.mapped[i/chunkBlocks]&(1<<(i%chunkBlocks)) != 0
 			if n := len(list); n > 0 && list[n-1].Mapped == mapped {
 				list[n-1].Count++
 			} else {

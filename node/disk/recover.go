@@ -23,6 +23,18 @@ func Open(dev Device, want Identity, o Options) (*Store, error) {
 	if want.Cluster != zero && want.Cluster != sb.id.Cluster || want.Disk != zero && want.Disk != sb.id.Disk {
 		return nil, fmt.Errorf("%w: cluster %x disk %x", ErrWrongDisk, sb.id.Cluster, sb.id.Disk)
 	}
+	s, err := recoverStore(dev, sb, o, (*Store).makeRoom)
+	if err != nil {
+		return nil, err
+	}
+	s.labels = loadLabels(dev, &s.geometry, s.id.Nonce)
+	s.start()
+	return s, nil
+}
+
+// recoverStore makes memory what the device says. room is called before each record that is
+// replayed, with the record's bytes and the groups it may touch.
+func recoverStore(dev Device, sb *superblock, o Options, room func(*Store, int64, uint32) error) (*Store, error) {
 	c, err := loadControl(dev, &sb.geometry, sb.id.Nonce)
 	if err != nil {
 		return nil, err
@@ -31,11 +43,7 @@ func Open(dev Device, want Identity, o Options) (*Store, error) {
 	if err := s.scanPages(c); err != nil {
 		return nil, err
 	}
-	if err := s.replay(); err != nil {
-		return nil, err
-	}
-	s.start()
-	return s, nil
+	return s, s.replay(room)
 }
 
 func newStore(dev Device, sb *superblock, o Options, c *control) *Store {
@@ -122,11 +130,12 @@ func (s *Store) adopt(rep *replica, p *page, slot uint32) {
 	}
 	g.written, g.paged, g.slot, g.sum = true, true, slot, p.sum
 	g.place, g.mapped, g.max = p.place, p.mapped, p.newest()
+	s.setBad(rep, p.group, p.bad)
 }
 
 // claim takes the places of a replica's pages and chunks, if its pages are those that its control
-// row counted. If one is missing, or older, the replica is damaged: nothing its pages say is
-// believed, so that no other replica suffers from what they claim.
+// row counted. If one is missing, or older, its blocks are bad. If several are, the replica is damaged:
+// nothing its pages say is believed, so that no other replica suffers from what they claim.
 func (s *Store) claim(rep *replica) error {
 	var pages uint32
 	var hash uint64
@@ -134,16 +143,24 @@ func (s *Store) claim(rep *replica) error {
 		pages++
 		hash ^= pageHash(i, g.sum)
 	})
-	if rep.damaged || pages != rep.pages || hash != rep.hash {
-		rep.damaged = true
-		rep.leaves = make([][]group, len(rep.leaves))
+	if !rep.damaged && (pages != rep.pages || hash != rep.hash) {
+		gi, sum, found := s.findLost(rep, pages, hash)
+		rep.damaged = !found
+		if found {
+			s.lose(rep, gi, sum)
+		}
+	}
+	if rep.damaged {
+		rep.leaves, rep.bad = make([][]group, len(rep.leaves)), nil
 		s.groups -= pages
 		return nil
 	}
 	sound := true
 	rep.each(func(_ uint32, g *group) {
-		sound = s.slotMap.claim(g.slot) && sound
-		s.slotEnd = max(s.slotEnd, g.slot+1)
+		if !g.lost {
+			sound = s.slotMap.claim(g.slot) && sound
+			s.slotEnd = max(s.slotEnd, g.slot+1)
+		}
 		for c, place := range g.place {
 			if place != noChunk {
 				sound = s.chunkMap.claim(place) && sound
@@ -158,13 +175,13 @@ func (s *Store) claim(rep *replica) error {
 }
 
 // replay applies the journal's records from the tail on, up to the first that is not whole.
-func (s *Store) replay() error {
+func (s *Store) replay(room func(*Store, int64, uint32) error) error {
 	for {
 		r, size, err := s.nextRecord()
 		if errors.Is(err, errBadRecord) {
 			break
 		}
-		if err := s.replayRecord(r, size); err != nil {
+		if err := s.replayRecord(r, size, room); err != nil {
 			return err
 		}
 	}
@@ -207,10 +224,9 @@ func (s *Store) readRecord(at uint64) (*record, int64, error) {
 	return r, size, nil
 }
 
-// replayRecord applies a record as it was applied when it was written. When memory or the
-// spare page slots would not do, a checkpoint up to it comes first.
-func (s *Store) replayRecord(r *record, size int64) error {
-	groups := uint32(len(s.active.deltas))
+// replayRecord applies a record as it was applied when it was written.
+func (s *Store) replayRecord(r *record, size int64, room func(*Store, int64, uint32) error) error {
+	groups := uint32(0)
 	for _, e := range r.entries {
 		if e.kind == entryWrite {
 			if !s.inSegment(e.block, e.count) {
@@ -219,14 +235,24 @@ func (s *Store) replayRecord(r *record, size int64) error {
 			groups += spanCount(e.block, e.count)
 		}
 	}
-	if s.active.bytes+size > s.o.DirtyBytes && s.active.bytes > 0 || groups > s.spareSlots {
-		if err := s.makeCheckpoint(); err != nil {
-			return fmt.Errorf("%w: write-back during recovery: %w", ErrFailed, err)
-		}
+	if err := room(s, size, groups); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.applyRecord(r, size, s.replayEntry)
+}
+
+// makeRoom makes a checkpoint of what was replayed when memory or the spare page slots
+// would not do for a record of size bytes that touches so many groups.
+func (s *Store) makeRoom(size int64, groups uint32) error {
+	if s.active.bytes == 0 || s.active.bytes+size <= s.o.DirtyBytes && uint32(len(s.active.deltas))+groups <= s.spareSlots {
+		return nil
+	}
+	if err := s.makeCheckpoint(); err != nil {
+		return fmt.Errorf("%w: write-back during recovery: %w", ErrFailed, err)
+	}
+	return nil
 }
 
 func (s *Store) replayEntry(e *entry, data []byte) error {

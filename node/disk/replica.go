@@ -6,6 +6,7 @@ type group struct {
 	used     bool // it is written or has a reserved chunk
 	written  bool // it has, or is about to have, a block that was given data; what never had is not worth zeroing
 	paged    bool // the last checkpoint has a page of it, in slot, with CRC sum
+	lost     bool // paged, but the page is lost, and slot means nothing
 	reserved uint8
 	slot     uint32
 	sum      uint32
@@ -22,9 +23,10 @@ type replica struct {
 	instance uint64
 	commit   Version
 	damaged  bool
-	gone     bool      // removed or reset
-	leaves   [][]group // by group index; a leaf is made at its first use
-	mapped   uint64    // blocks that hold data
+	gone     bool                 // removed or reset
+	leaves   [][]group            // by group index; a leaf is made at its first use
+	mapped   uint64               // blocks that hold data
+	bad      map[uint32]blockBits // by group: blocks whose page was lost, and that were not overwritten since; mostly nil
 
 	// As of the last checkpoint.
 	pages uint32

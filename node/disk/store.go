@@ -91,6 +91,9 @@ type Store struct {
 	journals, readers sync.WaitGroup // goroutines
 	checkpointsDone   chan struct{}
 
+	labeling sync.Mutex // before mu
+	labels   labels
+
 	stats          Stats
 	checksumErrors atomic.Uint64
 }
@@ -121,6 +124,7 @@ func (s *Store) fail(err error) {
 		return
 	}
 	s.err = fmt.Errorf("%w: %w", ErrFailed, err)
+	s.flight = nil // nothing of it will be applied, and its batches are used again
 	s.dev.shut.Store(true)
 	close(s.failed)
 	s.queued.Broadcast()
@@ -168,6 +172,8 @@ func (s *Store) Close() error {
 
 	s.readWork.Broadcast()
 	s.readers.Wait()
+	s.labeling.Lock() // the last SetLabel is through
+	defer s.labeling.Unlock()
 	return errors.Join(s.Err(), s.dev.Close())
 }
 
@@ -244,7 +250,7 @@ func (s *Store) Replicas() []ReplicaState {
 	defer s.mu.Unlock()
 	list := make([]ReplicaState, 0, len(s.replicas))
 	for _, rep := range s.sorted() {
-		list = append(list, ReplicaState{Replica: rep.Replica, Commit: rep.commit, Mapped: rep.mapped, Damaged: rep.damaged})
+		list = append(list, ReplicaState{Replica: rep.Replica, Commit: rep.commit, Mapped: rep.mapped, Lost: rep.lost(), Damaged: rep.damaged})
 	}
 	return list
 }

@@ -16,7 +16,10 @@ type ReplicaState struct {
 	Replica
 	Commit Version // the highest commit point that SetCommit was told
 	Mapped uint64  // 4 KiB blocks that hold data
-	// Damaged: the disk lost a part of the replica's version map, so it can
+	// Lost counts 4 KiB blocks whose entry in the version map has decayed. Until they are overwritten,
+	// with any version, they read as checksum errors, and Changes gives them LostVersion.
+	Lost uint64
+	// Damaged: the disk lost so much of the replica's version map that it can
 	// neither say nor take what is in it. Reads, writes and Changes fail with
 	// ErrDamaged until Reset or Remove.
 	Damaged bool
@@ -50,6 +53,10 @@ type Read struct {
 	Replica
 	Block, Count uint32 // 4 KiB blocks in the segment
 	Data         []byte // Count*4096 bytes
+	// Scrub: metadata pages too are read from the device, where memory has them or not, and do not
+	// take the place of others there. One that has decayed is written anew from memory, or its
+	// blocks are lost. Data always comes from the device, but for what is not written back yet.
+	Scrub bool
 	// CRC and Versions get one element per block; they are allocated when their
 	// capacity is below Count. Never-written and zeroed blocks are zeros with the CRC of zeros.
 	CRC      []uint32
@@ -65,7 +72,7 @@ type Read struct {
 type Change struct {
 	Block   uint32
 	Version Version
-	CRC     uint32 // 0 when Zero
+	CRC     uint32 // 0 when Zero or lost
 	Zero    bool
 }
 
@@ -83,5 +90,6 @@ type Stats struct {
 	Dirty                    int64 // journal bytes that wait in memory for write-back
 	Writes, Batches          uint64
 	Checkpoints              uint64
-	ChecksumErrors           uint64 // blocks whose data did not match on a read
+	ChecksumErrors           uint64 // bad blocks that reads came upon
+	PageErrors               uint64 // metadata pages that were found decayed or missing
 }

@@ -4,6 +4,7 @@ package disktest
 
 import (
 	"errors"
+	"os"
 	"runtime"
 	"sync"
 
@@ -139,4 +140,43 @@ func (m *Memory) Flip(off int64) {
 	}
 	b[off-at] ^= 1
 	m.data.write(b, at)
+}
+
+// Save writes the content to a new file, sparsely.
+func (m *Memory) Save(path string) (err error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := f.Truncate(m.size); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, content := range []pages{m.below, m.data} {
+		for at, page := range content {
+			if _, err := f.WriteAt(page[:], at); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Offsets is where the content is not all zeros, in units of 4,096 bytes, in order.
+func (m *Memory) Offsets() (list []int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	zeros := [pageSize]byte{}
+	for at := int64(0); at < m.size; at += pageSize {
+		page, have := m.data[at]
+		if !have {
+			page = m.below[at]
+		}
+		if page != nil && *page != zeros {
+			list = append(list, at)
+		}
+	}
+	return list
 }
