@@ -209,8 +209,20 @@ func (a *Agent) tell(e Event) {
 	}
 }
 
-// Leave says goodbye, so that nobody takes the silence for a failure. Shutdown follows.
-func (a *Agent) Leave() error { return a.serf.Leave() }
+// Leave says goodbye, so that nobody takes the silence for a failure. Shutdown
+// follows, and may come in the midst of it: memberlist panics then.
+func (a *Agent) Leave() (err error) {
+	defer func() {
+		switch r := recover(); r {
+		case nil:
+		case "leave after shutdown":
+			err = fmt.Errorf("membership: %v", r)
+		default:
+			panic(r)
+		}
+	}()
+	return a.serf.Leave()
+}
 
 // Shutdown falls silent at once.
 func (a *Agent) Shutdown() error {

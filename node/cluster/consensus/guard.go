@@ -33,15 +33,38 @@ func (g *guard) within(limit time.Duration, what string, f func() error) error {
 	if err := g.poisoned(); err != nil {
 		return err
 	}
-	stuck := time.AfterFunc(limit, func() {
+	stop := whileRunning(limit, func() {
 		g.fail(fmt.Errorf("consensus: %s took longer than %v: the disk hangs", what, limit))
 	})
 	err := f()
-	stuck.Stop()
+	stop()
 	if err != nil {
 		g.fail(fmt.Errorf("consensus: %s: %w", what, err))
 	}
 	return g.poisoned()
+}
+
+// whileRunning calls late after a time in which this process ran, unless it is
+// stopped before. It goes in steps: a process that stood still (stopped, its
+// machine suspended) has lost one of them at most, and is not taken for a disk
+// that hangs.
+func whileRunning(limit time.Duration, late func()) (stop func()) {
+	const steps = 8
+	stopped := make(chan struct{})
+	go func() {
+		t := time.NewTimer(limit / steps)
+		defer t.Stop()
+		for range steps {
+			select {
+			case <-stopped:
+				return
+			case <-t.C:
+				t.Reset(limit / steps)
+			}
+		}
+		late()
+	}()
+	return func() { close(stopped) }
 }
 
 func (g *guard) poisoned() error {
