@@ -8,15 +8,18 @@ import "ashlar/target/reserve"
 type Kind uint8
 
 const (
-	Read            Kind = iota // fill Data from [LBA, LBA+Blocks)
-	Write                       // put Data at [LBA, LBA+Blocks)
-	Zero                        // [LBA, LBA+Blocks) reads as zeros and may stay allocated
-	Unmap                       // [LBA, LBA+Blocks) reads as zeros and its space is given back
-	CompareAndWrite             // Data is 2 x Blocks long: compare with the first half, then write the second
-	Verify                      // read and check; with Data, compare with it
-	Flush                       // everything acknowledged before is on stable storage
-	LBAStatus                   // fill Extents from LBA on
-	Reserve                     // look at the unit's reservations, or change them, as Request says
+	Read  Kind = iota // fill Data from [LBA, LBA+Blocks)
+	Write             // put Data at [LBA, LBA+Blocks)
+	Zero              // [LBA, LBA+Blocks) reads as zeros and may stay allocated
+	Unmap             // [LBA, LBA+Blocks) reads as zeros and its space is given back
+	// CompareAndWrite has Data of 2 x Blocks: compare with the first half, then write
+	// the second. A host that never heard the first answer may repeat one that was
+	// carried out, through any node: it ends with OK if nobody has written there since.
+	CompareAndWrite
+	Verify    // read and check; with Data, compare with it
+	Flush     // everything acknowledged before is on stable storage
+	LBAStatus // fill Extents from LBA on
+	Reserve   // look at the unit's reservations, or change them, as Request says
 )
 
 func (k Kind) String() string {
@@ -67,7 +70,9 @@ type Nexus struct {
 func (n Nexus) Ports() reserve.Nexus { return reserve.Nexus{Host: n.Host, Port: n.Port} }
 
 // Stamp says when a command's last byte was read. A front end takes it from
-// Device.Stamp right after that read, and never looks inside.
+// Device.Stamp right after that read, and never looks inside. A command that sends
+// one operation after another, or to several devices, may take a newer one for
+// each, with the Read of its first.
 type Stamp struct {
 	Epoch uint64 // the head's reign that the portal knew of
 	Token int64  // the head's freshness token: its CLOCK_BOOTTIME, ns
@@ -100,7 +105,12 @@ type Op struct {
 	Offset   uint64         // Miscompare: byte offset of the first difference in Data
 	Extents  []Extent       // LBAStatus: appended to, from LBA on, at most cap(Extents) of them
 	Reserved reserve.Result // Reserve with OK: what the request came to
-	After    *reserve.State // Reserve with OK: the reservations after it; nil for none
+	// Settle, where it is set, is to be called once: with true when the host has
+	// acknowledged the answer to this operation, with false when its session ended
+	// before. Only then is a repetition of a CompareAndWrite told from another
+	// command that asks for the same: see CompareAndWrite.
+	Settle func(acknowledged bool)
+	After  *reserve.State // Reserve with OK: the reservations after it; nil for none
 
 	Owner   any // the submitter's own: a Device leaves it alone
 	Private any // the Device's own, between Submit and Done
@@ -147,6 +157,7 @@ const (
 	Removed
 	Reserved  // Reservations are others than before
 	UnitReset // somebody fenced the unit: told to all listeners, through every node, before the fence is done
+	Cleared   // likewise, with FenceTasks
 )
 
 // Scope is what a fence covers.
@@ -156,6 +167,7 @@ const (
 	FenceNexus Scope = iota // all operations of one nexus (host, port, generation or lower)
 	FenceHost               // all of a host name, whatever port
 	FenceUnit               // all of the device, through every node
+	FenceTasks              // the same operations, without the unit's being reset
 )
 
 // Device is a volume as a front end sees it. All methods may be called from any

@@ -294,6 +294,9 @@ func (c *conn) release(cmd *command) {
 		c.srv.pool.put(cmd.buf)
 		cmd.buf = nil
 	}
+	if settle := cmd.task.Op.Settle; settle != nil {
+		settle(false) // its response was not sent
+	}
 	cmd.task.Data = nil
 	cmd.task.Reset()
 	c.free = append(c.free, cmd)

@@ -47,8 +47,9 @@ type conn struct {
 	ttt      uint32
 	text     textExchange
 
-	writer writer
-	ended  chan struct{} // closed when the writer has ended
+	writer    writer
+	unsettled unsettled
+	ended     chan struct{} // closed when the writer has ended
 
 	mu         sync.Mutex
 	id         session.Identity
@@ -66,6 +67,7 @@ type conn struct {
 	closed     bool
 	logout     *pdu.LogoutResponse // waits for the commands to end
 	logoutWait int                 // ticks
+	leaving    bool                // the nexus ends before the logout is answered
 	silent     int                 // ticks
 	pings      uint32
 }
@@ -112,6 +114,7 @@ func (c *conn) serve() error {
 		c.end()
 	}
 	<-c.ended
+	c.unsettled.end()
 	return err
 }
 
@@ -222,7 +225,7 @@ func (c *conn) tick() {
 		c.silent++
 	}
 	silent := c.silent
-	if silent == pingTicks {
+	if silent == pingTicks || c.unsettled.waits() {
 		c.ping()
 	}
 	c.mu.Unlock()

@@ -28,8 +28,8 @@ func (s Scope) covers(id *session.Identity, tsih uint16) bool {
 // returns when all of them have ended and nothing of them can take effect any
 // more, or with an error when ctx ends before that proof; it goes on to be sought.
 //
-// From its beginning until Resume no host may log in within the scope: the
-// directory redirects it, or else it is told to try again later. (A scope with a
+// From its beginning until Resume no host may log in within the scope, except to
+// discover: the directory redirects it, or else it is told to try again later. (A scope with a
 // TSIH closes nothing: its host may log in anew.)
 func (s *Server) Drain(ctx context.Context, scope Scope, patience time.Duration) error {
 	leaving := s.closeFor(scope)
@@ -120,4 +120,15 @@ func (c *conn) dismiss() {
 	c.enqueue(i)
 	c.mu.Unlock()
 	c.nc.SetWriteDeadline(time.Now().Add(rejectGrace)) //nolint:errcheck // a dead socket ends the writer at once
+}
+
+// LoggedIn is a Scope for each normal session, those included that still wait
+// for their fence.
+func (s *Server) LoggedIn() (all []Scope) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, t := range s.sessions {
+		all = append(all, Scope{Initiator: key.initiator, Target: key.target, TSIH: t.tsih})
+	}
+	return all
 }

@@ -126,7 +126,7 @@ func (c *conn) admit(id session.Identity) session.Admission {
 			return a
 		}
 	}
-	if c.srv.closedTo(id) || !id.Discovery && dir.Target(id.Initiator, id.Target) == nil {
+	if !id.Discovery && (c.srv.closedTo(id) || dir.Target(id.Initiator, id.Target) == nil) {
 		a.Status = session.LoginUnavailable
 		return a
 	}
@@ -155,6 +155,7 @@ func (c *conn) open(l *session.Login, resp *pdu.LoginResponse) session.Outcome {
 	} else if status = c.srv.enter(c, c.target); status == session.LoginSuccess {
 		resp.TSIH = c.tenure.tsih
 		c.nexus = c.tenure.nexus
+		c.nexus.OnClear(c.dropGathering)
 	}
 	// The directory may have changed its mind while an old session was fenced.
 	if status == session.LoginSuccess && !c.srv.Directory.Ready() {

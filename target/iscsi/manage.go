@@ -101,7 +101,7 @@ func (c *conn) manage(fn session.TaskFunction, p *pdu.TaskRequest) {
 	whole := fn == session.TargetWarmReset || fn == session.TargetColdReset
 	for _, o := range c.srv.all() {
 		if o == c || fn != session.AbortTaskSet && o.shares(c.target) {
-			o.dropGathering(p.LUN, whole)
+			o.dropGathering(func(lun uint64) bool { return whole || lun == p.LUN })
 		}
 	}
 	c.target.Manage(c.nexus, unitFunction, p.LUN, c.inTime(func(r scsi.TMFResult) {
@@ -130,13 +130,14 @@ func (c *conn) shares(t *scsi.Target) bool {
 	return c.full && c.target == t
 }
 
-// dropGathering drops the tasks of one logical unit, or of all, that wait for data.
-func (c *conn) dropGathering(lun uint64, all bool) {
+// dropGathering drops the tasks of some logical units that wait for data.
+func (c *conn) dropGathering(match func(lun uint64) bool) (dropped int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	reopened := false
 	for _, cmd := range c.tasks {
-		if cmd.State() == session.Gathering && (all || cmd.LUN == lun) {
+		if cmd.State() == session.Gathering && match(cmd.LUN) {
+			dropped++
 			reopened = c.remove(cmd) || reopened
 			c.release(cmd)
 		}
@@ -144,6 +145,7 @@ func (c *conn) dropGathering(lun uint64, all bool) {
 	if reopened {
 		c.tellWindow()
 	}
+	return dropped
 }
 
 // coldReset ends every session of the target: the others at once, this one
@@ -190,11 +192,26 @@ func (c *conn) logoutRequest(h *pdu.Header) error {
 	return nil
 }
 
-// drainedForLogout answers a logout when no command is left; mu is held.
+// drainedForLogout ends the nexus when no command is left, and answers the logout
+// when nothing of the nexus is: a RESERVE(6) of it no longer stands in another
+// host's way. mu is held.
 func (c *conn) drainedForLogout() {
-	if c.logout != nil && len(c.tasks) == 0 {
-		c.finishLogout()
+	if c.logout == nil || len(c.tasks) > 0 || c.leaving {
+		return
 	}
+	c.leaving = true
+	if c.nexus == nil {
+		c.finishLogout()
+		return
+	}
+	go c.nexus.Drain(func(r scsi.TMFResult) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if r != scsi.FunctionComplete {
+			c.logout.Response = 3 // cleanup failed for various reasons
+		}
+		c.finishLogout()
+	})
 }
 
 // finishLogout queues the logout's response, once, as the last; mu is held. The

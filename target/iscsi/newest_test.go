@@ -109,7 +109,7 @@ func TestCHAPAsTheNewestConformanceToolSpeaksIt(t *testing.T) {
 		"base64 cut short":     {plain, func(b []byte) string { return strings.TrimRight(inBase64(b), "=") }, false},
 		"base64 not marked so": {plain, func(b []byte) string { return strings.TrimPrefix(inBase64(b), "0b") }, false},
 	} {
-		c, a, answer := challenge("5,6,7,8")
+		c, a, answer := challenge("8,7,6,5")
 		pairs, err := pdu.UnmarshalText([]byte(answer))
 		if err != nil || len(pairs) != 3 || a != session.SHA3256 {
 			t.Fatalf("%q, %v", answer, err)

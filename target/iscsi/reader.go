@@ -16,6 +16,7 @@ func (c *conn) read() error {
 		if err := c.readHeader(); err != nil {
 			return err
 		}
+		c.unsettled.acknowledged(c.header.ExpStatSN())
 		if c.header.DataLength() > session.MaxReceive {
 			return c.refuse(pdu.RejectProtocolError)
 		}

@@ -49,6 +49,7 @@ func (c *conn) write() {
 	w.nc = c.nc
 	for c.takeBatch() {
 		for i := range w.batch {
+			c.settleLater(w.batch[i].cmd)
 			w.add(&w.batch[i])
 		}
 		w.flush()
@@ -58,6 +59,16 @@ func (c *conn) write() {
 			return
 		}
 	}
+}
+
+// settleLater takes note of a response that somebody waits to hear of. It is the
+// next that uses a StatSN: only a command's last PDU does.
+func (c *conn) settleLater(cmd *command) {
+	if cmd == nil || cmd.task.Op.Settle == nil {
+		return
+	}
+	c.unsettled.add(c.writer.statSN, cmd.task.Op.Settle)
+	cmd.task.Op.Settle = nil
 }
 
 // takeBatch waits for items and takes all of them. A command whose response is

@@ -41,12 +41,12 @@ func writeAtomic(t *Task) {
 // atomicAlignment is the alignment and the granularity of VPD page B0h, blocks.
 func atomicAlignment(i *target.Info) uint64 { return uint64(max(i.Physical/i.BlockSize, 1)) }
 
-// orTries bounds how often ORWRITE begins again because another host has written
-// in between. Each time, somebody's write has got through.
+// orTries bounds how often a step of ORWRITE begins again because another host has
+// written in between. Each time, somebody's write has got through.
 const orTries = 64
 
-// orWrite is ORWRITE(16) (SBC-3 5.8): what is there is read, combined, and written
-// if it is still there.
+// orWrite is ORWRITE(16) (SBC-3 5.8): step by step what is there is read, combined,
+// and written if it is still there.
 func orWrite(t *Task) {
 	n := t.blocks * t.blockSize()
 	t.Transfer = n
@@ -58,29 +58,52 @@ func orWrite(t *Task) {
 		t.check(invalidUnitField)
 		return
 	}
-	t.chain = chain{pattern: make([]byte, 2*n), left: orTries}
+	t.chain = chain{lba: t.lba, left: t.blocks, pattern: make([]byte, 2*min(n, patternPieceBytes))}
+	orNext(t)
+}
+
+func orNext(t *Task) {
+	c := &t.chain
+	if c.left == 0 {
+		t.good()
+		return
+	}
+	c.tries = orTries
 	orRead(t)
 }
 
+// orBlocks is how many blocks the current step has.
+func (t *Task) orBlocks() uint64 {
+	return min(t.chain.left, uint64(len(t.chain.pattern))/2/t.blockSize())
+}
+
 func orRead(t *Task) {
-	t.submit(target.Read, t.lba, t.blocks, t.chain.pattern[:len(t.chain.pattern)/2], orWriteBack)
+	n := t.orBlocks()
+	t.submit(target.Read, t.chain.lba, n, t.chain.pattern[:n*t.blockSize()], orWriteBack)
 }
 
 func orWriteBack(t *Task) {
-	n := len(t.chain.pattern) / 2
-	old, next := t.chain.pattern[:n], t.chain.pattern[n:]
+	c, n, size := &t.chain, t.orBlocks(), t.blockSize()
+	old, next := c.pattern[:n*size], c.pattern[n*size:2*n*size]
+	sent := t.Data[(c.lba-t.lba)*size:]
 	for i := range next {
-		next[i] = old[i] | t.Data[i]
+		next[i] = old[i] | sent[i]
 	}
-	t.submit(target.CompareAndWrite, t.lba, t.blocks, t.chain.pattern, (*Task).good)
+	t.submit(target.CompareAndWrite, c.lba, n, c.pattern[:2*n*size], orWritten)
 }
 
-// orAgain begins an ORWRITE again that another write came in between of.
+func orWritten(t *Task) {
+	n := t.orBlocks()
+	t.chain.lba, t.chain.left = t.chain.lba+n, t.chain.left-n
+	orNext(t)
+}
+
+// orAgain begins a step of an ORWRITE again that another write came in between of.
 func (t *Task) orAgain() bool {
 	if t.command.code() != 0x8B || t.Op.Status != target.Miscompare {
 		return false
 	}
-	if t.chain.left--; t.chain.left == 0 {
+	if t.chain.tries--; t.chain.tries == 0 {
 		t.end(StatusBusy)
 		return true
 	}

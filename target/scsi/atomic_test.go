@@ -60,6 +60,46 @@ func TestOrWritesOfTwoHostsAddUp(t *testing.T) {
 	}
 }
 
+// TestALongOrWriteIsWholeAndGivesUpWhenOthersAreAlwaysFaster goes step by step.
+func TestALongOrWriteIsWholeAndGivesUpWhenOthersAreAlwaysFaster(t *testing.T) {
+	for _, size := range []uint32{512, 4096} {
+		r := newRig(t, targettest.Options{BlockSize: size})
+		n := maxTransfer(uint64(size))
+		data := make([]byte, n*uint64(size))
+		for i := range data {
+			data[i] = byte(i >> 9 * 7)
+		}
+		r.expect("00", ranged(0x93, 0, 0, n), bytes.Repeat([]byte{0x11}, int(size)))
+		between := 3
+		r.memory.Intercept(func(o *target.Op) (v targettest.Verdict) {
+			if uint64(len(o.Data)) > 2*patternPieceBytes {
+				t.Errorf("an operation of %d bytes", len(o.Data))
+			}
+			if o.Kind == target.CompareAndWrite && o.LBA > 0 && between > 0 {
+				between--
+				v.Status = target.Miscompare
+			}
+			return v
+		})
+		r.expect("00", ranged(0x8B, 0, 0, n), data)
+		r.memory.Intercept(nil)
+		got := r.good(ranged(0x88, 0, 0, n), nil)
+		for i := range data {
+			if got[i] != data[i]|0x11 {
+				t.Fatalf("byte %d of blocks of %d is %#x", i, size, got[i])
+			}
+		}
+		r.expect("02 5/2400", ranged(0x8B, 0, 0, n+1), make([]byte, len(data)+int(size)))
+		r.memory.Intercept(func(o *target.Op) (v targettest.Verdict) {
+			if o.Kind == target.CompareAndWrite {
+				v.Status = target.Miscompare
+			}
+			return v
+		})
+		r.expect("08", ranged(0x8B, 0, 0, 1), make([]byte, size))
+	}
+}
+
 func TestDiagnosticsAndLogsSayThatAllIsWell(t *testing.T) {
 	r := newRig(t, targettest.Options{})
 	r.expect("00", raw("1d 04 00 00 00 00"), nil)
@@ -67,11 +107,26 @@ func TestDiagnosticsAndLogsSayThatAllIsWell(t *testing.T) {
 		r.expect("02 5/2400", raw(cdb), nil)
 	}
 	list := r.good(raw("4d 00 00 00 00 00 00 00 ff 00"), nil)
+	with := r.good(raw("4d 00 00 ff 00 00 00 00 ff 00"), nil)
+	if want := raw("40 ff 00 08 00 00 00 ff 19 00 2f 00"); !bytes.Equal(with, want) {
+		t.Errorf("pages and subpages % x", with)
+	}
+	if !bytes.Equal(list[4:], []byte{0x00, 0x19, 0x2F}) {
+		t.Errorf("pages % x", list)
+	}
 	for _, page := range list[4:] {
 		d := r.good([]byte{0x4D, 0, page, 0, 0, 0, 0, 0, 0xFF, 0}, nil)
 		if d[0]&0x3F != page || int(binary.BigEndian.Uint16(d[2:])) != len(d)-4 {
 			t.Errorf("page %#x: % x", page, d)
 		}
+		r.expect("02 5/2400", []byte{0x4D, 0, page, 1, 0, 0, 0, 0, 0xFF, 0}, nil)
+		r.expect("02 5/2400", []byte{0x4D, 0, page, 0, 0, 0, 4, 0, 0xFF, 0}, nil)
+	}
+	if d := r.good(raw("4d 00 6f 00 00 00 00 00 ff 00"), nil); !bytes.Equal(d, raw("2f 00 00 08 00 00 03 04 00 00 ff 00")) {
+		t.Errorf("informational exceptions % x", d)
+	}
+	if d := r.good(raw("4d 00 59 00 00 00 03 00 ff 00"), nil); !bytes.Equal(d, raw("19 00 00 0c 00 03 03 08 00 00 00 06 00 00 00 01")) {
+		t.Errorf("time interval % x", d)
 	}
 	for _, cdb := range []string{"37 00 1d 00 00 00 00 00 ff 00", "b7 1d 00 00 00 00 00 00 00 ff 00 00"} {
 		d := r.good(raw(cdb), nil)

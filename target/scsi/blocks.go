@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"ashlar/target"
+	"ashlar/target/reserve"
 )
 
 // readBlocks is READ: no more blocks are read than the host has room for.
@@ -34,9 +35,29 @@ func (t *Task) outExact(n uint64) bool {
 	return uint64(len(t.Data)) == n && (t.Limit == 0 || uint64(t.Limit) == n)
 }
 
+// endsWithinBlock refuses a write whose host announced less than the CDB asks for,
+// and the last block of that in part: whole blocks alone can be written, and GOOD
+// would say that all was that came. The residual still tells what is missing.
+func (t *Task) endsWithinBlock() bool {
+	n := uint64(len(t.Data))
+	if n >= t.Transfer || n%t.blockSize() == 0 {
+		return false
+	}
+	if !t.unit.device.Reservations().Allows(t.Nexus.id.Ports(), reserve.Writes) {
+		t.end(StatusReservationConflict)
+		return true
+	}
+	t.Status, t.Sense = StatusCheckCondition, invalidUnitField.put(t.senseBytes[:], t.modes.descriptorSense)
+	t.finish()
+	return true
+}
+
 // writeBlocks is WRITE.
 func writeBlocks(t *Task) {
 	t.Transfer = t.blocks * t.blockSize()
+	if t.endsWithinBlock() {
+		return
+	}
 	n := t.outBlocksHere()
 	if n == 0 {
 		t.nothing()
@@ -53,6 +74,9 @@ func writeAndVerify(t *Task) {
 		return
 	}
 	t.Transfer = t.blocks * t.blockSize()
+	if t.endsWithinBlock() {
+		return
+	}
 	n := t.outBlocksHere()
 	if n == 0 {
 		t.nothing()

@@ -67,7 +67,7 @@ func TestEachLimitOfBlockLimitsIsEnforced(t *testing.T) {
 	descriptors := int(binary.BigEndian.Uint32(page[24:]))
 	same := binary.BigEndian.Uint64(page[36:])
 
-	for _, code := range []byte{0x28, 0xA8, 0x88, 0x2A, 0xAA, 0x8A, 0x2E, 0xAE, 0x8E, 0x2F, 0xAF, 0x8F} {
+	for _, code := range []byte{0x28, 0xA8, 0x88, 0x2A, 0xAA, 0x8A, 0x2E, 0xAE, 0x8E, 0x2F, 0xAF, 0x8F, 0x8B} {
 		out := outFor(lookup([]byte{code, 0}), transfer)
 		r.expect("00", ranged(code, 0, 0, transfer), out)
 		r.expect("02 5/2400", ranged(code, 0, 0, transfer+1), out)

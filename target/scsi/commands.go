@@ -25,6 +25,7 @@ type command struct {
 	reserved reserve.Access
 
 	anywhere bool // answers for absent units, and is never met by a unit attention
+	counted  bool // as a read or a write, in log page 19h
 	fua      bool // has FUA in bit 3 of byte 1
 	refuse   byte // bits of byte 1 that ask for what is not here: protection information, anchoring, LBDATA
 
@@ -132,7 +133,7 @@ func primaryCommands() []command {
 // blockCommands are those of SBC-3 that move or check blocks.
 func blockCommands() []command {
 	rw := func(name string, usage []byte, a access, run func(*Task)) command {
-		c := command{name: name, usage: usage, access: a, refuse: protect, fua: true, limit: maxTransfer,
+		c := command{name: name, usage: usage, access: a, counted: true, refuse: protect, fua: true, limit: maxTransfer,
 			direction: DataIn, run: run}
 		if a == writes {
 			c.direction, c.out = DataOut, outBlocks
@@ -172,7 +173,7 @@ func blockCommands() []command {
 		writeVerify("WRITE AND VERIFY(12)", usage12(0xAE, 0x16)),
 		writeVerify("WRITE AND VERIFY(16)", usage16(0x8E, 0x16)),
 		{name: "WRITE ATOMIC(16)", usage: b(0x9C, 0x18, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0),
-			access: writes, refuse: protect, fua: true, span: spanAtomic, limit: maxAtomic, lengthAt: 12, out: outBlocks,
+			access: writes, counted: true, refuse: protect, fua: true, span: spanAtomic, limit: maxAtomic, lengthAt: 12, out: outBlocks,
 			direction: DataOut, run: writeAtomic},
 		rw("ORWRITE(16)", usage16(0x8B, 0x18), writes, orWrite),
 		verify("VERIFY(10)", usage10(0x2F, 0x16)),
@@ -183,7 +184,7 @@ func blockCommands() []command {
 		plain("SYNCHRONIZE CACHE(10)", usage10(0x35, 0x02), neither, synchronize),
 		plain("SYNCHRONIZE CACHE(16)", usage16(0x91, 0x02), neither, synchronize),
 		{name: "COMPARE AND WRITE", usage: b(0x89, 0x18, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0xFF, 0, 0),
-			access: writes, refuse: protect, fua: true, span: spanCompare, limit: maxCompare, lengthAt: 13, out: outTwice,
+			access: writes, counted: true, refuse: protect, fua: true, span: spanCompare, limit: maxCompare, lengthAt: 13, out: outTwice,
 			direction: DataOut, run: compareAndWrite},
 		{name: "READ CAPACITY(10)", usage: b(0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0), direction: DataIn, run: readCapacity10},
 		{name: "READ CAPACITY(16)", usage: b(0x9E, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0), action: true,

@@ -3,49 +3,37 @@ package scsi
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 
 	"ashlar/target"
+	"ashlar/target/reserve"
 )
 
 // The limits of RECEIVE COPY RESULTS, OPERATING PARAMETERS, enforced here.
 const (
-	maxCopyTargets  = 16
-	maxCopySegments = 64
-	maxCopyList     = 8 << 10 // bytes of target and segment descriptors
-	copyPieceBytes  = 1 << 20 // one read and one write of a copy
-
-	copyHeader       = 16
-	identification32 = 0xE4 // CSCD descriptor type: identification descriptor
-	targetBytes      = 32
-	blockToBlock     = 0x02 // segment descriptor type
-	segmentBytes     = 28
+	maxCopies       = 16       // under way at once, of a target: each takes a piece of memory
+	maxCopyTargets  = 16       //
+	maxCopySegments = 4        //
+	maxCopyList     = 8 << 10  // bytes of target and segment descriptors
+	copyPieceBytes  = 1 << 20  // one read of a copy
+	copyHoleBytes   = 64 << 10 // of zeros are a hole, at least
 )
 
-// segment is one copy of a run of blocks.
-type segment struct {
-	from, to *unit
-	lba, at  uint64 // where it begins there
-	blocks   uint64
-}
-
-// copied is what became of a copy, kept for RECEIVE COPY RESULTS.
-type copied struct {
-	list   byte   // list identifier
-	known  bool   // there was a copy
-	failed bool   // it ended with an error
-	done   uint16 // segments processed
-}
+// maxCopySegment is the most bytes of one segment: all of them are to be copied
+// within 4 s.
+func maxCopySegment(blockSize uint64) uint64 { return min(0xFFFF*blockSize, 32<<20) }
 
 func copyCommands() []command {
 	results := func(name string, action, list byte, run func(*Task)) command {
-		return command{name: "RECEIVE COPY RESULTS, " + name, action: true, direction: DataIn, run: run,
+		return command{name: "RECEIVE COPY RESULTS, " + name, action: true, direction: DataIn, reserved: reserve.Writes, run: run,
 			usage: b(0x84, action, list, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0)}
 	}
 	return []command{
 		{name: "EXTENDED COPY(LID1)", usage: b(0x83, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0), action: true,
-			out: outCopy, direction: DataOut, run: extendedCopy},
+			reserved: reserve.Writes, out: outCopy, direction: DataOut, run: extendedCopy},
 		results("COPY STATUS", 0x00, 0xFF, copyStatus),
 		results("OPERATING PARAMETERS", 0x03, 0, copyParameters),
+		results("FAILED SEGMENT DETAILS", 0x04, 0xFF, failedSegment),
 	}
 }
 
@@ -59,236 +47,361 @@ func outCopy(cdb []byte, _, _ uint64) uint64 {
 	return n
 }
 
-// extendedCopy is EXTENDED COPY(LID1) (SPC-4 6.4) between logical units of this
-// target. What a reservation forbids the host, it forbids its copies.
+// place is a logical unit that a copy reads or writes: one of the target that
+// carries it out, or of another that the host may use through this node.
+type place struct {
+	unit      *unit
+	nexus     target.Nexus // as which that is done: reservations there are for it or against it
+	info      target.Info
+	protected bool // against writes
+}
+
+// segment is one copy of a run of bytes.
+type segment struct {
+	from, to     *place
+	source, dest uint64 // where what is left begins there, bytes
+	bytes        uint64 // left
+}
+
+// copyTask is where a copy has got to.
+type copyTask struct {
+	segments   []segment
+	repeatable bool // from the beginning, even if a part was copied
+	at         int
+	begun      bool   // the current segment's places have been asked for again
+	backward   bool   // from the current segment's end: its ranges overlap
+	offset     uint64 // of the current piece in what is left of the segment, bytes
+	bytes      uint64 // of the current piece
+	put        uint64 // of that, written
+	blocks     []byte // those of the source that hold the piece
+	edge       []byte // a block of the destination of which the piece is a part, and what it is to be
+	tries      int    // left, to write that block while others write it as well
+	wrote      bool
+	record     *copied
+}
+
+// extendedCopy is EXTENDED COPY(LID1) (SPC-4 6.4) between logical units that the
+// host may use, of this target and of others. What a reservation forbids the
+// host, it forbids its copies.
 func extendedCopy(t *Task) {
-	list := t.Data
 	n := binary.BigEndian.Uint32(t.CDB[10:])
 	if n == 0 {
 		t.good()
 		return
 	}
-	segments, s := t.parseCopy(list, uint64(n))
+	list, s := t.parseCopy(t.Data, uint64(n))
 	if s != noSense {
 		t.check(s)
 		return
 	}
+	if t.Nexus.target.copies.Add(1) > maxCopies {
+		t.Nexus.target.copies.Add(-1)
+		t.end(StatusTaskSetFull)
+		return
+	}
+	t.copy = &copyTask{segments: list.segments, repeatable: list.repeatable()}
+	if list.recorded {
+		r, free := t.Nexus.beginCopy(t.unit, list.id)
+		if !free {
+			t.check(operationInProgress)
+			return
+		}
+		t.copy.record = r
+	}
+	places := slices.DeleteFunc(list.places, func(p *place) bool { return p == nil })
+	t.places.Store(&places)
 	t.Transfer = uint64(n)
-	t.copy = copyTask{segments: segments, result: copied{list: list[0], known: true}}
 	copyNext(t)
 }
 
-// copyTask is where a copy has got to.
-type copyTask struct {
-	segments []segment
-	piece    []byte
-	result   copied
-}
-
-// copyNext reads the next piece.
+// copyNext reads what the next piece needs.
 func copyNext(t *Task) {
-	c := &t.copy
-	for len(c.segments) > 0 && c.segments[0].blocks == 0 {
-		c.segments = c.segments[1:]
-		c.result.done++
+	c := t.copy
+	for c.at < len(c.segments) && c.segments[c.at].bytes == 0 {
+		c.at, c.begun = c.at+1, false
+		t.Nexus.countSegment(c.record)
 	}
-	if len(c.segments) == 0 {
-		t.Nexus.setCopied(t.unit, c.result)
+	if c.at == len(c.segments) {
+		t.Nexus.endCopy(c.record, nil)
 		t.good()
 		return
 	}
-	s := &c.segments[0]
-	size := t.blockSize()
-	n := min(s.blocks, copyPieceBytes/size)
-	c.piece = grow(c.piece, n*size)
-	t.submitTo(s.from.device, target.Read, s.lba, n, c.piece, copyWrite)
+	s := &c.segments[c.at]
+	if !c.begun {
+		if !t.reaches(s.from) || !t.reaches(s.to) {
+			t.abortCopy(unreachableTarget)
+			return
+		}
+		c.begun, c.backward = true, s.overlaps()
+	}
+	c.offset, c.bytes = s.piece(c.backward)
+	size := uint64(s.from.info.BlockSize)
+	first, last := (s.source+c.offset)/size, ratio(s.source+c.offset+c.bytes, size)
+	c.blocks = grow(c.blocks, (last-first)*size)
+	t.submitCopy(s.from, target.Read, first, last-first, c.blocks, copyWrite)
 }
 
+// overlaps says whether a copy from the beginning on would overwrite what it has
+// yet to read.
+func (s *segment) overlaps() bool {
+	return s.from.unit == s.to.unit && s.dest > s.source && s.dest < s.source+s.bytes
+}
+
+// repeatable says whether a copy reads nothing that it has written.
+func (l *copyList) repeatable() bool {
+	if len(l.segments) > 1 {
+		return false
+	}
+	for _, s := range l.segments {
+		if s.overlaps() || s.from.unit == s.to.unit && s.source >= s.dest && s.source < s.dest+s.bytes {
+			return false
+		}
+	}
+	return true
+}
+
+// piece is the next part of a segment: whole blocks of the destination, or a part
+// of one.
+func (s *segment) piece(backward bool) (offset, bytes uint64) {
+	size := uint64(s.to.info.BlockSize)
+	edge := (size - s.dest%size) % size // bytes before the first whole block
+	if backward {
+		edge = (s.dest + s.bytes) % size // and after the last
+	}
+	switch {
+	case edge > 0:
+		bytes = min(s.bytes, edge)
+	case s.bytes < size:
+		bytes = s.bytes
+	default:
+		bytes = min(s.bytes, copyPieceBytes) / size * size
+	}
+	if backward {
+		offset = s.bytes - bytes
+	}
+	return offset, bytes
+}
+
+// copyWrite writes the piece: whole blocks as they are, a part of one by reading the
+// block, and writing it if it is still the same.
 func copyWrite(t *Task) {
-	s := &t.copy.segments[0]
-	n := uint64(len(t.copy.piece)) / t.blockSize()
-	at := s.at
-	s.lba, s.at, s.blocks = s.lba+n, s.at+n, s.blocks-n
-	t.submitTo(s.to.device, target.Write, at, n, t.copy.piece, copyNext)
+	c := t.copy
+	s := &c.segments[c.at]
+	size, at := uint64(s.to.info.BlockSize), s.dest+c.offset
+	if at%size == 0 && c.bytes%size == 0 {
+		c.put = 0
+		copyBlocks(t)
+		return
+	}
+	c.edge, c.tries = grow(c.edge, 2*size), orTries
+	copyEdge(t)
+}
+
+// piece is the data of the current piece.
+func (c *copyTask) piece() []byte {
+	s := &c.segments[c.at]
+	return c.blocks[(s.source+c.offset)%uint64(s.from.info.BlockSize):][:c.bytes]
+}
+
+// copyBlocks writes the next of the piece's whole blocks: data, or a hole, which
+// takes no space.
+func copyBlocks(t *Task) {
+	c := t.copy
+	if c.put == c.bytes {
+		pieceCopied(t)
+		return
+	}
+	s := &c.segments[c.at]
+	size, at := uint64(s.to.info.BlockSize), s.dest+c.offset+c.put
+	kind, data := nextRun(c.piece()[c.put:])
+	n := uint64(len(data))
+	if kind == target.Unmap {
+		data = nil
+	}
+	c.put += n
+	t.submitCopy(s.to, kind, at/size, n/size, data, copyBlocks)
+}
+
+// nextRun is how much of data, from its beginning on, is a hole or is none.
+func nextRun(data []byte) (target.Kind, []byte) {
+	n := min(len(data), copyHoleBytes)
+	hole := allZero(data[:n])
+	for n < len(data) {
+		step := min(len(data)-n, copyHoleBytes)
+		if allZero(data[n:n+step]) != hole {
+			break
+		}
+		n += step
+	}
+	if hole {
+		return target.Unmap, data[:n]
+	}
+	return target.Write, data[:n]
+}
+
+func copyEdge(t *Task) {
+	c := t.copy
+	s := &c.segments[c.at]
+	size := uint64(s.to.info.BlockSize)
+	t.submitCopy(s.to, target.Read, (s.dest+c.offset)/size, 1, c.edge[:size], copyEdgeBack)
+}
+
+func copyEdgeBack(t *Task) {
+	c := t.copy
+	s := &c.segments[c.at]
+	size, at := uint64(s.to.info.BlockSize), s.dest+c.offset
+	copy(c.edge[size:], c.edge[:size])
+	copy(c.edge[size+at%size:], c.piece())
+	t.submitCopy(s.to, target.CompareAndWrite, at/size, 1, c.edge, pieceCopied)
+}
+
+// pieceCopied takes note of a piece that has been copied.
+func pieceCopied(t *Task) {
+	c := t.copy
+	s := &c.segments[c.at]
+	if !c.backward {
+		s.source, s.dest = s.source+c.bytes, s.dest+c.bytes
+	}
+	s.bytes -= c.bytes
+	t.Nexus.countBytes(c.record, c.bytes)
+	copyNext(t)
+}
+
+// submitCopy sends an operation to a place. The place's head knows whether this node
+// is up to date; but the command is as old as it is: a Device takes nothing of it
+// later than any command's.
+func (t *Task) submitCopy(p *place, kind target.Kind, lba, blocks uint64, data []byte, then func(*Task)) {
+	if t.cut.Load() && !t.aborting.Load() {
+		t.pauseCopy(StatusBusy)
+		return
+	}
+	stamp := p.unit.device.Stamp()
+	stamp.Read = t.Stamp.Read
+	t.copy.wrote = t.copy.wrote || kind != target.Read
+	t.submitTo(p.unit.device, p.nexus, stamp, kind, lba, blocks, data, then)
 }
 
 // copyFailed ends a copy whose operation failed for a reason that is final.
 func (t *Task) copyFailed() bool {
-	if t.command.code() != 0x83 || outcomes[t.Op.Status].status == StatusBusy || outcomes[t.Op.Status].status == StatusTaskSetFull {
+	c := t.copy
+	if c == nil {
 		return false
 	}
-	t.copy.result.failed = true
-	t.Nexus.setCopied(t.unit, t.copy.result)
-	t.check(thirdPartyFailure)
+	switch t.Op.Status {
+	case target.Busy, target.Full, target.Aborted:
+		t.pauseCopy(outcomes[t.Op.Status].status)
+	case target.Miscompare:
+		if c.tries--; c.tries > 0 {
+			copyEdge(t)
+		} else {
+			t.pauseCopy(StatusBusy)
+		}
+	case target.Gone:
+		t.abortCopy(unreachableTarget)
+	case target.NoSpace:
+		t.abortCopy(spaceAllocation) // hosts stop and wait for space at this one alone
+	default:
+		t.abortCopy(thirdPartyFailure)
+	}
 	return true
 }
 
-// parseCopy reads the parameter list.
-func (t *Task) parseCopy(list []byte, length uint64) ([]segment, sense) {
-	if length < copyHeader || uint64(len(list)) != length {
-		return nil, parameterListLength
+// pauseCopy ends a copy that the host may send again, unless it would copy what it
+// has written.
+func (t *Task) pauseCopy(status byte) {
+	if t.copy.wrote && !t.copy.repeatable {
+		t.abortCopy(thirdPartyFailure)
+		return
 	}
-	targets, segments := uint64(binary.BigEndian.Uint16(list[2:])), uint64(binary.BigEndian.Uint32(list[8:]))
-	inline := uint64(binary.BigEndian.Uint32(list[12:]))
-	switch {
-	case targets > maxCopyTargets*targetBytes:
-		return nil, tooManyTargets
-	case segments > maxCopySegments*segmentBytes:
-		return nil, tooManySegments
-	case inline != 0, targets+segments != length-copyHeader:
-		return nil, parameterListLength
-	case targets%targetBytes != 0:
-		return nil, badParameter(2)
-	}
-	units, s := t.parseTargets(list[copyHeader:][:targets])
-	if s != noSense {
-		return nil, s
-	}
-	return t.parseSegments(list[copyHeader+targets:], units, int(copyHeader+targets))
+	t.end(status)
 }
 
-// parseTargets finds the logical units that descriptors name by their NAA.
-func (t *Task) parseTargets(list []byte) (units []*unit, _ sense) {
-	for at := 0; at < len(list); at += targetBytes {
-		d := list[at:][:targetBytes]
-		if d[0] != identification32 {
-			return nil, unsupportedTarget
-		}
-		if d[1]&0x1F != directAccess {
-			return nil, wrongTargetType
-		}
-		u := t.Nexus.target.named(d)
-		if u == nil {
-			return nil, unreachableTarget
-		}
-		if u.device.Info().BlockSize != t.info.BlockSize {
-			return nil, wrongTargetType
-		}
-		units = append(units, u)
-	}
-	return units, noSense
+// abortCopy ends a copy in the segment that it has got to, whose number is told
+// in the third and fourth byte of COMMAND-SPECIFIC INFORMATION (SPC-4 6.4.3.3).
+func (t *Task) abortCopy(s sense) {
+	s.specific, s.specified = uint32(t.copy.at), true
+	t.Nexus.endCopy(t.copy.record, s.put(make([]byte, senseRoom), t.modes.descriptorSense))
+	t.check(s)
 }
 
-// named is the logical unit of an identification descriptor with its NAA.
-func (t *Target) named(d []byte) *unit {
-	if d[4]&0x0F != binaryCode || d[5]&0x3F != ofUnit|naaDesignator || d[7] != 16 {
+// leaveCopy is the end of a copy's task, whatever it was.
+func (t *Task) leaveCopy() {
+	t.Nexus.target.copies.Add(-1)
+	t.Nexus.dropCopy(t.unit, t.copy.record)
+	t.copy = nil
+	t.places.Store(nil)
+}
+
+// find is the place of an NAA designator: a unit of the task's own target, or of
+// another that the host may use.
+func (t *Task) find(naa [16]byte) *place {
+	own := t.Nexus.target
+	if u := own.named(naa); u != nil {
+		p := &place{unit: u, nexus: t.Nexus.id, info: u.device.Info()}
+		p.protected = p.info.ReadOnly || t.Nexus.modesOf(u).writeProtect
+		return p
+	}
+	if own.find == nil {
 		return nil
 	}
+	other := own.find(t.Nexus.host, naa)
+	if other == nil {
+		return nil
+	}
+	u := other.named(naa)
+	if u == nil {
+		return nil
+	}
+	p := &place{unit: u, nexus: t.Nexus.id, info: u.device.Info()}
+	p.protected = p.info.ReadOnly
+	if n := other.nexusOf(t.Nexus.host, u); n != nil {
+		p.nexus = n.id
+		p.protected = p.protected || n.modesOf(u).writeProtect
+	}
+	return p
+}
+
+// reaches says whether the host may still use a place.
+func (t *Task) reaches(p *place) bool {
+	own := t.Nexus.target
+	if p.unit.target != own && own.find(t.Nexus.host, p.info.NAA) != p.unit.target {
+		return false
+	}
+	return p.unit.target.named(p.info.NAA) == p.unit
+}
+
+// named is the logical unit with an NAA designator.
+func (t *Target) named(naa [16]byte) *unit {
 	for _, u := range *t.units.Load() {
-		if naa := u.device.Info().NAA; bytes.Equal(naa[:], d[8:24]) {
+		if i := u.device.Info(); bytes.Equal(i.NAA[:], naa[:]) {
 			return u
 		}
 	}
 	return nil
 }
 
-func (t *Task) parseSegments(list []byte, units []*unit, start int) (all []segment, _ sense) {
-	for at := 0; at < len(list); at += segmentBytes {
-		d := list[at:]
-		if d[0] != blockToBlock {
-			return nil, unsupportedSegment
+// nexusOf is the nexus as which a host uses a unit: one that reservations allow to
+// write, if it has one. nil: it is not logged in to this target.
+func (t *Target) nexusOf(host string, u *unit) (found *Nexus) {
+	reservations := u.device.Reservations()
+	allowed := func(n *Nexus) bool { return reservations.Allows(n.id.Ports(), reserve.Writes) }
+	better := func(n *Nexus) bool {
+		switch {
+		case found == nil:
+			return true
+		case allowed(n) != allowed(found):
+			return allowed(n)
+		case n.id.Host != found.id.Host:
+			return n.id.Host < found.id.Host
 		}
-		if len(d) < segmentBytes {
-			return nil, parameterListLength
-		}
-		if binary.BigEndian.Uint16(d[2:]) != segmentBytes-4 {
-			return nil, badParameter(start + at + 2)
-		}
-		from, to := int(binary.BigEndian.Uint16(d[4:])), int(binary.BigEndian.Uint16(d[6:]))
-		if from >= len(units) || to >= len(units) {
-			return nil, unreachableTarget
-		}
-		s := segment{from: units[from], to: units[to], blocks: uint64(binary.BigEndian.Uint16(d[10:])),
-			lba: binary.BigEndian.Uint64(d[12:]), at: binary.BigEndian.Uint64(d[20:])}
-		if beyond(s.from, s.lba, s.blocks) || beyond(s.to, s.at, s.blocks) {
-			return nil, copyOutOfRange
-		}
-		if t.modes.writeProtect && s.to == t.unit {
-			return nil, writeProtected
-		}
-		all = append(all, s)
+		return n.id.Generation > found.id.Generation
 	}
-	return all, noSense
-}
-
-func beyond(u *unit, lba, blocks uint64) bool {
-	capacity := u.device.Info().Blocks
-	return lba > capacity || blocks > capacity-lba
-}
-
-// copyStatus is RECEIVE COPY RESULTS, COPY STATUS (SPC-4 6.19.2), of the nexus's
-// last copy on this unit. A copy that is not over has not been answered yet.
-func copyStatus(t *Task) {
-	const completed, failed = 0x01, 0x02
-	c := t.Nexus.lastCopied(t.unit)
-	if !c.known || c.list != t.CDB[2] {
-		t.check(badField(2))
-		return
-	}
-	list := make([]byte, 12)
-	binary.BigEndian.PutUint32(list, 8)
-	list[4] = completed
-	if c.failed {
-		list[4] = failed
-	}
-	binary.BigEndian.PutUint16(list[5:], c.done)
-	t.reply(list, t.allocation())
-}
-
-// copyParameters is RECEIVE COPY RESULTS, OPERATING PARAMETERS (SPC-4 6.19.4).
-func copyParameters(t *Task) {
-	list := make([]byte, 44, 46)
-	binary.BigEndian.PutUint16(list[8:], maxCopyTargets)
-	binary.BigEndian.PutUint16(list[10:], maxCopySegments)
-	binary.BigEndian.PutUint32(list[12:], maxCopyList)
-	binary.BigEndian.PutUint32(list[16:], uint32(min(0xFFFF*t.blockSize(), 0xFFFFFFFF)))
-	binary.BigEndian.PutUint16(list[34:], 0xFF)
-	list[36] = 0xFF // copies at once: bounded by the window alone
-	list[37] = byte(log2(t.info.BlockSize))
-	list = append(list, blockToBlock, identification32)
-	list[43] = 2
-	binary.BigEndian.PutUint32(list, uint32(len(list)-4))
-	t.reply(list, t.allocation())
-}
-
-// thirdPartyCopy is page 8Fh: the commands (0001h) and the descriptors (0008h,
-// 000Ch) that there are (SPC-4 7.8.17).
-func thirdPartyCopy(t *Task) []byte {
-	descriptor := func(kind uint16, body ...byte) []byte {
-		for len(body)%4 != 0 {
-			body = append(body, 0)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for n := range t.nexuses {
+		if n.host == host && better(n) {
+			found = n
 		}
-		d := binary.BigEndian.AppendUint16(nil, kind)
-		return append(binary.BigEndian.AppendUint16(d, uint16(len(body))), body...)
 	}
-	all := descriptor(0x0001, 8, 0x83, 1, 0x00, 0x84, 2, 0x00, 0x03)
-	limits := make([]byte, 28)
-	binary.BigEndian.PutUint16(limits[4:], maxCopyTargets)
-	binary.BigEndian.PutUint16(limits[6:], maxCopySegments)
-	binary.BigEndian.PutUint32(limits[8:], maxCopyList)
-	all = append(all, descriptor(0x0004, limits...)...)
-	all = append(all, descriptor(0x0008, 2, blockToBlock, identification32)...)
-	return append(all, descriptor(0x8001, generalCopy(t)...)...)
-}
-
-// generalCopy is the general copy operations descriptor.
-func generalCopy(t *Task) []byte {
-	d := make([]byte, 32)
-	binary.BigEndian.PutUint32(d, 0xFF)
-	binary.BigEndian.PutUint32(d[4:], 0xFF)
-	binary.BigEndian.PutUint32(d[8:], uint32(min(0xFFFF*t.blockSize(), 0xFFFFFFFF)))
-	d[12] = byte(log2(t.info.BlockSize))
-	return d
-}
-
-func (n *Nexus) setCopied(u *unit, c copied) {
-	n.mu.Lock()
-	n.unit(u).copied = c
-	n.mu.Unlock()
-}
-
-func (n *Nexus) lastCopied(u *unit) copied {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.unit(u).copied
+	return found
 }

@@ -40,12 +40,17 @@ func TestTransferTellsTheWholeWhateverTheHostExpects(t *testing.T) {
 			t.Errorf("room for %d: status %#x, transfer %d, data %d", limit, task.Status, task.Transfer, len(task.Data))
 		}
 	}
-	for _, sent := range []int{0, 200, 512, 800, 1024} {
-		r.expect("00", ranged(0x2A, 0, 0, 2), blocksOf(1, 2))
-		task := r.do(ranged(0x2A, 0, 0, 2), blocksOf(2, 2)[:sent])
-		want := append(blocksOf(2, sent/512), blocksOf(1, 2-sent/512)...)
-		if task.Status != StatusGood || task.Transfer != 1024 || !bytes.Equal(r.good(ranged(0x28, 0, 0, 2), nil), want) {
-			t.Errorf("%d bytes sent: status %#x, transfer %d", sent, task.Status, task.Transfer)
+	for _, code := range []byte{0x2A, 0x2E} {
+		for sent, status := range map[int]byte{0: StatusGood, 200: StatusCheckCondition, 512: StatusGood, 800: StatusCheckCondition, 1024: StatusGood} {
+			r.expect("00", ranged(0x2A, 0, 0, 2), blocksOf(1, 2))
+			task := r.do(ranged(code, 0, 0, 2), blocksOf(2, 2)[:sent])
+			want := append(blocksOf(2, sent/512), blocksOf(1, 2-sent/512)...)
+			if status != StatusGood {
+				want = blocksOf(1, 2) // a block can not be written in part
+			}
+			if task.Status != status || task.Transfer != 1024 || !bytes.Equal(r.good(ranged(0x28, 0, 0, 2), nil), want) {
+				t.Errorf("%#x: %d bytes sent: %s, transfer %d", code, sent, verdict(task), task.Transfer)
+			}
 		}
 	}
 }

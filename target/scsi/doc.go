@@ -13,6 +13,13 @@
 // step or ends the task. A command that needs several operations (UNMAP, WRITE
 // SAME, WRITE AND VERIFY) is a chain with one of them under way at a time.
 //
+// EXTENDED COPY is such a chain too, over units of this target and of others that
+// its host may use. The others are asked for by Config.Find, there the copy acts as
+// the host's own nexus if it has one, and whoever aborts the copy fences them as
+// well. Its limits are such that it is done in time: like any
+// other command it has 4 s from when it was read, and then the host may have given
+// it up and written what the rest of it would overwrite.
+//
 // Locks: Target.mu, then Nexus.mu. Neither is held while a Device or a carrier
 // is called.
 package scsi

@@ -14,6 +14,7 @@ type chain struct {
 	kind    target.Kind
 	pattern []byte   // WRITE SAME, VERIFY with BYTCHK 3: the block repeated to fill one piece
 	extents []extent // UNMAP: the block descriptors not yet begun
+	tries   int      // ORWRITE: left for the current step
 }
 
 // extent is a run of logical blocks.
@@ -63,6 +64,9 @@ func (t *Target) Execute(task *Task) {
 	if s := c.validate(task); s != noSense {
 		task.check(s)
 		return
+	}
+	if c.counted {
+		task.began, task.counted = u.statistics.begin(), true
 	}
 	c.run(task)
 }
@@ -117,7 +121,13 @@ func (t *Task) blockSize() uint64 { return uint64(t.info.BlockSize) }
 // finish ends a task. All ends come through here.
 func (t *Task) finish() {
 	waiters := t.Nexus.leave(t)
-	t.unit, t.command, t.then, t.chain, t.copy = nil, nil, nil, chain{}, copyTask{}
+	if t.counted {
+		t.unit.statistics.end(t)
+	}
+	if t.copy != nil {
+		t.leaveCopy()
+	}
+	t.unit, t.command, t.then, t.chain, t.counted = nil, nil, nil, chain{}, false
 	t.Done(t)
 	for _, w := range waiters {
 		w.release()
@@ -190,20 +200,29 @@ func (t *Task) reply(list []byte, allocation uint64) {
 // submit sends the task's next operation; then runs when it has ended OK. A
 // task that is being aborted sends nothing more.
 func (t *Task) submit(kind target.Kind, lba, blocks uint64, data []byte, then func(*Task)) {
-	t.submitTo(t.unit.device, kind, lba, blocks, data, then)
+	t.submitTo(t.unit.device, t.Nexus.id, t.Stamp, kind, lba, blocks, data, then)
 }
 
-// submitTo sends it to a device that may be another unit's.
-func (t *Task) submitTo(d target.Device, kind target.Kind, lba, blocks uint64, data []byte, then func(*Task)) {
+// submitTo sends it to a device that may be another unit's, as a nexus that may
+// be another of the host's.
+func (t *Task) submitTo(d target.Device, as target.Nexus, stamp target.Stamp, kind target.Kind, lba, blocks uint64, data []byte, then func(*Task)) {
 	if t.aborting.Load() {
 		t.finish()
+		return
+	}
+	if t.cut.Load() {
+		t.end(StatusBusy)
 		return
 	}
 	o := &t.Op
 	o.Kind, o.LBA, o.Blocks, o.Data = kind, lba, uint32(blocks), data
 	o.FUA = t.command.fua && t.CDB[1]&0x08 != 0
-	o.Nexus, o.Stamp = t.Nexus.id, t.Stamp
+	o.Nexus, o.Stamp = as, stamp
 	o.Status, o.Offset = target.OK, 0
+	if o.Settle != nil {
+		o.Settle(true) // the command has heard its operation's answer, and goes on
+		o.Settle = nil
+	}
 	o.Owner, o.Done = t, opDone
 	t.then = then
 	d.Submit(o)

@@ -197,7 +197,7 @@ func extendedInquiry(t *Task) []byte {
 	if t.info.WriteCache {
 		d[2] = volatile // V_SUP
 	}
-	d[3] = clears // LUICLR: REPORT LUNS clears its unit attention on every unit
+	d[3] = clears // LUICLR: a changed inventory is told once for all units
 	return d
 }
 

@@ -67,6 +67,6 @@ func requestSense(t *Task) {
 	} else if a, ok := t.Nexus.takeAttention(t.unit); ok {
 		s = a.sense()
 	}
-	var list [32]byte
+	var list [senseRoom]byte
 	t.reply(s.put(list[:], t.CDB[1]&0x01 != 0), uint64(t.CDB[4]))
 }

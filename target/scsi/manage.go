@@ -59,9 +59,9 @@ func (w *wait) answer(r TMFResult) {
 }
 
 // fence fences one device; after runs before the answer, whatever the result.
-func (w *wait) fence(u *unit, scope target.Scope, id target.Nexus, after func()) {
+func (w *wait) fence(d target.Device, scope target.Scope, id target.Nexus, after func()) {
 	w.left.Add(1)
-	u.device.Fence(scope, id, func(err error) {
+	d.Fence(scope, id, func(err error) {
 		if after != nil {
 			after()
 		}
@@ -73,8 +73,10 @@ func (w *wait) fence(u *unit, scope target.Scope, id target.Nexus, after func())
 }
 
 // abortTasks marks the tasks of n that match, and makes w wait for their ends.
-// A marked task sends no further operation, and its end gets no response.
-func (n *Nexus) abortTasks(w *wait, match func(*Task) bool) (aborted int) {
+// A marked task sends no further operation, and its end gets no response. The
+// places of copies among them are then to be fenced like their unit: a copy tells
+// its places before it looks for the mark, so it has told them or sends nothing.
+func (n *Nexus) abortTasks(w *wait, match func(*Task) bool) (aborted int, places []*place) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for t := n.first; t != nil; t = t.next {
@@ -85,8 +87,18 @@ func (n *Nexus) abortTasks(w *wait, match func(*Task) bool) (aborted int) {
 		t.waiters = append(t.waiters, w)
 		w.left.Add(1)
 		aborted++
+		if p := t.places.Load(); p != nil {
+			places = append(places, *p...)
+		}
 	}
-	return aborted
+	return aborted, places
+}
+
+// fencePlaces fences the places of copies.
+func (w *wait) fencePlaces(places []*place) {
+	for _, p := range places {
+		w.fence(p.unit.device, target.FenceNexus, p.nexus, nil)
+	}
 }
 
 // Abort is ABORT TASK. done is called once, after the task's Done if it was
@@ -94,15 +106,17 @@ func (n *Nexus) abortTasks(w *wait, match func(*Task) bool) (aborted int) {
 func (t *Target) Abort(task *Task, done func(TMFResult)) {
 	w := newWait(done)
 	n := task.Nexus
-	if n.abortTasks(w, func(o *Task) bool { return o == task }) == 0 {
+	aborted, places := n.abortTasks(w, func(o *Task) bool { return o == task })
+	if aborted == 0 {
 		w.answer(TaskDoesNotExist)
 		return
 	}
 	// The scope of a fence is a nexus at the least: siblings that it catches
 	// before they were sequenced are answered BUSY, and the host sends them again.
 	if u := t.unit(task.LUN); u != nil {
-		w.fence(u, target.FenceNexus, n.id, nil)
+		w.fence(u.device, target.FenceNexus, n.id, nil)
 	}
+	w.fencePlaces(places)
 	w.release()
 }
 
@@ -135,19 +149,28 @@ func (t *Target) Manage(n *Nexus, fn TaskFunction, lun uint64, done func(TMFResu
 func (t *Target) manageUnit(n *Nexus, fn TaskFunction, u *unit, w *wait) {
 	onUnit := func(o *Task) bool { return o.unit == u }
 	if fn == AbortTaskSet {
-		n.abortTasks(w, onUnit)
-		w.fence(u, target.FenceNexus, n.id, nil)
+		_, places := n.abortTasks(w, onUnit)
+		w.fence(u.device, target.FenceNexus, n.id, nil)
+		w.fencePlaces(places)
 		return
 	}
+	var places []*place
 	t.mu.Lock()
 	for o := range t.nexuses {
-		if o.abortTasks(w, onUnit) > 0 && o != n && fn == ClearTaskSet {
+		aborted, also := o.abortTasks(w, onUnit)
+		if aborted > 0 && o != n && fn == ClearTaskSet {
 			o.raise(u, commandsCleared)
 		}
+		places = append(places, also...)
 	}
 	t.mu.Unlock()
+	w.fencePlaces(places)
 	u.resets.Add(1)
-	w.fence(u, target.FenceUnit, n.id, func() {
+	scope := target.FenceUnit
+	if fn == ClearTaskSet {
+		scope = target.FenceTasks
+	}
+	w.fence(u.device, scope, n.id, func() {
 		u.resets.Add(-1)
 		if fn == LogicalUnitReset {
 			t.resetNexuses(u)
@@ -159,9 +182,10 @@ func (t *Target) manageUnit(n *Nexus, fn TaskFunction, u *unit, w *wait) {
 // abortAll aborts every task of n, fences n on every unit and releases what it
 // has by RESERVE(6).
 func (n *Nexus) abortAll(w *wait) {
-	n.abortTasks(w, func(*Task) bool { return true })
+	_, places := n.abortTasks(w, func(*Task) bool { return true })
+	w.fencePlaces(places)
 	for _, u := range *n.target.units.Load() {
-		w.fence(u, target.FenceNexus, n.id, func() {
+		w.fence(u.device, target.FenceNexus, n.id, func() {
 			if s := u.device.Reservations(); s != nil && s.Unit != nil && s.Unit.Nexus == n.id.Ports() {
 				w.releaseUnit(u, reserve.Request{Kind: reserve.NexusLost, Nexus: n.id.Ports(), Session: n.id.Generation}, n.id)
 			}

@@ -105,6 +105,33 @@ func TestClearTaskSetTellsThoseWhoLostCommands(t *testing.T) {
 	h.wantReady(c, 0)
 }
 
+// TestClearTaskSetReachesEveryNode, and is no reset there.
+func TestClearTaskSetReachesEveryNode(t *testing.T) {
+	h := newHeld(t)
+	there := NewTarget(Config{Name: targetName})
+	if err := there.Add(0, h.memory.Through(2)); err != nil {
+		t.Fatal(err)
+	}
+	remote := &held{rig: &rig{T: t, target: there, memory: h.memory}, ended: h.ended}
+	b, c, gathers := remote.login("b"), remote.login("c"), remote.login("d")
+	gathers.OnClear(func(match func(uint64) bool) int {
+		if !match(0) || match(1) {
+			t.Error("another unit is meant")
+		}
+		return 1
+	})
+	far := remote.write(b)
+	h.manage(h.nexus, ClearTaskSet, FunctionComplete)
+	h.want(far, 1, false)
+	if far.Status != StatusBusy {
+		t.Errorf("task of another node: %s", verdict(far))
+	}
+	h.wantReady(h.nexus, 0)
+	remote.wantReady(b, 0, "02 6/2f00")
+	remote.wantReady(c, 0)
+	remote.wantReady(gathers, 0, "02 6/2f00")
+}
+
 func TestALogicalUnitResetReachesEveryNexusOnEveryNode(t *testing.T) {
 	for _, fn := range []TaskFunction{LogicalUnitReset, TargetWarmReset, TargetColdReset} {
 		h := newHeld(t)

@@ -16,7 +16,8 @@ type Nexus struct {
 	mu    sync.Mutex
 	gone  bool // logged out: no task enters
 	units map[*unit]*nexusUnit
-	first *Task // the tasks under way, in no order
+	first *Task                                 // the tasks under way, in no order
+	drop  func(match func(lun uint64) bool) int // see OnClear
 }
 
 // nexusUnit is what a logical unit keeps per I_T nexus. All of it is under
@@ -24,7 +25,7 @@ type Nexus struct {
 type nexusUnit struct {
 	attentions []attention // pending unit attention conditions, oldest first, no two equal
 	modes      modes
-	copied     copied // of the last EXTENDED COPY
+	copies     []*copied // under way, and the last that have ended, oldest first
 }
 
 // modes are the mode parameters that a host may change. They are kept per I_T
@@ -103,5 +104,18 @@ func (n *Nexus) setModes(u *unit, m modes) {
 	n.mu.Unlock()
 }
 
-// defaultModes undoes what MODE SELECT did.
-func (n *Nexus) defaultModes(u *unit) { n.setModes(u, modes{}) }
+// modesOf are the mode parameters of a unit for this nexus.
+func (n *Nexus) modesOf(u *unit) modes {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.unit(u).modes
+}
+
+// reset is what a reset of a unit means to a nexus: what MODE SELECT did is
+// undone, and what became of its copies is forgotten.
+func (n *Nexus) reset(u *unit) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	k := n.unit(u)
+	k.modes, k.copies = modes{}, nil
+}

@@ -39,7 +39,13 @@ type sense struct {
 	pointer uint16 // FIELD POINTER (SPC-4 4.5.2.4.2): the first byte in error, when pointed
 	pointed bool
 	inCDB   bool // the pointer counts bytes of the CDB, not of the parameter list
+
+	specific  uint32 // COMMAND-SPECIFIC INFORMATION, when specified
+	specified bool
 }
+
+// senseRoom is as much as any sense data takes, bytes.
+const senseRoom = 40
 
 var (
 	noSense                 = sense{key: keyNoSense}
@@ -56,8 +62,11 @@ var (
 	invalidUnitField        = sense{key: keyIllegalRequest, code: 0x0E03}
 	thirdPartyFailure       = sense{key: keyCopyAborted, code: 0x0D01}
 	unreachableTarget       = sense{key: keyCopyAborted, code: 0x0D02}
+	noSuchTarget            = sense{key: keyCopyAborted, code: 0x0804}
 	wrongTargetType         = sense{key: keyCopyAborted, code: 0x0D03}
 	copyOutOfRange          = sense{key: keyCopyAborted, code: 0x0000}
+	inexactSegment          = sense{key: keyCopyAborted, code: 0x260A}
+	operationInProgress     = sense{key: keyIllegalRequest, code: 0x0016}
 	tooManyTargets          = sense{key: keyIllegalRequest, code: 0x2606}
 	unsupportedTarget       = sense{key: keyIllegalRequest, code: 0x2607}
 	tooManySegments         = sense{key: keyIllegalRequest, code: 0x2608}
@@ -89,8 +98,8 @@ func miscompareAt(offset uint64) sense {
 	return s
 }
 
-// put encodes s as current sense data into b, which holds at least 32 bytes,
-// and returns the part in use.
+// put encodes s as current sense data into b, which holds senseRoom bytes, and
+// returns the part in use.
 func (s sense) put(b []byte, descriptors bool) []byte {
 	clear(b)
 	if descriptors {
@@ -110,6 +119,9 @@ func (s sense) putFixed(b []byte) []byte {
 		b[0] |= 0x80
 		binary.BigEndian.PutUint32(b[3:], uint32(s.information))
 	}
+	if s.specified {
+		binary.BigEndian.PutUint32(b[8:], s.specific)
+	}
 	if s.pointed {
 		s.putPointer(b[15:])
 	}
@@ -125,6 +137,11 @@ func (s sense) putDescriptors(b []byte) []byte {
 	if s.informed {
 		b[n], b[n+1], b[n+2] = 0x00, 0x0A, 0x80
 		binary.BigEndian.PutUint64(b[n+4:], s.information)
+		n += 12
+	}
+	if s.specified {
+		b[n], b[n+1] = 0x01, 0x0A
+		binary.BigEndian.PutUint64(b[n+4:], uint64(s.specific))
 		n += 12
 	}
 	if s.pointed {

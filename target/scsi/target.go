@@ -12,6 +12,12 @@ import (
 // Config is what a target is.
 type Config struct {
 	Name string // the target device's iSCSI name, for the SCSI name strings of VPD page 83h
+
+	// Find is the target with the unit of an NAA designator, as a host may use it
+	// now through this node, or nil. EXTENDED COPY asks for units that are not the
+	// target's own, with the host's name as given to Login. It answers from memory,
+	// from any goroutine. nil: there are none.
+	Find func(host string, naa [16]byte) *Target
 }
 
 // Target is one SCSI target device as seen through this node: its logical
@@ -19,10 +25,14 @@ type Config struct {
 // goroutine, and none blocks.
 type Target struct {
 	name string
+	find func(host string, naa [16]byte) *Target
+
+	copies atomic.Int32 // EXTENDED COPY commands under way
 
 	mu      sync.Mutex
 	units   atomic.Pointer[map[uint16]*unit] // read without mu; replaced, never changed, under it
 	nexuses map[*Nexus]struct{}
+	removed map[uint16]struct{} // numbers that a unit had which is no more
 }
 
 // unit is one logical unit of a target.
@@ -31,6 +41,8 @@ type unit struct {
 	number uint16
 	device target.Device
 	cancel func() // ends the watch
+
+	statistics *statistics
 
 	// resets counts this target's own fences of the whole unit under way: what
 	// they mean to the nexuses is told by the function that asked for them.
@@ -43,7 +55,7 @@ type unit struct {
 
 // NewTarget makes a target without logical units.
 func NewTarget(c Config) *Target {
-	t := &Target{name: c.Name, nexuses: make(map[*Nexus]struct{})}
+	t := &Target{name: c.Name, find: c.Find, nexuses: make(map[*Nexus]struct{}), removed: make(map[uint16]struct{})}
 	t.units.Store(&map[uint16]*unit{})
 	return t
 }
@@ -62,7 +74,7 @@ func (t *Target) Add(lun uint16, d target.Device) error {
 	if lun > maxLUN {
 		return errLUN
 	}
-	u := &unit{target: t, number: lun, device: d}
+	u := &unit{target: t, number: lun, device: d, statistics: newStatistics()}
 	if s := d.Reservations(); s != nil {
 		u.change = s.Change
 	}
@@ -76,9 +88,14 @@ func (t *Target) Add(lun uint16, d target.Device) error {
 	u.cancel = cancel
 	others := *t.units.Load()
 	t.replaceUnits(func(m map[uint16]*unit) { m[lun] = u })
+	_, again := t.removed[lun]
 	for n := range t.nexuses {
 		n.inventoryChanged(others)
 		n.raise(u, powerOn)
+		if again { // a host may take it for the one that was there
+			n.raise(u, inventoryChanged)
+			n.raise(u, inquiryChanged)
+		}
 	}
 	return nil
 }
@@ -90,6 +107,7 @@ func (t *Target) Remove(lun uint16) {
 	u := (*t.units.Load())[lun]
 	if u != nil {
 		t.replaceUnits(func(m map[uint16]*unit) { delete(m, lun) })
+		t.removed[lun] = struct{}{}
 		for n := range t.nexuses {
 			n.forget(u)
 			n.inventoryChanged(*t.units.Load())
@@ -163,7 +181,12 @@ func (u *unit) event(e target.Event) {
 		u.target.tellReserved(u)
 	case target.UnitReset:
 		if u.resets.Load() == 0 {
+			u.target.clearTasks(u, false)
 			u.target.resetNexuses(u)
+		}
+	case target.Cleared:
+		if u.resets.Load() == 0 {
+			u.target.clearTasks(u, true)
 		}
 	case target.Removed:
 		// A listener must not end its own watch while it is being told.
@@ -194,7 +217,7 @@ func (t *Target) resetNexuses(u *unit) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for n := range t.nexuses {
-		n.defaultModes(u)
+		n.reset(u)
 		n.raise(u, unitReset)
 	}
 }

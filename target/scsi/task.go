@@ -33,7 +33,10 @@ type Task struct {
 	Transfer uint64 // bytes that the command moves by its CDB: residuals are computed against it
 	Aborted  bool   // task management ended it: the carrier sends no response
 
-	Op target.Op // for the unit's use, so that a task is one allocation
+	// Op is for the unit's use, so that a task is one allocation. Its Settle, where
+	// it is set after Done, is for the carrier to call: when the host has acknowledged
+	// the response, or when it never will.
+	Op target.Op
 
 	unit    *unit
 	command *command
@@ -41,15 +44,19 @@ type Task struct {
 	lba     uint64      // the CDB's range
 	blocks  uint64
 	modes   modes // of the nexus, when the command began
+	began   int64 // when the command began, if statistics count it
+	counted bool
 
 	chain      chain
-	copy       copyTask
-	then       func(*Task) // after Op ended OK
-	senseBytes [32]byte    // backs Sense
+	copy       *copyTask       // of EXTENDED COPY
+	then       func(*Task)     // after Op ended OK
+	senseBytes [senseRoom]byte // backs Sense
 
-	aborting atomic.Bool // set once, under Nexus.mu; a chain sends no further Op
-	waiters  []*wait     // management functions that wait for the end; under Nexus.mu
-	entered  bool        // in Nexus.first's list, by previous and next; under Nexus.mu
+	aborting atomic.Bool              // set once, under Nexus.mu; a chain sends no further Op
+	cut      atomic.Bool              // its unit was reset or cleared: it sends no further Op, and ends with BUSY
+	places   atomic.Pointer[[]*place] // where a copy reads and writes; set before it does
+	waiters  []*wait                  // management functions that wait for the end; under Nexus.mu
+	entered  bool                     // in Nexus.first's list, by previous and next; under Nexus.mu
 	previous *Task
 	next     *Task
 }

@@ -30,6 +30,10 @@ func (m *memory) perform(op *target.Op) target.Status {
 	if !m.Reservations().Allows(op.Nexus.Ports(), op.Kind.Access()) {
 		return target.Conflict
 	}
+	op.Settle = nil
+	if op.Kind != target.CompareAndWrite && modifies {
+		m.claims.end(at, n)
+	}
 	switch op.Kind {
 	case target.Read:
 		m.read(at, op.Data[:n])
@@ -38,10 +42,12 @@ func (m *memory) perform(op *target.Op) target.Status {
 	case target.Zero, target.Unmap:
 		m.zero(at, n, op.Kind == target.Unmap)
 	case target.CompareAndWrite:
-		if op.Offset, modifies = m.differs(at, op.Data[:n]); modifies {
+		if op.Offset, modifies = m.differs(at, op.Data[:n]); modifies && !m.claims.repeats(op) {
 			return target.Miscompare
 		}
+		m.claims.end(at, n)
 		m.write(at, op.Data[n:2*n])
+		op.Settle = m.claim(op, at, n)
 	case target.Verify:
 		if op.Data != nil {
 			if op.Offset, modifies = m.differs(at, op.Data[:n]); modifies {

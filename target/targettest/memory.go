@@ -47,6 +47,7 @@ type Memory struct {
 type memory struct {
 	dataMu sync.RWMutex
 	chunks map[uint64]*[chunkBytes]byte
+	claims claims // under dataMu
 
 	mu        sync.Mutex
 	info      target.Info
@@ -96,7 +97,7 @@ func NewMemory(o Options) *Memory {
 		o.Local = o.Groups[0].ID
 	}
 	info := target.Info{ID: o.ID, Name: o.Name, BlockSize: o.BlockSize, Physical: chunkBytes, Blocks: o.Blocks,
-		ReadOnly: o.ReadOnly, WriteCache: o.WriteCache, Atomic: 128 << 10}
+		ReadOnly: o.ReadOnly, WriteCache: o.WriteCache, Atomic: 256 * o.BlockSize}
 	info.NAA, info.Serial = identity(o.ID)
 	return &Memory{local: o.Local, memory: &memory{
 		chunks:   make(map[uint64]*[chunkBytes]byte),
@@ -316,8 +317,11 @@ func covers(s target.Scope, n, o target.Nexus) bool {
 
 // Fence implements target.Device. FenceHost compares Nexus.Host whole.
 func (m *memory) Fence(scope target.Scope, nexus target.Nexus, done func(error)) {
-	if scope == target.FenceUnit {
+	switch scope {
+	case target.FenceUnit:
 		m.tell(target.UnitReset)
+	case target.FenceTasks:
+		m.tell(target.Cleared)
 	}
 	m.mu.Lock()
 	f := &fence{waits: make(map[uint64]struct{}), done: done}

@@ -36,6 +36,7 @@ func Suite(t *testing.T, make func() target.Device) {
 		{"compare-and-write writes all or nothing", compareAndWrite},
 		{"verify tells the first difference", verify},
 		{"compare-and-write is atomic", compareAndWriteRace},
+		{"compare-and-write is repeated after a lost answer, and only then", claimed},
 		{"overlapping writes do not mix", overlappingWrites},
 		{"a read after an acknowledged write sees it", readYourWrites},
 		{"done is called exactly once", doneOnce},
@@ -64,8 +65,12 @@ func newDevice(t *testing.T, d target.Device) *device {
 
 // start submits an operation; the channel gets it when it is done.
 func (d *device) start(kind target.Kind, lba, blocks uint64, data []byte) <-chan *target.Op {
+	return d.startAs(nexus, kind, lba, blocks, data)
+}
+
+func (d *device) startAs(as target.Nexus, kind target.Kind, lba, blocks uint64, data []byte) <-chan *target.Op {
 	done := make(chan *target.Op, 1)
-	op := &target.Op{Kind: kind, LBA: lba, Blocks: uint32(blocks), Data: data, Nexus: nexus, Stamp: d.Stamp(),
+	op := &target.Op{Kind: kind, LBA: lba, Blocks: uint32(blocks), Data: data, Nexus: as, Stamp: d.Stamp(),
 		Done: func(o *target.Op) { done <- o }}
 	if kind == target.LBAStatus {
 		op.Extents = make([]target.Extent, 0, 16)
@@ -419,7 +424,7 @@ func (d *device) fence(scope target.Scope) {
 // fences writes much, fences in the midst of it, and writes again: all that
 // came before is complete by then, and what follows is not undone.
 func fences(t *testing.T, d *device) {
-	for _, scope := range []target.Scope{target.FenceNexus, target.FenceHost, target.FenceUnit} {
+	for _, scope := range []target.Scope{target.FenceNexus, target.FenceHost, target.FenceUnit, target.FenceTasks} {
 		var left atomic.Int32
 		const n = 64
 		left.Store(n)

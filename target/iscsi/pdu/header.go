@@ -65,6 +65,10 @@ func (h *Header) SetDataLength(n int) { h.setData(uint32(n)) }
 // TaskTag is the Initiator Task Tag.
 func (h *Header) TaskTag() uint32 { return h.u32(16) }
 
+// ExpStatSN is the next status that the initiator expects: it has all before. It
+// is at the same place in all of an initiator's PDUs.
+func (h *Header) ExpStatSN() uint32 { return h.u32(28) }
+
 // SetSequence states a target PDU's StatSN, ExpCmdSN and MaxCmdSN, which are
 // at the same place in all of them.
 func (h *Header) SetSequence(statSN, expCmdSN, maxCmdSN uint32) {

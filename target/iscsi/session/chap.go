@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -62,23 +63,20 @@ func (a Algorithm) Response(identifier byte, secret, challenge []byte) []byte {
 	return nil
 }
 
-// Choose is the strongest algorithm of a CHAP_A list, false if it has none of
-// ours. A list with an item that is no number has none.
-func Choose(list string) (Algorithm, bool) {
-	offered := map[uint64]bool{}
+// Choose is the first algorithm of a CHAP_A list that is one of ours, false if
+// there is none (RFC 7143 6.2.1: the order is the host's preference). A list with
+// an item that is no number has none.
+func Choose(list string) (chosen Algorithm, ok bool) {
 	for _, item := range strings.Split(list, ",") {
 		n, err := strconv.ParseUint(item, 10, 16)
 		if err != nil {
 			return 0, false
 		}
-		offered[n] = true
-	}
-	for _, a := range Algorithms {
-		if offered[uint64(a)] {
-			return a, true
+		if a := Algorithm(n); !ok && uint64(a) == n && slices.Contains(Algorithms, a) {
+			chosen, ok = a, true
 		}
 	}
-	return 0, false
+	return chosen, ok
 }
 
 var errBinary = errors.New("iscsi: malformed binary value")
