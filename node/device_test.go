@@ -11,7 +11,13 @@ import (
 )
 
 // newThree is three nodes in a cluster, with a disk each.
-func newThree(t *testing.T) (nodes []*Node) {
+func newThree(t *testing.T) []*Node {
+	t.Helper()
+	return newThreeWith(t, 512<<20)
+}
+
+// newThreeWith is newThree with disks of that many bytes.
+func newThreeWith(t *testing.T, diskBytes uint64) (nodes []*Node) {
 	t.Helper()
 	nodes = append(nodes, newCluster(t))
 	secret, err := nodes[0].Secret()
@@ -25,7 +31,7 @@ func newThree(t *testing.T) (nodes []*Node) {
 		nodes = append(nodes, n)
 	}
 	for _, n := range nodes {
-		_, err := n.AddDisk(limit(t), filepath.Join(t.TempDir(), "disk"), 512<<20, false)
+		_, err := n.AddDisk(limit(t), filepath.Join(t.TempDir(), "disk"), diskBytes, false)
 		must(t, err)
 	}
 	return nodes

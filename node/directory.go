@@ -13,13 +13,15 @@ import (
 )
 
 // directory tells the iSCSI front end who may use what: one target per volume,
-// the volume at LUN 0, for the hosts that it is published to. It answers from
-// the cluster's state as this node knows it.
+// the volume at LUN 0, for the hosts that it is published to, and the cluster's
+// own target, with a host's numbered volumes. It answers from the cluster's
+// state as this node knows it.
 type directory struct {
 	service *service
 
 	mu      sync.Mutex
 	targets map[targetKey]*scsi.Target
+	hosts   map[string]*numbered // by initiator name, lower case
 }
 
 // targetKey is one way to see a volume. A host that may only read sees a
@@ -29,17 +31,19 @@ type targetKey struct {
 	readOnly bool
 }
 
-const lun = 0
+const lun = 0 // of a volume in a target of its own
 
 func (d *directory) Ready() bool { return d.service.ready() }
 
 // exported is the volume of a target name and how it is published to an
-// initiator; nils where there is none.
-func (d *directory) exported(initiator, iqn string) (*cluster.Volume, *cluster.Export) {
-	s := d.service.consensus.State()
+// initiator as a target of its own; nils where there is none.
+func exported(s *cluster.State, initiator, iqn string) (*cluster.Volume, *cluster.Export) {
 	for _, v := range s.Volumes {
-		if s.IQN(v) == iqn {
-			return v, exportTo(s, v, initiator)
+		if s.IQN(v) != iqn {
+			continue
+		}
+		if e := exportTo(s, v, initiator); e != nil && !e.Numbered {
+			return v, e
 		}
 	}
 	return nil, nil
@@ -68,20 +72,28 @@ func (d *directory) Credentials(initiator string, discovery bool) iscsi.Credenti
 	}
 }
 
-// Redirect sends nobody away: hosts have a path to each node, and use the best.
-func (d *directory) Redirect(string, string, net.Addr) (netip.AddrPort, bool) {
-	return netip.AddrPort{}, false
+// Redirect sends hosts away from a node that is drained. Else nobody is: hosts
+// have a path to each node, and use the best.
+func (d *directory) Redirect(initiator, iqn string, local net.Addr) (netip.AddrPort, bool) {
+	return d.service.drain.redirect(initiator, iqn, local)
 }
 
 func (d *directory) Visible(initiator, iqn string) bool {
-	_, export := d.exported(initiator, iqn)
+	s := d.service.consensus.State()
+	if iqn == s.ClusterIQN() {
+		return len(numberedTo(s, initiator)) > 0
+	}
+	_, export := exported(s, initiator, iqn)
 	return export != nil
 }
 
 func (d *directory) Target(initiator, iqn string) *scsi.Target {
-	v, export := d.exported(initiator, iqn)
-	engine := d.service.engine.Load()
-	if v == nil || export == nil || engine == nil {
+	s := d.service.consensus.State()
+	if iqn == s.ClusterIQN() {
+		return d.numbered(initiator)
+	}
+	v, export := exported(s, initiator, iqn)
+	if v == nil {
 		return nil
 	}
 	key := targetKey{v.ID, export.ReadOnly}
@@ -90,20 +102,53 @@ func (d *directory) Target(initiator, iqn string) *scsi.Target {
 	if t := d.targets[key]; t != nil {
 		return t
 	}
-	device := engine.Device(v.ID)
+	device := d.device(key)
 	if device == nil {
 		return nil
 	}
-	if key.readOnly {
-		device = readOnly{device}
-	}
-	t := scsi.NewTarget(scsi.Config{Name: iqn})
+	t := scsi.NewTarget(scsi.Config{Name: iqn, Find: d.find})
 	if err := t.Add(lun, device); err != nil {
 		d.service.log.Error("a volume has no logical unit", "volume", v.Name, "error", err)
 		return nil
 	}
 	d.targets[key] = t
 	return t
+}
+
+// device is a volume as some hosts see it, nil where it is not open here.
+func (d *directory) device(key targetKey) target.Device {
+	engine := d.service.engine.Load()
+	if engine == nil {
+		return nil
+	}
+	device := engine.Device(key.volume)
+	if device != nil && key.readOnly {
+		device = readOnly{device}
+	}
+	return device
+}
+
+// find is the target of the volume with an NAA designator, if it is published to
+// the initiator: EXTENDED COPY may read and write it for that host.
+func (d *directory) find(initiator string, naa [16]byte) *scsi.Target {
+	s := d.service.consensus.State()
+	engine := d.service.engine.Load()
+	if engine == nil {
+		return nil
+	}
+	for id, v := range s.Volumes {
+		if device := engine.Device(id); device == nil || device.Info().NAA != naa {
+			continue
+		}
+		switch e := exportTo(s, v, initiator); {
+		case e == nil:
+			return nil
+		case e.Numbered:
+			return d.numbered(initiator)
+		}
+		return d.Target(initiator, s.IQN(v))
+	}
+	return nil
 }
 
 // forget drops the targets of volumes that are gone.
@@ -125,8 +170,11 @@ func (d *directory) forget(s *cluster.State) {
 func (d *directory) Listings(initiator string) (all []iscsi.Listing) {
 	s := d.service.consensus.State()
 	portals := portalsOf(s)
+	if len(numberedTo(s, initiator)) > 0 {
+		all = append(all, iscsi.Listing{IQN: s.ClusterIQN(), Portals: portals})
+	}
 	for _, id := range s.VolumeIDs() {
-		if v := s.Volumes[id]; exportTo(s, v, initiator) != nil {
+		if v := s.Volumes[id]; exportTo(s, v, initiator) != nil && !exportTo(s, v, initiator).Numbered {
 			all = append(all, iscsi.Listing{IQN: s.IQN(v), Portals: portals})
 		}
 	}

@@ -28,6 +28,7 @@ type disks struct {
 	mu      sync.Mutex
 	open    map[cluster.DiskID]*disk.Store
 	missing map[cluster.DiskID]error // why it could not be opened
+	full    map[cluster.DiskID]bool  // it was logged to be nearly full
 }
 
 // reopenEvery is how often a disk that could not be opened is tried again: it
@@ -201,6 +202,7 @@ func (d *disks) keep(e *engine.Engine) {
 	for d.service.ctx.Err() == nil {
 		_, changed := d.service.consensus.Watch()
 		d.openAll(e)
+		d.warnOfFull()
 		select {
 		case <-changed:
 		case <-time.After(reopenEvery):

@@ -16,6 +16,32 @@ func (n *Node) CreateVolume(ctx context.Context, name string, size uint64, copie
 	return n.order(ctx, cluster.Command{CreateVolume: &cluster.CreateVolume{Name: name, Bytes: size, Copies: copies}})
 }
 
+// ResizeVolume makes a volume larger, while hosts use it.
+func (n *Node) ResizeVolume(ctx context.Context, name string, size uint64) error {
+	if _, err := n.volume(name); err != nil {
+		return err
+	}
+	return n.order(ctx, cluster.Command{ResizeVolume: &cluster.ResizeVolume{Name: name, Bytes: size}})
+}
+
+// MoveHead has another node order a volume's writes.
+func (n *Node) MoveHead(ctx context.Context, volume, to string) error {
+	v, err := n.volume(volume)
+	if err != nil {
+		return err
+	}
+	node, err := n.nodeNamed(to)
+	switch {
+	case err != nil:
+		return err
+	case v.Head == node.ID:
+		return nil
+	case !slices.ContainsFunc(v.Segments, func(g cluster.Segment) bool { return slices.Contains(g.InSync(), node.ID) }):
+		return problem(cluster.Refused, "node %q has no copy of volume %q in sync", to, volume).next("ashlar volume show %s tells who has", volume)
+	}
+	return n.order(ctx, cluster.Command{MoveHead: &cluster.MoveHead{Volume: v.ID, Epoch: v.Epoch, To: node.ID}})
+}
+
 // DeleteVolume removes a volume that is published to no host.
 func (n *Node) DeleteVolume(ctx context.Context, name string) error {
 	if _, err := n.volume(name); err != nil {
@@ -46,9 +72,15 @@ func (n *Node) SetCHAP(ctx context.Context, host string, chap cluster.CHAP) erro
 	return n.order(ctx, cluster.Command{SetCHAP: &cluster.SetCHAP{Host: host, CHAP: chap}})
 }
 
-// Publish exports a volume to a host.
+// Publish exports a volume to a host, as a target of its own.
 func (n *Node) Publish(ctx context.Context, volume, host string, readOnly bool) error {
 	return n.export(ctx, cluster.SetExport{Volume: volume, Host: host, ReadOnly: readOnly})
+}
+
+// PublishAs exports a volume to a host as a logical unit of the cluster's
+// target, where the host finds all that is published to it in this way.
+func (n *Node) PublishAs(ctx context.Context, volume, host string, lun uint16, readOnly bool) error {
+	return n.export(ctx, cluster.SetExport{Volume: volume, Host: host, ReadOnly: readOnly, Numbered: true, LUN: lun})
 }
 
 // Withdraw takes a volume back from a host.
@@ -80,6 +112,21 @@ func (n *Node) volume(name string) (*cluster.Volume, error) {
 		names = append(names, v.Name)
 	}
 	return nil, Unknown("volume", name, names)
+}
+
+func (n *Node) nodeNamed(name string) (*cluster.Node, error) {
+	s, err := n.State()
+	if err != nil {
+		return nil, err
+	}
+	if node := s.NodeNamed(name); node != nil {
+		return node, nil
+	}
+	var names []string
+	for _, node := range s.Nodes {
+		names = append(names, node.Name)
+	}
+	return nil, Unknown("node", name, names)
 }
 
 func (n *Node) knowsHost(name string) error {

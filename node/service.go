@@ -36,6 +36,7 @@ type service struct {
 	watch     *target.StallWatch
 	server    *iscsi.Server
 	directory *directory
+	drain     *drain
 	disks     *disks
 
 	incarnation atomic.Uint64                 // 0 until registered
@@ -53,8 +54,9 @@ type service struct {
 func (n *Node) newService(r record, hints map[wire.NodeID]string) (s *service, err error) {
 	s = &service{node: n, record: r, log: n.log.With("node", r.Name), registered: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.directory = &directory{service: s, targets: map[targetKey]*scsi.Target{}}
-	s.disks = &disks{service: s, open: map[cluster.DiskID]*disk.Store{}, missing: map[cluster.DiskID]error{}}
+	s.directory = &directory{service: s, targets: map[targetKey]*scsi.Target{}, hosts: map[string]*numbered{}}
+	s.drain = &drain{service: s}
+	s.disks = &disks{service: s, open: map[cluster.DiskID]*disk.Store{}, missing: map[cluster.DiskID]error{}, full: map[cluster.DiskID]bool{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -132,6 +134,7 @@ func (s *service) live() {
 		return
 	}
 	e.DropHosts(s.server.DropAll)
+	s.drain.answerAboutHosts(e)
 	s.incarnation.Store(uint64(incarnation))
 	s.engine.Store(e)
 	s.relink(e)
@@ -139,6 +142,7 @@ func (s *service) live() {
 	s.log.Info("registered", "cluster", s.record.ClusterName, "incarnation", incarnation)
 	s.tasks.Go(func() { s.disks.keep(e) })
 	s.tasks.Go(s.followExports)
+	s.tasks.Go(func() { s.drain.follow(e) })
 	s.tasks.Go(s.gossip)
 	select {
 	case <-s.ctx.Done():
@@ -184,7 +188,8 @@ func (s *service) register() wire.Incarnation {
 	return 0
 }
 
-// followExports ends the sessions of hosts from which a volume was taken back.
+// followExports ends the sessions of hosts from which a volume was taken back,
+// and has those that stay see what is published to them now.
 func (s *service) followExports() {
 	before := s.consensus.State()
 	for s.ctx.Err() == nil {
@@ -194,14 +199,20 @@ func (s *service) followExports() {
 		}
 		s.directory.forget(now)
 		before = now
+		var again <-chan time.Time
+		if !s.directory.follow() {
+			again = time.After(20 * time.Millisecond) // the engine is about to open the volume
+		}
 		select {
 		case <-changed:
+		case <-again:
 		case <-s.ctx.Done():
 		}
 	}
 }
 
-// withdrawn are the targets that fewer hosts may use than before, or differently.
+// withdrawn are the targets of one volume that fewer hosts may use than before,
+// or differently.
 func withdrawn(before, now *cluster.State) (iqns []string) {
 	for id, old := range before.Volumes {
 		v := now.Volumes[id]
@@ -209,7 +220,7 @@ func withdrawn(before, now *cluster.State) (iqns []string) {
 			continue
 		}
 		for _, e := range old.Exports {
-			if v == nil || !slices.Contains(v.Exports, e) {
+			if !e.Numbered && (v == nil || !slices.Contains(v.Exports, e)) {
 				iqns = append(iqns, before.IQN(old))
 				break
 			}
@@ -251,6 +262,9 @@ func (s *service) close() (err error) {
 	if e := s.engine.Load(); e != nil {
 		err = errors.Join(err, e.Close())
 	}
+	if s.consensus != nil {
+		s.resign() // before the disks, which take their time to write all back
+	}
 	err = errors.Join(err, s.disks.close())
 	if s.consensus != nil {
 		err = errors.Join(err, s.consensus.Shutdown())
@@ -259,6 +273,33 @@ func (s *service) close() (err error) {
 		err = errors.Join(err, s.network.Close())
 	}
 	return err
+}
+
+// resignMax bounds how long a node that stops waits for the others' agreement.
+const resignMax = time.Second
+
+// resign tells the cluster that this incarnation answers nothing any more, so that
+// nobody waits for it, and gives up the lead. What its disks still write was
+// acknowledged to nobody or is known to all, as after a crash. Where it
+// is not heard, the others find out from its peer port.
+func (s *service) resign() {
+	self, state := s.record.Node, s.consensus.State()
+	me := cluster.Dead{Node: self, Incarnation: wire.Incarnation(s.incarnation.Load())}
+	if n := state.Nodes[self]; n == nil || !n.Up || n.Incarnation != me.Incarnation ||
+		!slices.ContainsFunc(state.NodeIDs(), func(id wire.NodeID) bool { return id != self && state.Nodes[id].Up }) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), resignMax)
+	defer cancel()
+	if _, err := s.propose(ctx, cluster.Command{Fence: &cluster.Fence{Dead: []cluster.Dead{me}, Refused: true}}); err != nil {
+		s.log.Info("stopping without the cluster's agreement", "error", err)
+		return
+	}
+	if s.consensus.IsLeader() {
+		if err := s.consensus.LeadershipTransfer(ctx); err != nil {
+			s.log.Info("nobody took over the lead", "error", err)
+		}
+	}
 }
 
 func pause(ctx context.Context, d time.Duration) {

@@ -3,7 +3,6 @@ package cluster
 import (
 	"fmt"
 	"regexp"
-	"slices"
 
 	"ashlar/replication/wire"
 )
@@ -73,6 +72,8 @@ func (s *State) change(c Command) Result {
 		return s.failDisk(c.FailDisk)
 	case c.CreateVolume != nil:
 		return s.createVolume(c.CreateVolume)
+	case c.ResizeVolume != nil:
+		return s.resizeVolume(c.ResizeVolume)
 	case c.DeleteVolume != nil:
 		return s.deleteVolume(c.DeleteVolume)
 	case c.AddHost != nil:
@@ -89,6 +90,10 @@ func (s *State) change(c Command) Result {
 		return s.join(c.Join)
 	case c.MoveHead != nil:
 		return s.moveHead(c.MoveHead)
+	case c.MoveHeads != nil:
+		return s.moveHeads(c.MoveHeads)
+	case c.SetDrained != nil:
+		return s.setDrained(c.SetDrained)
 	case c.MoveReplica != nil:
 		return s.moveReplica(c.MoveReplica)
 	case c.Reserve != nil:
@@ -260,29 +265,4 @@ func (s *State) deleteHost(c *DeleteHost) Result {
 	}
 	delete(s.Hosts, c.Name)
 	return Result{}
-}
-
-func (s *State) setExport(c *SetExport) Result {
-	v := s.VolumeNamed(c.Volume)
-	if v == nil {
-		return problem(NotFound, "no volume %q", c.Volume)
-	}
-	if s.Hosts[c.Host] == nil {
-		return problem(NotFound, "no host %q", c.Host)
-	}
-	i := slices.IndexFunc(v.Exports, func(e Export) bool { return e.Host == c.Host })
-	if c.Remove && i < 0 {
-		return problem(NotFound, "volume %q is not published to host %q", c.Volume, c.Host)
-	}
-	if !c.Remove && i >= 0 {
-		return problem(Exists, "volume %q is already published to host %q", c.Volume, c.Host)
-	}
-	v = s.editVolume(v.ID)
-	v.Exports = slices.Clone(v.Exports)
-	if c.Remove {
-		v.Exports = slices.Delete(v.Exports, i, i+1)
-	} else {
-		v.Exports = append(v.Exports, Export{c.Host, c.ReadOnly})
-	}
-	return Result{Volume: v.ID}
 }

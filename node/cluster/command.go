@@ -16,6 +16,7 @@ type Command struct {
 	AddDisk      *AddDisk      `json:",omitempty"`
 	FailDisk     *FailDisk     `json:",omitempty"`
 	CreateVolume *CreateVolume `json:",omitempty"`
+	ResizeVolume *ResizeVolume `json:",omitempty"`
 	DeleteVolume *DeleteVolume `json:",omitempty"`
 	AddHost      *AddHost      `json:",omitempty"`
 	DeleteHost   *DeleteHost   `json:",omitempty"`
@@ -24,6 +25,8 @@ type Command struct {
 	Eject        *Eject        `json:",omitempty"`
 	Join         *Join         `json:",omitempty"`
 	MoveHead     *MoveHead     `json:",omitempty"`
+	MoveHeads    *MoveHeads    `json:",omitempty"`
+	SetDrained   *SetDrained   `json:",omitempty"`
 	MoveReplica  *MoveReplica  `json:",omitempty"`
 	Replace      *Replace      `json:",omitempty"`
 	Reserve      *Reserve      `json:",omitempty"`
@@ -70,7 +73,8 @@ type Ballot struct {
 }
 
 // Fence declares incarnations dead, together: either a majority of the voters
-// said so, or their kernels did (their peer port refused a connection). All
+// said so, or their kernels did (their peer port refused a connection), or they
+// themselves, when they had stopped. All
 // that follows from it (copies that leave, heads that move) is in this one command.
 type Fence struct {
 	Dead    []Dead
@@ -110,13 +114,6 @@ type AddHost struct{ Name, IQN string }
 
 // DeleteHost forgets an initiator without exports.
 type DeleteHost struct{ Name string }
-
-// SetExport publishes a volume to a host, or takes it back.
-type SetExport struct {
-	Volume, Host string
-	ReadOnly     bool
-	Remove       bool
-}
 
 // Eject takes the in-sync copies that Node has of a volume out of their sets,
 // because its head cannot reach them, where that leaves a usable one.

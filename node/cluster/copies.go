@@ -71,7 +71,8 @@ func (s *State) grant(v *Volume, to wire.NodeID) {
 
 // bestHead is the node, other than but, that is up and has the most usable
 // in-sync copies of the volume; then the one with the fewest heads; then the
-// lowest number. 0 where no in-sync copy can be used.
+// lowest number; a drained one only where there is no other. 0 where no in-sync
+// copy can be used.
 func (s *State) bestHead(v *Volume, heads map[wire.NodeID]int, but wire.NodeID) wire.NodeID {
 	copies := map[wire.NodeID]int{}
 	for _, g := range v.Segments {
@@ -85,7 +86,10 @@ func (s *State) bestHead(v *Volume, heads map[wire.NodeID]int, but wire.NodeID) 
 	for _, n := range s.NodeIDs() {
 		switch {
 		case copies[n] == 0:
-		case best == 0, copies[n] > copies[best], copies[n] == copies[best] && heads[n] < heads[best]:
+		case best == 0, s.Nodes[best].Drained && !s.Nodes[n].Drained:
+			best = n
+		case s.Nodes[n].Drained && !s.Nodes[best].Drained:
+		case copies[n] > copies[best], copies[n] == copies[best] && heads[n] < heads[best]:
 			best = n
 		}
 	}
@@ -205,15 +209,23 @@ func (s *State) moveReplica(c *MoveReplica) Result {
 	return Result{Volume: v.ID}
 }
 
-// check panics where a change broke what must always hold: epochs and
-// generations only grow, and an in-sync set is never emptied (invariants I1, I4).
+// check panics where a change broke what must always hold: epochs, generations
+// and volumes only grow, and an in-sync set is never emptied (invariants I1, I4).
 func (v *Volume) check(before *Volume) {
 	if v.Epoch < before.Epoch {
 		panic(fmt.Sprintf("cluster: volume %d went from epoch %d to %d", v.ID, before.Epoch, v.Epoch))
 	}
+	if v.Bytes < before.Bytes || len(v.Segments) < len(before.Segments) {
+		panic(fmt.Sprintf("cluster: volume %d went from %d bytes to %d, from %d segments to %d",
+			v.ID, before.Bytes, v.Bytes, len(before.Segments), len(v.Segments)))
+	}
 	for i, g := range v.Segments {
-		if g.Gen < before.Segments[i].Gen || len(g.InSync()) == 0 {
-			panic(fmt.Sprintf("cluster: volume %d segment %d went from %+v to %+v", v.ID, i, before.Segments[i], g))
+		var old Segment
+		if i < len(before.Segments) {
+			old = before.Segments[i]
+		}
+		if g.Gen < old.Gen || len(g.InSync()) == 0 {
+			panic(fmt.Sprintf("cluster: volume %d segment %d went from %+v to %+v", v.ID, i, old, g))
 		}
 	}
 }

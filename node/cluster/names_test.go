@@ -81,7 +81,7 @@ func TestWhatIsPublishedIsNotDeleted(t *testing.T) {
 	r.refuse(NotFound, export("v", "h", true))
 	r.good(export("v", "h", false))
 	r.refuse(Exists, export("v", "h", false))
-	if e := r.VolumeNamed("v").Exports; len(e) != 1 || e[0] != (Export{"h", true}) {
+	if e := r.VolumeNamed("v").Exports; len(e) != 1 || e[0] != (Export{Host: "h", ReadOnly: true}) {
 		t.Errorf("exports are %+v", e)
 	}
 	r.refuse(Refused, Command{DeleteVolume: &DeleteVolume{"v"}})

@@ -4,9 +4,6 @@ import (
 	"ashlar/replication/wire"
 )
 
-// createVolume places a copy of each segment on the head's node, so that reads
-// are local, and the others in turn over all other nodes, so that a rebuild is
-// from many to many.
 func (s *State) createVolume(c *CreateVolume) Result {
 	switch {
 	case !nameRule.MatchString(c.Name):
@@ -15,23 +12,31 @@ func (s *State) createVolume(c *CreateVolume) Result {
 		return problem(Exists, "a volume named %q is there already", c.Name)
 	case c.Copies < 1 || c.Copies > 3:
 		return problem(Invalid, "a volume has 1, 2 or 3 copies, not %d", c.Copies)
-	case c.Bytes == 0 || c.Bytes%wire.BlockSize != 0 || c.Bytes > 1<<50:
-		return problem(Invalid, "a volume's size is a multiple of 4096 bytes from 4 KiB to 1 PiB, not %d", c.Bytes)
+	case !validSize(c.Bytes):
+		return badSize(c.Bytes)
 	}
 	domains := s.disksByNode()
 	if len(domains) < c.Copies {
-		return problem(TooFew, "%d copies need %d nodes that are up and have a disk; there are %d (see: ashlar node list, ashlar disk list)",
-			c.Copies, c.Copies, len(domains))
+		return tooFewDomains(c.Copies, len(domains))
 	}
-	load := s.diskLoad()
 	s.LastVolume++
 	v := &Volume{ID: s.LastVolume, Name: c.Name, Bytes: c.Bytes, Copies: c.Copies, MinInSync: max(1, c.Copies-1)}
 	home := s.leastHeads(domains)
-	count := (c.Bytes + s.SegmentBytes - 1) / s.SegmentBytes
-	v.Segments = make([]Segment, count)
-	for i := range v.Segments {
+	v.Segments = s.place(s.segmentsOf(c.Bytes), c.Copies, home, domains)
+	s.Volumes[v.ID] = v
+	s.grant(v, home)
+	return Result{Volume: v.ID}
+}
+
+// place gives new segments a copy each on the node home, the head's, so that
+// reads are local, and the others in turn over all other nodes, so that a
+// rebuild is from many to many.
+func (s *State) place(count, copies int, home wire.NodeID, domains map[wire.NodeID][]DiskID) []Segment {
+	load := s.diskLoad()
+	segments := make([]Segment, count)
+	for i := range segments {
 		nodes := []wire.NodeID{home}
-		for len(nodes) < c.Copies {
+		for len(nodes) < copies {
 			nodes = append(nodes, leastLoaded(domains, load, nodes))
 		}
 		replicas := make([]Replica, len(nodes))
@@ -40,11 +45,9 @@ func (s *State) createVolume(c *CreateVolume) Result {
 			load[d]++
 			replicas[k] = Replica{Node: n, Disk: d, InSync: true}
 		}
-		v.Segments[i] = Segment{Gen: 1, Replicas: replicas}
+		segments[i] = Segment{Gen: 1, Replicas: replicas}
 	}
-	s.Volumes[v.ID] = v
-	s.grant(v, home)
-	return Result{Volume: v.ID}
+	return segments
 }
 
 // disksByNode are the usable disks of each node that is up and has one.
@@ -79,11 +82,17 @@ func (s *State) headCounts() map[wire.NodeID]int {
 	return m
 }
 
+// leastHeads is the node with the fewest heads of those that have a disk, a
+// drained one only where there is no other.
 func (s *State) leastHeads(domains map[wire.NodeID][]DiskID) wire.NodeID {
 	heads := s.headCounts()
 	var best wire.NodeID
 	for _, n := range s.NodeIDs() {
-		if len(domains[n]) > 0 && (best == 0 || heads[n] < heads[best]) {
+		switch {
+		case len(domains[n]) == 0:
+		case best == 0, s.Nodes[best].Drained && !s.Nodes[n].Drained:
+			best = n
+		case s.Nodes[n].Drained == s.Nodes[best].Drained && heads[n] < heads[best]:
 			best = n
 		}
 	}

@@ -177,8 +177,15 @@ func checkVolume(t testing.TB, old *Volume, s *State, v *Volume, c Command) {
 	if old != nil && v.Head == old.Head && v.HeadIncarnation == old.HeadIncarnation && v.Epoch != old.Epoch {
 		fail("an epoch without a new reign")
 	}
+	if old != nil && v.Bytes < old.Bytes || len(v.Segments) != s.segmentsOf(v.Bytes) {
+		fail("its size")
+	}
 	anyUsable := false
 	for i, g := range v.Segments {
+		var was *Segment // nil: it is new
+		if old != nil && i < len(old.Segments) {
+			was = &old.Segments[i]
+		}
 		usable, unusable := 0, 0
 		nodes := map[wire.NodeID]bool{}
 		for _, r := range g.Replicas {
@@ -203,9 +210,9 @@ func checkVolume(t testing.TB, old *Volume, s *State, v *Volume, c Command) {
 			fail("a set waits for a copy that cannot answer, and need not")
 		case len(g.Replicas) != v.Copies:
 			fail("copies got lost")
-		case old != nil && text(g.Replicas) != text(old.Segments[i].Replicas) && g.Gen <= old.Segments[i].Gen:
+		case was != nil && text(g.Replicas) != text(was.Replicas) && g.Gen <= was.Gen:
 			fail("copies changed under one generation")
-		case old != nil && c.Join == nil && grew(old.Segments[i], g):
+		case was != nil && c.Join == nil && grew(*was, g):
 			fail("a copy came into the set without having caught up")
 		}
 	}

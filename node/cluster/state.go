@@ -58,6 +58,7 @@ type Node struct {
 	Incarnation wire.Incarnation
 	Up          bool // registered, and not fenced since
 	Voter       bool // takes part in raft elections and grants leases
+	Drained     bool `json:",omitempty"` // serves no hosts, until it is told to again
 }
 
 // Disk is a raw device or file that a node gave to the pool.
@@ -106,13 +107,24 @@ type Host struct {
 	Name string
 	IQN  string
 	CHAP *CHAP `json:",omitempty"` // nil: it has to prove nothing
+
+	// LUNs are the numbers that volumes were ever published to it with. A number
+	// is never another volume's, since hosts remember what was there.
+	LUNs map[uint16]wire.VolumeID `json:",omitempty"`
 }
 
-// Export publishes a volume to a host.
+// Export publishes a volume to a host: as LUN 0 of a target of its own or, if it
+// is Numbered, as LUN of the cluster's target, beside the host's others.
 type Export struct {
 	Host     string
 	ReadOnly bool
+	Numbered bool   `json:",omitempty"`
+	LUN      uint16 `json:",omitempty"`
 }
+
+// LUNMax is the highest number that a volume can be published with: the largest
+// of the flat space addressing method (SAM-5 4.7.5).
+const LUNMax = 0x3FFF
 
 // Answer is what a request was told.
 type Answer struct {
@@ -242,4 +254,8 @@ func (s *State) HostWith(iqn string) *Host {
 }
 
 // IQN is the name of the volume's iSCSI target. The prefix is permanent.
-func (s *State) IQN(v *Volume) string { return "iqn.2026-11.io.ashlar:" + s.Name + "." + v.Name }
+func (s *State) IQN(v *Volume) string { return s.ClusterIQN() + "." + v.Name }
+
+// ClusterIQN is the name of the cluster's own target, where each host finds what
+// is published to it with numbers.
+func (s *State) ClusterIQN() string { return "iqn.2026-11.io.ashlar:" + s.Name }

@@ -28,9 +28,12 @@ const (
 	kindPromised  uint16 = 0x208
 	kindKnown     uint16 = 0x209
 	kindKnows     uint16 = 0x20a
+	kindQuestion  uint16 = 0x20b
+	kindReply     uint16 = 0x20c
 )
 
-var controlKinds = []uint16{kindRenew, kindGrant, kindAsk, kindAnswer, kindComplaint, kindRefused, kindRelay, kindPromised, kindKnown, kindKnows, uint16(wire.KindToken)}
+var controlKinds = []uint16{kindRenew, kindGrant, kindAsk, kindAnswer, kindComplaint, kindRefused, kindRelay, kindPromised, kindKnown, kindKnows,
+	kindQuestion, kindReply, uint16(wire.KindToken)}
 
 const (
 	tick       = 50 * time.Millisecond
@@ -53,6 +56,7 @@ type control struct {
 	leased   bool  // held a lease since hosts were last dropped
 	known    map[wire.NodeID]knowledge
 	waits    map[uint64]*waiting // orders that wait until other nodes know of them
+	polls    map[uint64]*poll
 	lastWait uint64
 }
 
@@ -64,7 +68,7 @@ type knowledge struct {
 
 func newControl(e *Engine) *control {
 	return &control{e: e, inbox: make(chan func(), 1024), holder: lease.NewHolder(e.Self, e.Incarnation),
-		voter: lease.NewVoter(e.Self, now()), known: map[wire.NodeID]knowledge{}, waits: map[uint64]*waiting{}}
+		voter: lease.NewVoter(e.Self, now()), known: map[wire.NodeID]knowledge{}, waits: map[uint64]*waiting{}, polls: map[uint64]*poll{}}
 }
 
 // post has the loop do f. Where the loop is far behind f is lost, as a message may be.
@@ -277,6 +281,10 @@ func (c *control) receive(from wire.NodeID, kind uint16, b []byte) {
 		decode(c, b, func(k known) { c.asked(from, k, 0) })
 	case kindKnows:
 		decode(c, b, func(k known) { c.knows(from, k) })
+	case kindQuestion:
+		decode(c, b, func(q question) { c.questioned(from, q) })
+	case kindReply:
+		decode(c, b, func(r reply) { c.answered(from, r) })
 	case kindRefused:
 		decode(c, b, func(d cluster.Dead) {
 			if c.planner != nil {

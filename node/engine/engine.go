@@ -54,18 +54,19 @@ type Engine struct {
 	control    *control
 	untidy     chan struct{} // there may be copies to remove
 
-	mu      sync.Mutex
-	state   *cluster.State
-	volumes map[wire.VolumeID]*volume.Volume
-	links   map[wire.NodeID]*peer.Session // for our requests
-	sources map[wire.NodeID]*source
-	stores  map[cluster.DiskID]*disk.Store
-	guards  map[*disk.Store]*sync.RWMutex // of copies that are created and removed
-	tokens  map[wire.NodeID]token
-	drops   []func()
-	asks    map[uint64]chan wire.Message
-	lastAsk uint64
-	closed  bool
+	mu        sync.Mutex
+	state     *cluster.State
+	volumes   map[wire.VolumeID]*volume.Volume
+	links     map[wire.NodeID]*peer.Session // for our requests
+	sources   map[wire.NodeID]*source
+	stores    map[cluster.DiskID]*disk.Store
+	guards    map[*disk.Store]*sync.RWMutex // of copies that are created and removed
+	tokens    map[wire.NodeID]token
+	drops     []func()
+	answerers map[string]Answerer
+	asks      map[uint64]chan wire.Message
+	lastAsk   uint64
+	closed    bool
 }
 
 type token struct {
@@ -79,13 +80,14 @@ func Start(c Config) (*Engine, error) {
 	e := &Engine{Config: c, fenced: make(chan struct{}), volumes: map[wire.VolumeID]*volume.Volume{},
 		links: map[wire.NodeID]*peer.Session{}, sources: map[wire.NodeID]*source{}, stores: map[cluster.DiskID]*disk.Store{}, guards: map[*disk.Store]*sync.RWMutex{},
 		untidy: make(chan struct{}, 1),
-		tokens: map[wire.NodeID]token{}, asks: map[uint64]chan wire.Message{}, lastAsk: askBit}
+		tokens: map[wire.NodeID]token{}, answerers: map[string]Answerer{}, asks: map[uint64]chan wire.Message{}, lastAsk: askBit}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	for id := range c.Consensus.State().Nodes {
 		if s := c.Network.Session(id, peer.Data); s != nil {
 			e.links[id] = s
 		}
 	}
+	e.Answer(aboutSpace, e.space)
 	e.control = newControl(e)
 	e.tasks.Go(e.control.run)
 	e.tasks.Go(e.watch)

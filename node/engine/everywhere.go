@@ -41,6 +41,7 @@ func (e *Engine) Everywhere(ctx context.Context) {
 }
 
 func (c *control) askAll(st *cluster.State, w *waiting) {
+	c.follow(st)
 	c.lastWait++
 	id := c.lastWait
 	for n, node := range st.Nodes {
@@ -59,7 +60,9 @@ func (c *control) askAll(st *cluster.State, w *waiting) {
 
 // asked answers as soon as this node knows, unless the asker has given up by then.
 func (c *control) asked(from wire.NodeID, k known, waited time.Duration) {
-	if c.e.Consensus.State().Index >= k.Index {
+	st := c.e.Consensus.State()
+	c.follow(st)
+	if st.Index >= k.Index {
 		c.send(from, kindKnows, k)
 	} else if waited < everywhereMax {
 		time.AfterFunc(tick/5, func() { c.post(func() { c.asked(from, k, waited+tick/5) }) })

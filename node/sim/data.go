@@ -160,6 +160,8 @@ func (p *process) asked(s *session, e envelope) {
 		p.askedToFence(s, m)
 	case *wire.Token:
 		p.token(s.peer, m)
+	case *wire.Clear, *wire.Cleared, *wire.Settle:
+		p.askedOfFences(s, m)
 	default:
 		p.replicas[volume-1].Receive(p.now(), uint64(s.c.id), m)
 	}
@@ -195,7 +197,7 @@ func (p *process) submitted(s *session, m *wire.Submit) {
 		return
 	}
 	now := p.now()
-	r.head.Submit(now, &mirror.Op{Kind: m.Op, Nexus: m.Nexus, Stamp: m.Stamp, Offset: m.Offset, Length: m.Length, Data: m.Data,
+	r.head.Submit(now, &mirror.Op{Kind: m.Op, Command: m.Command, First: m.First, Nexus: m.Nexus, Stamp: m.Stamp, Offset: m.Offset, Length: m.Length, Data: m.Data,
 		Deadline: now + m.Wait, Private: origin{s, m.Req}})
 }
 
@@ -205,8 +207,29 @@ func (p *process) askedToFence(s *session, m *wire.Fence) {
 		p.reply(s, m.Volume, &wire.Fenced{Req: m.Req, Status: wire.NotHead})
 		return
 	}
-	r.head.Fence(p.now(), m.Scope, m.Nexus)
-	p.reply(s, m.Volume, &wire.Fenced{Req: m.Req})
+	r.head.Fence(p.now(), m, origin{s, m.Req})
+}
+
+// askedOfFences takes what heads and portals tell each other of fences and claims.
+func (p *process) askedOfFences(s *session, m wire.Message) {
+	switch m := m.(type) {
+	case *wire.Clear:
+		if p.portals != nil {
+			p.portals[m.Volume-1].Clear(p.now(), m)
+		}
+	case *wire.Cleared:
+		r := p.reign(m.Volume)
+		if r == nil {
+			p.reply(s, m.Volume, &wire.Fenced{Req: m.Req, Status: wire.NotHead})
+			return
+		}
+		r.head.Cleared(p.now(), m)
+		p.reply(s, m.Volume, &wire.Fenced{Req: m.Req})
+	case *wire.Settle:
+		if r := p.reign(m.Volume); r != nil {
+			r.head.Settle(p.now(), m)
+		}
+	}
 }
 
 // sendTokens gives all portals this node's time, if it is a head with a lease.
@@ -269,7 +292,9 @@ func (p *process) carryHead(r *reign) bool {
 	a := r.head.Take()
 	for _, s := range a.Sends {
 		p.w.tell("  head %d to node %d: %v", p.s.id, s.To, s.Msg)
-		if s.To == p.s.id {
+		if _, clear := s.Msg.(*wire.Clear); clear && s.To == p.s.id {
+			p.askedOfFences(nil, s.Msg)
+		} else if s.To == p.s.id {
 			p.replicas[r.volume-1].Receive(p.now(), 0, s.Msg)
 		} else if session := p.out[s.To]; session != nil {
 			session.send(r.volume, s.Msg)
@@ -284,6 +309,10 @@ func (p *process) carryHead(r *reign) bool {
 		}
 		p.reply(o.session, r.volume, done)
 	}
+	for _, f := range a.Fenced {
+		o := f.(origin)
+		p.reply(o.session, r.volume, &wire.Fenced{Req: o.req})
+	}
 	for _, c := range a.Caught {
 		p.caught(r, c)
 	}
@@ -292,7 +321,7 @@ func (p *process) carryHead(r *reign) bool {
 			Promised: r.head.Promised(n) || p.w.bugs.EjectUnpromised}
 		p.toPlanner(func(q *process) { q.planner.Complained(q.now(), c) })
 	}
-	return len(a.Sends)+len(a.Done)+len(a.Caught)+len(a.Complain) > 0
+	return len(a.Sends)+len(a.Done)+len(a.Fenced)+len(a.Caught)+len(a.Complain) > 0
 }
 
 // relay gives the leader the promise that a head could not get.
@@ -386,16 +415,18 @@ func (p *process) carryPortal(i int, portal *mirror.Portal) bool {
 			p.submitted(nil, m)
 		case *wire.Fence:
 			p.askedToFence(nil, m)
+		default:
+			p.askedOfFences(nil, m)
 		}
 	}
 	for _, r := range a.Done {
 		r.Private.(*hostCommand).answer(r)
 	}
 	for _, id := range a.Fenced {
-		if then := p.fences[id]; then != nil {
-			delete(p.fences, id)
-			then()
-		}
+		p.fenceEnds(id, true)
 	}
-	return len(a.Sends)+len(a.Done)+len(a.Fenced) > 0
+	for _, id := range a.Unfenced {
+		p.fenceEnds(id, false)
+	}
+	return len(a.Sends)+len(a.Done)+len(a.Fenced)+len(a.Unfenced) > 0
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"maps"
 	"slices"
 
 	"ashlar/replication/mirror"
@@ -17,6 +18,7 @@ type hostConn struct {
 	ready      bool
 	over       bool
 	pending    []*hostCommand
+	claims     map[int]uint64 // of answers that the host has not acknowledged, by the command's id
 }
 
 // What a host and a portal say to each other.
@@ -34,7 +36,10 @@ type (
 		id     int
 		status wire.Status
 		data   []byte
+		from   *hostConn
 	}
+	acknowledge struct{ id int } // of an answer
+	reset       struct{ of *resetting }
 )
 
 // hostCommand is a command on its way through the portal.
@@ -46,7 +51,7 @@ type hostCommand struct {
 }
 
 func (p *process) acceptHost(c *conn, h *host, v wire.VolumeID) {
-	hc := &hostConn{p: p, c: c, host: h, volume: v}
+	hc := &hostConn{p: p, c: c, host: h, volume: v, claims: map[int]uint64{}}
 	c.ends[1].receive = func(msg any) { p.run(c.id, func() { hc.read(msg) }) }
 	c.ends[1].lost = func() { p.run(c.id, func() { hc.lost() }) }
 }
@@ -72,10 +77,39 @@ func (hc *hostConn) read(msg any) {
 		}
 		p := hc.p
 		x := &hostCommand{conn: hc, id: m.id, of: m}
+		p.w.operations[m.id>>8-1].arrived(m.id&255, p.w.now)
 		hc.pending = append(hc.pending, x)
 		hc.portal().Submit(p.now(), &mirror.Request{Kind: m.kind, Nexus: hc.nexus(), Stamp: hc.portal().Stamp(), Read: p.now(),
 			Offset: m.offset, Length: m.length, Data: m.data, Private: x})
+	case acknowledge:
+		hc.settle(m.id, true)
+	case reset:
+		hc.reset(m.of)
 	}
+}
+
+// settle says whether the host has heard an answer.
+func (hc *hostConn) settle(id int, acknowledged bool) {
+	if claim := hc.claims[id]; claim != 0 {
+		delete(hc.claims, id)
+		hc.portal().Settle(hc.p.now(), claim, acknowledged)
+	}
+}
+
+// reset is a LOGICAL UNIT RESET.
+func (hc *hostConn) reset(r *resetting) {
+	if !hc.ready {
+		return
+	}
+	p := hc.p
+	r.began = p.w.now
+	p.w.note("reset", int64(p.s.id), int64(hc.volume))
+	p.fence(hc.portal(), wire.FenceUnit, wire.Nexus{}, func(proven bool) {
+		if proven {
+			r.done = p.w.now
+			p.w.note("reset done", int64(p.s.id), int64(hc.volume))
+		}
+	})
 }
 
 // login begins a session. It is answered when nothing of the one it replaces,
@@ -94,7 +128,7 @@ func (hc *hostConn) login() {
 	p.hosts = append(p.hosts, hc)
 	p.generation++
 	hc.generation = uint64(p.incarnation)<<32 | p.generation
-	done := func() {
+	done := func(bool) {
 		if !hc.over {
 			hc.ready = true
 			hc.c.send(1, welcome{})
@@ -102,13 +136,20 @@ func (hc *hostConn) login() {
 	}
 	former := hc.nexus()
 	former.Generation--
-	p.fence(hc.portal(), former, done)
+	p.fence(hc.portal(), wire.FenceNexus, former, done)
 }
 
-func (p *process) fence(portal *mirror.Portal, n wire.Nexus, then func()) {
+func (p *process) fence(portal *mirror.Portal, scope wire.FenceScope, n wire.Nexus, then func(proven bool)) {
 	p.lastFence++
 	p.fences[p.lastFence] = then
-	portal.Fence(p.now(), p.lastFence, wire.FenceNexus, n)
+	portal.Fence(p.now(), p.lastFence, scope, n)
+}
+
+func (p *process) fenceEnds(id uint64, proven bool) {
+	if then := p.fences[id]; then != nil {
+		delete(p.fences, id)
+		then(proven)
+	}
 }
 
 // end drops the connection.
@@ -118,6 +159,9 @@ func (hc *hostConn) end() {
 	}
 	hc.over = true
 	hc.c.close(1)
+	for _, id := range slices.Sorted(maps.Keys(hc.claims)) {
+		hc.settle(id, false)
+	}
 	hc.p.hosts = slices.DeleteFunc(hc.p.hosts, func(x *hostConn) bool { return x == hc })
 }
 
@@ -128,7 +172,7 @@ func (hc *hostConn) lost() {
 	}
 	hc.end()
 	if hc.ready {
-		hc.p.fence(hc.portal(), hc.nexus(), func() {})
+		hc.p.fence(hc.portal(), wire.FenceNexus, hc.nexus(), func(bool) {})
 	}
 }
 
@@ -166,7 +210,7 @@ func (p *process) forwarded(m *wire.Submit) {
 				continue
 			}
 			if x.sent++; x.sent > 1 {
-				p.w.operations[x.id>>8-1].again(p.w.now)
+				p.w.operations[x.id>>8-1].again(x.id&255, p.w.now)
 			}
 			return
 		}
@@ -175,10 +219,14 @@ func (p *process) forwarded(m *wire.Submit) {
 
 func (hc *hostCommand) answer(r *mirror.Request) {
 	hc.conn.pending = slices.DeleteFunc(hc.conn.pending, func(x *hostCommand) bool { return x == hc })
+	if r.Claim != 0 {
+		hc.conn.claims[hc.id] = r.Claim
+	}
 	if hc.conn.over {
+		hc.conn.settle(hc.id, false)
 		return
 	}
-	a := &answer{id: hc.id, status: r.Status}
+	a := &answer{id: hc.id, status: r.Status, from: hc.conn}
 	if r.Kind == wire.OpRead && r.Status == wire.OK {
 		a.data = r.Data
 	}

@@ -48,13 +48,23 @@ type operation struct {
 	tag      tag // of the data written; 0: zeros
 	expected tag // compare-and-write
 	path     *path
-	attempts []int64 // when each was sent
-	resent   []int64 // when a portal sent one again
+	attempts []int64       // when each was sent
+	received map[int]int64 // when an attempt, by its number from 1, came to a portal
+	resent   []resent
+	twin     *operation // another that asks for the same, as another process of the host would
+	late     bool       // its answer came when its portal was gone: a repetition may have had that, too
+	second   bool       // of the twins: over another path, if there is one
 	ended    int64
 	status   wire.Status
 	read     []tag // by sector
 	torn     bool
 	then     func()
+}
+
+// resent is a portal's second sending of an attempt.
+type resent struct {
+	attempt int
+	at      int64
 }
 
 // tag stands for a sector's content: it says which operation wrote it.
@@ -179,6 +189,8 @@ func (op *operation) begin() {
 	first := 0
 	if h.both {
 		first = h.w.rng.IntN(len(paths))
+	} else if op.second {
+		first = 1
 	}
 	for i := range paths {
 		x := paths[(first+i)%len(paths)]
@@ -249,6 +261,9 @@ func (x *path) fail() {
 }
 
 func (x *path) answered(a *answer) {
+	if x.h.acknowledges(a) {
+		x.c.send(0, acknowledge{a.id})
+	}
 	op := x.waiting[a.id>>8]
 	if op == nil || a.id&255 != len(op.attempts)&255 {
 		return
@@ -258,6 +273,7 @@ func (x *path) answered(a *answer) {
 	switch a.status {
 	case wire.OK, wire.Miscompare:
 		x.forget(op)
+		op.late = a.from.gone()
 		op.end(a)
 	default:
 		w.counts.busy++
@@ -282,12 +298,26 @@ func (op *operation) end(a *answer) {
 	op.then()
 }
 
-// again is a portal's second sending. It never sends a comparison that may have
-// been carried out again.
-func (op *operation) again(now int64) {
+// acknowledges says whether a host tells its portal that it has an answer: of what
+// nobody asks, it does not.
+func (h *host) acknowledges(a *answer) bool {
+	return a.status == wire.OK && h.w.operations[a.id>>8-1].kind == wire.OpCompareAndWrite
+}
+
+// again is a portal's second sending. A comparison is carried out once, however
+// often its portal sends it.
+func (op *operation) again(attempt int, now int64) {
 	if op.ended == 0 && (op.kind == wire.OpWrite || op.kind == wire.OpZero) && len(op.resent) < 4 {
-		op.resent = append(op.resent, now)
+		op.resent = append(op.resent, resent{attempt, now})
 	}
+}
+
+// arrived notes when an attempt came to a portal. Only the first 255 are told apart.
+func (op *operation) arrived(attempt int, now int64) {
+	if op.received == nil {
+		op.received = map[int]int64{}
+	}
+	op.received[attempt] = now
 }
 
 // learn keeps what the host knows, for it to compare with later.

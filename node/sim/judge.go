@@ -22,6 +22,8 @@ type access struct {
 	kind     wire.OpKind
 	tag      tag // written
 	expected tag
+	cut      bool // a reset has ended it
+	repeated bool // an earlier attempt, of which the host never heard, may have been carried out
 }
 
 // outcome of an access: what was read, or whether a comparison held; known is
@@ -32,30 +34,60 @@ type outcome struct {
 	known bool
 }
 
-// register is a sector. Each attempt of a write is a write of its own, which may
+// step is what a sector does. Each attempt of a write is a write of its own, which may
 // take effect from its sending until the host heard that the operation is done,
 // and so is each time that a portal sent it again to another head;
 // it is no error to take it for one that has taken effect, since it can always
-// be ordered next to the last attempt, which did.
-var register = porcupine.Model{
-	Init: func() any { return tag(0) },
-	Step: func(state, input, output any) (bool, any) {
-		s, in, out := state.(tag), input.(access), output.(outcome)
-		switch in.kind {
-		case wire.OpRead:
-			return s == out.tag, s
-		case wire.OpCompareAndWrite:
-			if out.known && out.miss != (s != in.expected) {
-				return false, s
-			}
-			if s != in.expected {
-				return true, s
-			}
+// be ordered next to the last attempt, which did. Only one that a reset has ended
+// may have had no effect, and has none after that. A comparison that is repeated
+// may find what an earlier attempt of its own has written.
+func step(state, input, output any) []any {
+	s, in, out := state.(tag), input.(access), output.(outcome)
+	switch in.kind {
+	case wire.OpRead:
+		if s != out.tag {
+			return nil
 		}
-		return true, in.tag
-	},
-	Equal: func(a, b any) bool { return a == b },
+		return []any{s}
+	case wire.OpCompareAndWrite:
+		if out.known && !out.miss && in.repeated && s == in.tag {
+			return []any{s}
+		}
+		if out.known && out.miss != (s != in.expected) {
+			return nil
+		}
+		if s != in.expected {
+			return []any{s}
+		}
+	}
+	if in.cut && !out.known && s != in.tag {
+		return []any{s, in.tag}
+	}
+	return []any{in.tag}
 }
+
+func initial() any { return tag(0) }
+
+func equal(a, b any) bool { return a == b }
+
+// register judges histories without resets, which take fewer guesses.
+var register = porcupine.Model{
+	Init: initial,
+	Step: func(state, input, output any) (bool, any) {
+		next := step(state, input, output)
+		if next == nil {
+			return false, nil
+		}
+		return true, next[0]
+	},
+	Equal: equal,
+}
+
+var cutRegister = (&porcupine.NondeterministicModel{
+	Init:  func() []any { return []any{initial()} },
+	Step:  step,
+	Equal: equal,
+}).ToModel()
 
 // judge looks at what hosts saw and what the copies hold.
 func (w *world) judge(r *Result) {
@@ -76,6 +108,7 @@ func (w *world) judge(r *Result) {
 		}
 	}
 	r.Differing = w.differing()
+	w.judgeTwins()
 	for v := range w.volumes {
 		volume := wire.VolumeID(v + 1)
 		for b := range uint64(w.volumes[v].segments * segmentBlocks) {
@@ -169,14 +202,18 @@ func (w *world) judgeCell(r *Result, c cell, touching []*operation) {
 		}
 	}
 	final := porcupine.Operation{Input: access{kind: wire.OpRead}, Call: w.now + 1, Return: w.now + 2, Output: outcome{tag: w.holds(c)}}
-	switch porcupine.CheckOperationsTimeout(register, append(slices.Clone(history), final), 2*time.Second) {
+	model := register
+	if slices.ContainsFunc(history, func(o porcupine.Operation) bool { return o.Input.(access).cut }) {
+		model = cutRegister
+	}
+	switch porcupine.CheckOperationsTimeout(model, append(slices.Clone(history), final), 5*time.Second) {
 	case porcupine.Ok:
 		return
 	case porcupine.Unknown:
 		r.Undecided++
 		return
 	}
-	if porcupine.CheckOperations(register, history) {
+	if porcupine.CheckOperations(model, history) {
 		r.Lost++
 		w.tell("LOST: %+v holds %d", c, w.holds(c))
 	} else {
@@ -197,8 +234,9 @@ func (op *operation) history(s uint64, end int64) (list []porcupine.Operation) {
 		ended = end
 	}
 	for i, sent := range op.attempts {
+		until := op.before(i+1, ended)
 		last := i == len(op.attempts)-1 && op.ended != 0
-		a := access{kind: op.kind, tag: op.tag, expected: op.expected}
+		a := access{kind: op.kind, tag: op.tag, expected: op.expected, repeated: op.repeated(), cut: until < ended}
 		out := outcome{known: last, miss: op.status == wire.Miscompare}
 		if op.kind == wire.OpRead {
 			if !last {
@@ -206,10 +244,12 @@ func (op *operation) history(s uint64, end int64) (list []porcupine.Operation) {
 			}
 			out.tag = op.sees(s)
 		}
-		list = append(list, porcupine.Operation{ClientId: op.id, Input: a, Call: sent, Output: out, Return: ended})
+		list = append(list, porcupine.Operation{ClientId: op.id, Input: a, Call: sent, Output: out, Return: until})
 	}
-	for _, sent := range op.resent {
-		list = append(list, porcupine.Operation{ClientId: op.id, Input: access{kind: op.kind, tag: op.tag}, Call: sent, Output: outcome{}, Return: ended})
+	for _, x := range op.resent {
+		until := max(x.at, op.before(x.attempt, ended))
+		list = append(list, porcupine.Operation{ClientId: op.id, Input: access{kind: op.kind, tag: op.tag, cut: until < ended}, Call: x.at,
+			Output: outcome{}, Return: until})
 	}
 	return list
 }

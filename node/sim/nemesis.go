@@ -53,6 +53,7 @@ func swarm(o Options) *world {
 	}
 	w := newWorld(o, nodes, voters, 3+pick.rng.IntN(2), volumes)
 	w.faults = f
+	w.growing = pick.chance(0.3)
 	return w
 }
 
@@ -65,6 +66,9 @@ func (w *world) live() {
 		if mean := w.faults.every[k.kind]; mean > 0 {
 			w.haunt(k.kind, mean, k.do)
 		}
+	}
+	if w.growing {
+		w.haunt("grow", 3*second, (*world).grow)
 	}
 	w.run(w.faults.lasts)
 	w.heal()
@@ -281,6 +285,16 @@ func (w *world) moveHead() {
 		to = 0
 	}
 	w.order(cluster.Command{MoveHead: &cluster.MoveHead{Volume: v.ID, Epoch: v.Epoch, To: to}})
+}
+
+const segmentsMax = 6
+
+// grow gives a volume one more segment.
+func (w *world) grow() {
+	v := w.raft.last().Volumes[wire.VolumeID(1+w.rng.IntN(len(w.volumes)))]
+	if len(v.Segments) < segmentsMax {
+		w.order(cluster.Command{ResizeVolume: &cluster.ResizeVolume{Name: v.Name, Bytes: v.Bytes + segmentBytes}})
+	}
 }
 
 // moveCopy replaces a copy that is not in sync by an empty one elsewhere.

@@ -49,7 +49,7 @@ type process struct {
 
 	hosts      []*hostConn
 	generation uint64
-	fences     map[uint64]func()
+	fences     map[uint64]func(proven bool)
 	lastFence  uint64
 	relays     map[uint64]func(*wire.Prepared)
 	lastRelay  uint64
@@ -67,7 +67,7 @@ func newProcess(s *server) *process {
 	w := s.w
 	w.runs++
 	p := &process{w: w, s: s, number: w.runs, alive: true, out: map[wire.NodeID]*session{},
-		in: map[wire.NodeID]*session{}, dialing: map[wire.NodeID]bool{}, fences: map[uint64]func(){}, relays: map[uint64]func(*wire.Prepared){}}
+		in: map[wire.NodeID]*session{}, dialing: map[wire.NodeID]bool{}, fences: map[uint64]func(proven bool){}, relays: map[uint64]func(*wire.Prepared){}}
 	now := p.now()
 	p.beat, p.lapsed = now, now
 	promises := s.disk.promises
@@ -83,9 +83,8 @@ func newProcess(s *server) *process {
 			}
 		}
 	}
-	for i := range w.volumes {
+	for range w.volumes {
 		p.replicas = append(p.replicas, mirror.NewReplica(promises, w.bugs.Mirror))
-		p.portals = append(p.portals, mirror.NewPortal(wire.VolumeID(i+1), w.bugs.Mirror))
 	}
 	return p
 }
@@ -107,6 +106,11 @@ func (p *process) begin() {
 
 func (p *process) registered(i wire.Incarnation) {
 	p.incarnation = i
+	for v := range p.w.volumes {
+		portal := mirror.NewPortal(wire.VolumeID(v+1), wire.Portal{Node: p.s.id, Incarnation: i}, p.w.bugs.Mirror)
+		portal.Lease(p.now(), p.until)
+		p.portals = append(p.portals, portal)
+	}
 	p.holder = lease.NewHolder(p.s.id, i)
 	p.configure(p.st)
 }
@@ -169,7 +173,8 @@ func (p *process) place() {
 // behind says whether this node does not know yet what is agreed of a segment's
 // copies up to a generation: the copy here may be about to be another one.
 func (p *process) behind(v wire.VolumeID, s wire.Segment, gen uint64) bool {
-	return p.st.Volumes[v].Segments[s].Gen < gen
+	known := p.st.Volumes[v].Segments
+	return int(s) >= len(known) || known[s].Gen < gen
 }
 
 func (p *process) peers() (ids []wire.NodeID) {
@@ -201,7 +206,11 @@ func (p *process) reignOver(v *cluster.Volume) {
 	if present == nil {
 		present = p.crown(v, now)
 	}
-	view := mirror.View{MinInSync: v.MinInSync}
+	view := mirror.View{Bytes: v.Bytes, MinInSync: v.MinInSync}
+	for _, n := range p.st.NodeIDs() {
+		k := p.st.Nodes[n]
+		view.Nodes = append(view.Nodes, mirror.NodeView{Portal: wire.Portal{Node: n, Incarnation: k.Incarnation}, Up: k.Up})
+	}
 	for _, g := range v.Segments {
 		sv := mirror.SegmentView{Gen: g.Gen}
 		for _, r := range g.Replicas {

@@ -69,12 +69,14 @@ type world struct {
 	hosts   []*host
 	volumes []volumePlan
 	faults  faults
+	growing bool // volumes do
 	counts  struct{ busy, reigns int }
 	genesis bool
 	runs    int // processes ever
 
 	operations []*operation
 	waiting    []*operation // for any path
+	resets     []*resetting
 	lastTag    tag
 	calm       bool // no fault is under way and none will come
 	working    bool // hosts begin operations
@@ -276,7 +278,14 @@ func (w *world) concluded(p *process, r *reign, op *mirror.Op) {
 }
 
 // agreed is called with each new state.
-func (w *world) agreed(st *cluster.State) { w.saveLast(st) }
+func (w *world) agreed(st *cluster.State) {
+	w.saveLast(st)
+	for i := range w.volumes { // hosts use what is new, whether or not heads know of it
+		if v := st.Volumes[wire.VolumeID(i+1)]; v != nil {
+			w.volumes[i].segments = len(v.Segments)
+		}
+	}
+}
 
 // ballot is called with each ballot that is cast.
 func (w *world) ballot(q *process, d cluster.Dead) {

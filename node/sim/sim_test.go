@@ -37,7 +37,7 @@ func TestTheSameSeedGivesTheSameTrace(t *testing.T) {
 
 // easy are planted bugs with seeds that show them, so that a simulator which
 // has become blind is noticed.
-var easy = map[string]uint64{"AckEarly": 1, "NoDelta": 1, "JoinEarly": 1, "CommitJoiner": 60, "JoinNoShadow": 300}
+var easy = map[string]uint64{"AckEarly": 1, "NoDelta": 20, "JoinEarly": 20, "CommitJoiner": 60, "JoinNoShadow": 300}
 
 func TestPlantedBugsAreCaught(t *testing.T) {
 	for bug, within := range easy {

@@ -489,7 +489,7 @@ var stories = []aStory{
 }
 
 func TestStories(t *testing.T) {
-	for _, x := range stories {
+	for _, x := range append(stories, swapStories...) {
 		t.Run(x.name, func(t *testing.T) {
 			if r := x.tell(t, ""); r.Bad() {
 				t.Error(r)

@@ -12,6 +12,9 @@ func (w *world) work(depth int) {
 			if w.chance(0.5) {
 				h.worker(wire.VolumeID(v+1), true)
 			}
+			if w.chance(0.3) {
+				h.resets(wire.VolumeID(v + 1))
+			}
 		}
 	}
 }
@@ -27,6 +30,9 @@ func (h *host) worker(v wire.VolumeID, reader bool) {
 		op := h.draw(v, reader)
 		op.then = func() { h.worker(v, reader) }
 		h.start(op)
+		if op.kind == wire.OpCompareAndWrite && w.chance(0.4) {
+			h.startTwin(op)
+		}
 	})
 }
 
@@ -35,6 +41,14 @@ func (h *host) start(op *operation) {
 	op.h, op.id = h, len(w.operations)+1
 	w.operations = append(w.operations, op)
 	op.begin()
+}
+
+// startTwin has another process of the host ask for the same.
+func (h *host) startTwin(op *operation) {
+	twin := &operation{volume: op.volume, kind: op.kind, offset: op.offset, length: op.length, tag: op.tag, expected: op.expected,
+		twin: op, second: true, then: func() {}}
+	op.twin = twin
+	h.start(twin)
 }
 
 // draw makes up an operation; most meet on a few blocks at segments' borders.

@@ -95,7 +95,12 @@ func (v *Volume) answer(r *mirror.Request) {
 	if v.gone {
 		s = target.Gone
 	}
-	op.Status, op.Offset = s, r.Miss
+	op.Status, op.Offset, op.Settle = s, r.Miss, nil
+	if claim := r.Claim; claim != 0 {
+		op.Settle = func(acknowledged bool) {
+			v.postOpen(event{kind: evRun, run: func() { v.portal.Settle(v.node.Now(), claim, acknowledged) }})
+		}
+	}
 	if s == target.OK {
 		switch op.Kind {
 		case target.Read:
@@ -119,24 +124,6 @@ func (v *Volume) extentsOf(op *target.Op, r *mirror.Request) {
 			op.Extents = append(op.Extents, target.Extent{LBA: start, Blocks: end - start, Mapped: mapped})
 		}
 		lba, mapped = end, !mapped
-	}
-}
-
-// Fence is target.Device's.
-func (v *Volume) Fence(scope target.Scope, n target.Nexus, done func(error)) {
-	began := v.postOpen(event{kind: evRun, run: func() {
-		v.lastID++
-		id := v.lastID
-		v.fences[id] = func(err error) {
-			if scope == target.FenceUnit {
-				v.tell(target.UnitReset)
-			}
-			done(err)
-		}
-		v.portal.Fence(v.node.Now(), id, wire.FenceScope(scope), nexus(n))
-	}})
-	if !began { // all that there was has ended with the volume
-		done(nil)
 	}
 }
 

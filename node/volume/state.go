@@ -45,9 +45,13 @@ func (v *Volume) apply(now int64, st *cluster.State) {
 
 // view is the volume as the head machine wants it.
 func (v *Volume) view() mirror.View {
-	w := mirror.View{MinInSync: v.agreed.MinInSync, Segments: make([]mirror.SegmentView, len(v.agreed.Segments))}
+	w := mirror.View{Bytes: v.agreed.Bytes, MinInSync: v.agreed.MinInSync, Segments: make([]mirror.SegmentView, len(v.agreed.Segments))}
 	if r := v.agreed.Reservations; r != nil {
 		w.Reservations = rules{r}
+	}
+	for _, n := range v.state.NodeIDs() {
+		k := v.state.Nodes[n]
+		w.Nodes = append(w.Nodes, mirror.NodeView{Portal: wire.Portal{Node: n, Incarnation: k.Incarnation}, Up: k.Up})
 	}
 	for i, g := range v.agreed.Segments {
 		s := &w.Segments[i]

@@ -7,7 +7,6 @@ import (
 
 	"ashlar/replication/mirror"
 	"ashlar/replication/wire"
-	"ashlar/target"
 	"ashlar/target/reserve"
 )
 
@@ -66,35 +65,10 @@ func (v *Volume) giveUpTelling(now int64) {
 
 // hear is what the head tells this node.
 func (v *Volume) hear(m *wire.Tell) {
-	if m.Reset {
-		v.tell(target.UnitReset)
-	}
-	if len(m.Data) == 0 {
-		return
-	}
 	var s *reserve.State
 	if err := json.Unmarshal(m.Data, &s); err != nil {
 		v.log.Error("the head's word of the reservations is malformed", "volume", v.id, "error", err)
 		return
 	}
 	v.adopt(s)
-}
-
-// fence is a portal's, at the head. That of the whole unit is told to all nodes
-// first; the node that asked tells its own hosts.
-func (v *Volume) fence(now int64, s Session, m *wire.Fence) {
-	if v.head == nil || v.head.Deposed() {
-		v.reply(s, &wire.Fenced{Req: m.Req, Status: wire.NotHead})
-		return
-	}
-	v.head.Fence(now, m.Scope, m.Nexus)
-	fenced := func() { v.reply(s, &wire.Fenced{Req: m.Req, Status: wire.OK}) }
-	if m.Scope != wire.FenceUnit {
-		fenced()
-		return
-	}
-	if s != nil {
-		v.tell(target.UnitReset)
-	}
-	v.tellNodes(&wire.Tell{Reset: true}, fenced)
 }

@@ -123,7 +123,7 @@ const (
 func Open(id wire.VolumeID, node Node, self wire.NodeID, incarnation wire.Incarnation, st *cluster.State, log *slog.Logger) *Volume {
 	v := &Volume{id: id, node: node, self: self, incarnation: incarnation, log: log,
 		wake: make(chan struct{}, 1), stopped: make(chan struct{}), listeners: map[int]func(target.Event){},
-		portal: mirror.NewPortal(id, mirror.Bugs{}), sessions: map[uint64]Session{}, numbers: map[Session]uint64{}, fences: map[uint64]func(error){}, tellings: map[uint64]*telling{}, links: map[wire.NodeID]bool{}}
+		portal: mirror.NewPortal(id, wire.Portal{Node: self, Incarnation: incarnation}, mirror.Bugs{}), sessions: map[uint64]Session{}, numbers: map[Session]uint64{}, fences: map[uint64]func(error){}, tellings: map[uint64]*telling{}, links: map[wire.NodeID]bool{}}
 	promised := map[wire.VolumeID]uint64{}
 	for _, s := range node.Stores() {
 		promised[id] = max(promised[id], s.Promised(id))
@@ -334,6 +334,14 @@ func (v *Volume) request(now int64, e *event) {
 		v.submit(now, e.session, m)
 	case *wire.Fence:
 		v.fence(now, e.session, m)
+	case *wire.Settle:
+		if v.head != nil {
+			v.head.Settle(now, m)
+		}
+	case *wire.Clear:
+		v.clear(now, m)
+	case *wire.Cleared:
+		v.cleared(now, e.session, m)
 	case *wire.Tell:
 		v.hear(m)
 		v.reply(e.session, &wire.Told{Req: m.Req})
@@ -373,7 +381,7 @@ func (v *Volume) submit(now int64, s Session, m *wire.Submit) {
 		return
 	}
 	v.head.Lease(now, v.node.Lease())
-	v.head.Submit(now, &mirror.Op{Kind: m.Op, Nexus: m.Nexus, Stamp: m.Stamp, Offset: m.Offset, Length: m.Length,
+	v.head.Submit(now, &mirror.Op{Kind: m.Op, Command: m.Command, First: m.First, Nexus: m.Nexus, Stamp: m.Stamp, Offset: m.Offset, Length: m.Length,
 		Data: m.Data, Deadline: now + m.Wait, Private: &asker{session: s, req: m.Req}})
 }
 
@@ -421,9 +429,10 @@ func (v *Volume) carryOutPortal() {
 		v.answer(r)
 	}
 	for _, id := range a.Fenced {
-		done := v.fences[id]
-		delete(v.fences, id)
-		done(nil)
+		v.fenced(id, nil)
+	}
+	for _, id := range a.Unfenced {
+		v.fenced(id, errUnproven)
 	}
 }
 
@@ -440,6 +449,9 @@ func (v *Volume) carryOutHead() {
 	}
 	for _, op := range a.Reserve {
 		v.proposeReserve(v.head, op)
+	}
+	for _, f := range a.Fenced {
+		f.(fencer).proven(v)
 	}
 	for _, n := range a.Complain {
 		v.node.Complain(v.id, v.head.Epoch(), n, v.head.Promised(n))

@@ -21,4 +21,9 @@ type Bugs struct {
 	CommitJoiner   bool // a joiner takes commit points as its own
 	ReadOutOfSync  bool // the head reads its own copy though it is not in sync
 	PartialPrepare bool // a new head does not wait for all in-sync copies
+	ClearNothing   bool // a portal does not end what it holds when another's fence is told
+	ClaimsKept     bool // claims stay with the head, the copies do not have them
+	ClaimChanged   bool // a claim is honoured though others have written since
+	ClaimSettled   bool // a claim is honoured though its host has acknowledged the answer
+	ClaimLive      bool // a claim is honoured while the first answer is under way
 }

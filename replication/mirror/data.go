@@ -220,10 +220,16 @@ func (h *Head) gather(op *Op, offset, length uint64, done func(blocks []byte, s 
 	if len(pieces) > 1 {
 		blocks = make([]byte, last.at+uint64(last.count)*wire.BlockSize)
 	}
+	if op.Kind == wire.OpCompareAndWrite {
+		op.versions = make([]wire.Version, last.at/wire.BlockSize+uint64(last.count))
+	}
 	left, worst := len(pieces), wire.OK
 	for _, p := range pieces {
 		f := &fetch{seg: p.seg, block: p.block, count: p.count, gone: func() bool { return op.answered }}
 		f.done = func(s wire.Status) {
+			if op.versions != nil {
+				copy(op.versions[p.at/wire.BlockSize:], f.versions)
+			}
 			if s != wire.OK {
 				worst = s
 			} else if blocks == nil {
@@ -379,7 +385,7 @@ func (h *Head) sendParts(op *Op, offset, length uint64, data []byte) {
 		if data != nil {
 			d = data[p.at:][:uint64(p.count)*wire.BlockSize]
 		}
-		h.store(p.seg, p.block, p.count, d, func(s wire.Status) { h.partDone(op, s) })
+		h.store(p.seg, p.block, p.count, d, op, func(s wire.Status) { h.partDone(op, s) })
 	}
 	h.partDone(op, wire.OK)
 }
@@ -443,12 +449,23 @@ func (h *Head) reserve(op *Op, offset, length uint64, then func()) {
 	end(wire.OK)
 }
 
-// startCompare is COMPARE AND WRITE: read, compare, write under one lock.
+// startCompare is COMPARE AND WRITE: read, compare, write under one lock. A
+// portal's second sending of what was carried out has its answer in the claim. A
+// host's repetition writes the same data again, which takes the first one's claim
+// over to it: so that is used up on every copy before the host hears of it.
 func (h *Head) startCompare(op *Op) {
+	if s, known := h.executed(op); known {
+		h.conclude(op, s)
+		return
+	}
+	op.key = keyOf(op)
 	want, data := op.Data[:op.Length], op.Data[op.Length:]
 	h.gather(op, op.Offset, op.Length, func(blocks []byte, s wire.Status) {
 		if s == wire.OK {
 			s = h.compare(op, want, blocks[op.Offset%wire.BlockSize:])
+		}
+		if s == wire.Miscompare {
+			s = h.repeats(op)
 		}
 		if s != wire.OK || op.answered {
 			h.conclude(op, s)

@@ -35,9 +35,11 @@ const pieceBlocks = 256
 
 // View is what the cluster has agreed on of a volume.
 type View struct {
+	Bytes        uint64 // its size, if it has grown since the reign began
 	MinInSync    int
 	Segments     []SegmentView
 	Reservations Reservations // nil: there are none
+	Nodes        []NodeView   // all that may have portals
 }
 
 // Reservations are what hosts have reserved. They are agreed on by the cluster
@@ -45,6 +47,12 @@ type View struct {
 type Reservations interface {
 	Allows(n wire.Nexus, k wire.OpKind) bool
 	Changes() uint64 // how many changes there were
+}
+
+// NodeView is a node in the newest run that the cluster knows of; Up until it is fenced.
+type NodeView struct {
+	wire.Portal
+	Up bool
 }
 
 // SegmentView is one segment's copies.
@@ -66,6 +74,8 @@ type Member struct {
 // completion, so the submitter gives it away.
 type Op struct {
 	Kind     wire.OpKind
+	Command  wire.Command
+	First    uint64 // the epoch in which it was sent before; 0: it was not
 	Nexus    wire.Nexus
 	Stamp    wire.Stamp
 	Offset   uint64 // bytes, a multiple of 512
@@ -85,8 +95,10 @@ type Op struct {
 	parts     int      // still to be done
 	held      int      // bytes counted against the window
 	repairs   []repair
-	started   bool      // it was allowed, and works on its range
-	drains    []*change // that wait for its end
+	started   bool           // it was allowed, and works on its range
+	drains    []*change      // that wait for its end
+	key       wire.Key       // of a compare-and-write
+	versions  []wire.Version // of the blocks that a compare-and-write has read
 }
 
 // Send is a message for a node, this one included.
@@ -111,6 +123,7 @@ type Actions struct {
 	Caught   []Caught
 	Complain []wire.NodeID // does not answer although its session lives or its lease may
 	Reserve  []*Op         // ask the cluster; the answer comes as Reserved or Unreserved
+	Fenced   []any         // what Fence was asked with: it is proven
 }
 
 // Head orders the writes of one volume in one epoch.
@@ -139,6 +152,9 @@ type Head struct {
 	reserved  Reservations
 	changes   []*change // of the reservations: agreed on, and not yet in a View
 	joining   int
+	nodes     []NodeView
+	clearings []*clearing // in order of their fences
+	claims    claims
 	out       Actions
 }
 
@@ -150,7 +166,10 @@ type peer struct {
 	preparing  uint64
 	since      int64 // when it was last heard to answer, or first missed
 	complained int64
-	low        bool // its disk is short of space
+	low        bool             // its disk is short of space
+	forgot     uint64           // of its claims: see wire.Prepared
+	run        wire.Incarnation // the newest that was heard of from itself
+	late       bool             // its session began when the cluster had fenced the run that is known
 }
 
 // call is a request to a copy. With lost nil it is sent again in the next session.
@@ -171,7 +190,7 @@ const reignBits = 40
 // in-sync copies have promised its epoch.
 func NewHead(volume wire.VolumeID, epoch uint64, self wire.NodeID, bytes, segmentBytes uint64, bugs Bugs) *Head {
 	return &Head{volume: volume, epoch: epoch, self: self, bytes: bytes, segBlocks: segmentBytes / wire.BlockSize, bugs: bugs,
-		peers: map[wire.NodeID]*peer{}, locks: lockTable{}, ops: map[*Op]struct{}{}, calls: map[uint64]*call{}, lastReq: epoch << reignBits}
+		peers: map[wire.NodeID]*peer{}, locks: lockTable{}, ops: map[*Op]struct{}{}, calls: map[uint64]*call{}, lastReq: epoch << reignBits, claims: newClaims()}
 }
 
 // Take gives what is to be done since the last Take.
@@ -205,6 +224,7 @@ func (h *Head) Connected(now int64, node wire.NodeID) {
 	h.now = now
 	p := h.peer(node)
 	p.connected, p.prepared, p.since = true, false, now
+	p.late = slices.ContainsFunc(h.nodes, func(v NodeView) bool { return v.Node == node && !v.Up })
 	h.prepare(node)
 }
 
@@ -216,6 +236,7 @@ func (h *Head) Lost(now int64, node wire.NodeID) {
 		return
 	}
 	p.connected, p.prepared, p.since = false, false, now
+	h.clearGone()
 	if p.preparing != 0 {
 		delete(h.calls, p.preparing)
 		p.preparing = 0
@@ -323,15 +344,9 @@ func (h *Head) Deposed() bool { return h.deposed }
 func (h *Head) depose() {
 	h.deposed = true
 	h.calls = map[uint64]*call{}
-	h.retries, h.leaseless, h.changes = nil, nil, nil
+	h.retries, h.leaseless, h.changes, h.clearings = nil, nil, nil, nil
 	for _, op := range h.order {
-		switch {
-		case op.answered:
-		case op.sequenced && op.Kind == wire.OpCompareAndWrite:
-			// It may have been carried out: sent again it would find its own
-			// work and call that a miscompare.
-			h.answer(op, wire.Busy)
-		default:
+		if !op.answered {
 			h.answer(op, wire.NotHead)
 		}
 	}
@@ -361,6 +376,8 @@ func (h *Head) Tick(now int64) {
 	h.commitTick()
 	h.joinTick()
 	h.complain()
+	h.clearTick()
+	h.claims.expire(h.now)
 }
 
 // expire answers Busy what was held for too long. What was sequenced keeps its
@@ -424,17 +441,18 @@ func (h *Head) complainOf(n wire.NodeID) {
 // Submit takes a host's operation.
 func (h *Head) Submit(now int64, op *Op) {
 	h.now = now
+	h.heardFrom(op.Command.Portal)
 	switch {
 	case h.deposed:
 		h.reject(op, wire.NotHead)
 		return
-	case op.Offset+op.Length < op.Offset || op.Offset+op.Length > h.bytes || !op.wellFormed():
+	case op.Offset+op.Length < op.Offset || !op.wellFormed():
 		h.reject(op, wire.OutOfRange)
 		return
 	case len(h.ops) >= WindowOps || h.bytesHeld+op.size() > WindowBytes && len(h.ops) > 0:
 		h.reject(op, wire.Window)
 		return
-	case !h.fresh(op):
+	case !h.fresh(op) || h.awaits(op.Command.Portal):
 		h.reject(op, wire.Old)
 		return
 	}
@@ -498,7 +516,13 @@ func (h *Head) fresh(op *Op) bool {
 }
 
 // admit lets an operation claim its range once all its segments take such operations.
+// A portal lets through only what is within the volume. What this head takes for
+// beyond its end is of a portal that already knows that the volume has grown.
 func (h *Head) admit(op *Op) {
+	if op.Offset+op.Length > h.bytes {
+		h.later(func() { h.readmit(op) })
+		return
+	}
 	first, last := op.Offset/wire.BlockSize, (op.Offset+op.Length-1)/wire.BlockSize
 	for i := first / h.segBlocks; i <= last/h.segBlocks; i++ {
 		if int(i) >= len(h.segments) {
@@ -655,16 +679,31 @@ func (h *Head) answer(op *Op, s wire.Status) {
 
 // Fence drops what was not sequenced yet of a scope: it is answered Aborted and
 // will never be seen. What was sequenced holds its lock until its fate is known,
-// so that everything later is ordered after it.
-func (h *Head) Fence(now int64, scope wire.FenceScope, n wire.Nexus) {
+// so that everything later is ordered after it. When no other portal has anything
+// of the scope either, private comes out in Actions.Fenced.
+func (h *Head) Fence(now int64, m *wire.Fence, private any) {
 	h.now = now
+	if h.deposed {
+		return // its portal asks the next head
+	}
+	fenced := func() { h.out.Fenced = append(h.out.Fenced, private) }
+	if m.Scope < wire.FenceUnit {
+		h.abort(func(op *Op) bool { return Covers(m.Scope, m.Nexus, op.Nexus) })
+		fenced()
+		return
+	}
+	// Those of other portals end when these have told their hosts why.
+	h.abort(func(op *Op) bool { return op.Command.Node == m.Portal.Node })
+	h.clear(&wire.Clear{Scope: m.Scope}, m.Portal, fenced)
+}
+
+func (h *Head) abort(covered func(*Op) bool) {
 	for _, op := range slices.Clone(h.order) {
-		if op.answered || !Covers(scope, n, op.Nexus) {
-			continue
-		}
-		if op.sequenced {
+		switch {
+		case op.answered || !covered(op):
+		case op.sequenced:
 			h.answer(op, wire.Aborted)
-		} else {
+		default:
 			h.drop(op, wire.Aborted)
 		}
 	}

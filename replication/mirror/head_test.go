@@ -244,7 +244,7 @@ func TestAnOperationWhoseDataDoesNotFitItsLengthIsRefused(t *testing.T) {
 }
 
 func TestRequestsThatFoundTheWindowFullAreNotSentAllAgainForEachOther(t *testing.T) {
-	p := NewPortal(1, Bugs{})
+	p := NewPortal(1, wire.Portal{Node: 2, Incarnation: 1}, Bugs{})
 	p.Lease(0, 1000*Second)
 	p.Head(0, 2, 1, true)
 	p.Token(0, 2, 1)

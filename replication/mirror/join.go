@@ -360,6 +360,7 @@ func (h *Head) settleJoins(s *segment) {
 			delete(s.joiners, n)
 			delete(s.told, n)
 			h.joining--
+			h.keepClaims(n, func(o *segment) bool { return o == s })
 		case m == nil || !m.Usable || m.Incarnation != j.incarnation:
 			h.removeJoin(s, n)
 		}

@@ -10,6 +10,9 @@ import (
 // that a command was sent with is then too old, with 10 % for clocks that drift.
 const fenceWait = TokenMax + TokenMax/10
 
+// fenceMax is for how long a fence waits that only the head's word proves.
+const fenceMax = HoldMax - 200*Millisecond
+
 // roomEach is how many requests try a full window again on a tick.
 const roomEach = 32
 
@@ -28,7 +31,11 @@ type Request struct {
 	Status wire.Status
 	Miss   uint64
 	Runs   []uint32
+	Claim  uint64 // to be settled; 0: nothing is
 
+	number  uint64 // of a command that must not be carried out twice
+	tried   bool   // it was sent to a head
+	first   uint64 // in this epoch, the first time
 	req     uint64 // 0: not with the head
 	stale   bool   // its stamp was refused: it needs a newer one
 	refused int64  // the token it was refused with
@@ -42,6 +49,7 @@ type Request struct {
 // is still right, and answers Busy before a host gives up.
 type Portal struct {
 	volume wire.VolumeID
+	self   wire.Portal
 	bugs   Bugs
 	now    int64
 	lease  int64
@@ -54,13 +62,20 @@ type Portal struct {
 	requests []*Request // in order of submission
 	sent     map[uint64]*Request
 	fences   []*fence
+	heard    []uint64   // Clear.Req, of the last ones
 	done     []*Request // but for the lease
 	lastReq  uint64
+	numbers  uint64    // of commands, so far
+	unsaid   []verdict // for the next Settle
+	said     []verdict // said to the head, that may not have heard it
 	out      PortalActions
 }
 
+// fence is one that a front end has asked for here, or one asked for elsewhere
+// that the head has told of.
 type fence struct {
-	id      uint64
+	id      uint64 // the front end's
+	clear   uint64 // Clear.Req; 0: asked for here
 	scope   wire.FenceScope
 	nexus   wire.Nexus
 	began   int64
@@ -68,16 +83,21 @@ type fence struct {
 	covered []*Request
 }
 
+// everywhere says whether a fence is about other portals' commands, too. No age
+// proves anything about these: they may be stamped again.
+func (f *fence) everywhere() bool { return f.clear == 0 && f.scope >= wire.FenceUnit }
+
 // PortalActions is what a Portal wants done.
 type PortalActions struct {
-	Sends  []Send
-	Done   []*Request
-	Fenced []uint64 // fences that are proven, by the id they were asked with
+	Sends    []Send
+	Done     []*Request
+	Fenced   []uint64 // fences that are proven, by the id they were asked with
+	Unfenced []uint64 // fences whose proof could not be had in time
 }
 
 // NewPortal has no head yet.
-func NewPortal(volume wire.VolumeID, bugs Bugs) *Portal {
-	return &Portal{volume: volume, bugs: bugs, sent: map[uint64]*Request{}}
+func NewPortal(volume wire.VolumeID, self wire.Portal, bugs Bugs) *Portal {
+	return &Portal{volume: volume, self: self, bugs: bugs, sent: map[uint64]*Request{}}
 }
 
 // Take gives what is to be done since the last Take.
@@ -118,22 +138,21 @@ func (p *Portal) Head(now int64, node wire.NodeID, epoch uint64, connected bool)
 }
 
 // recall takes back what the head was sent: whether it was carried out is
-// unknown. All but COMPARE AND WRITE can be sent again, as the same command of a
-// session that lives; that one would find its own work and call it a miscompare.
+// unknown. It can be sent again, as the same command of a session that lives: a
+// COMPARE AND WRITE that was carried out is known to whoever is the head by its
+// claim, and to do anything else twice makes no difference.
 func (p *Portal) recall() {
-	for _, r := range slices.Clone(p.requests) {
+	for _, r := range p.requests {
 		if r.req == 0 || r.ended {
 			continue
 		}
 		delete(p.sent, r.req)
 		r.req, r.stale, r.refused = 0, true, 0
-		if r.Kind == wire.OpCompareAndWrite {
-			p.end(r, wire.Busy)
-		}
 	}
 	for _, f := range p.fences {
 		f.req = 0
 	}
+	p.unsaid, p.said = append(p.said, p.unsaid...), nil
 }
 
 // Token takes the head's token.
@@ -148,15 +167,33 @@ func (p *Portal) Token(now int64, from wire.NodeID, token int64) {
 // Submit takes a host's operation.
 func (p *Portal) Submit(now int64, r *Request) {
 	p.now = now
+	if r.Kind == wire.OpCompareAndWrite {
+		p.numbers++
+		r.number = p.numbers
+	}
 	p.requests = append(p.requests, r)
 	p.pump()
 }
 
-// pump sends what can be sent.
+// pump sends what can be sent: fences first, since what they are about was sent
+// before or never will be.
 func (p *Portal) pump() {
 	if p.head == 0 || !p.connected || !p.leased() {
 		return
 	}
+	for _, f := range p.fences {
+		if f.req != 0 {
+			continue
+		}
+		p.lastReq++
+		f.req = p.lastReq
+		var m wire.Message = &wire.Fence{Req: f.req, Volume: p.volume, Portal: p.self, Scope: f.scope, Nexus: f.nexus}
+		if f.clear != 0 {
+			m = &wire.Cleared{Req: f.req, Volume: p.volume, Portal: p.self, Clear: f.clear}
+		}
+		p.out.Sends = append(p.out.Sends, Send{p.head, m})
+	}
+	p.say()
 	for _, r := range p.requests {
 		if r.ended || r.fenced || r.full || r.req != 0 || p.now-r.Read >= HoldMax {
 			continue
@@ -173,16 +210,13 @@ func (p *Portal) pump() {
 		p.lastReq++
 		r.req = p.lastReq
 		r.Stamp = stamp
+		first := r.first // 0 where this is the first time
+		if !r.tried {
+			r.tried, r.first = true, p.epoch
+		}
 		p.sent[r.req] = r
 		p.out.Sends = append(p.out.Sends, Send{p.head, &wire.Submit{Req: r.req, Volume: p.volume, Op: r.Kind, Nexus: r.Nexus,
-			Stamp: stamp, Wait: r.Read + HoldMax - p.now, Offset: r.Offset, Length: r.Length, Data: r.Data}})
-	}
-	for _, f := range p.fences {
-		if f.req == 0 {
-			p.lastReq++
-			f.req = p.lastReq
-			p.out.Sends = append(p.out.Sends, Send{p.head, &wire.Fence{Req: f.req, Volume: p.volume, Scope: f.scope, Nexus: f.nexus}})
-		}
+			Command: wire.Command{Portal: p.self, Number: r.number}, First: first, Stamp: stamp, Wait: r.Read + HoldMax - p.now, Offset: r.Offset, Length: r.Length, Data: r.Data}})
 	}
 }
 
@@ -213,8 +247,12 @@ func (p *Portal) Receive(now int64, from wire.NodeID, m wire.Message) {
 		}
 	case *wire.Fenced:
 		for _, f := range slices.Clone(p.fences) {
-			if f.req == m.Req && m.Status == wire.OK {
+			switch {
+			case f.req != m.Req:
+			case m.Status == wire.OK:
 				p.proven(f)
+			default:
+				f.req = 0 // it does not know yet that it is the head: asked again on a tick
 			}
 		}
 	}
@@ -237,6 +275,7 @@ func (p *Portal) end(r *Request, s wire.Status) {
 		return
 	}
 	r.ended, r.Status = true, s
+	p.conclude(r)
 	if r.req != 0 {
 		delete(p.sent, r.req)
 	}
@@ -259,41 +298,105 @@ func (p *Portal) Tick(now int64) {
 		}
 	}
 	for _, f := range slices.Clone(p.fences) {
-		if p.now-f.began > fenceWait {
+		age := p.now - f.began
+		switch {
+		case age <= fenceWait:
+		case f.clear == 0 && !f.everywhere():
 			p.proven(f)
+		case age > fenceMax:
+			p.unproven(f)
+		default:
+			p.uncover(f) // nothing of this portal can come any more
 		}
 	}
+	p.repeatVerdicts()
 	p.room(roomEach)
 }
 
 // Fence ends the operations of a scope. It is proven, and id comes out in
-// Fenced, when the head says so, or when every token that they may have been
-// sent with is too old. What the head had sequenced before is ordered before
-// everything that comes after, whoever the head is then.
+// Fenced, when the head says so. That of a nexus or a host is also proven when
+// every token that they may have been sent with is too old. What the head had
+// sequenced before is ordered before everything that comes after, whoever the
+// head is then.
 func (p *Portal) Fence(now int64, id uint64, scope wire.FenceScope, n wire.Nexus) {
 	p.now = now
 	f := &fence{id: id, scope: scope, nexus: n, began: now}
+	p.cover(f, scope, n)
+	p.fences = append(p.fences, f)
+	p.pump()
+}
+
+// heardMax is how many fences of others a portal remembers to have heard of.
+const heardMax = 64
+
+// Clear is the head's word of a fence that was asked for elsewhere: what came in
+// before is ended here, and the head is told so on the session on which it was
+// submitted. It says whether this is news: the head says it again until it has
+// an answer.
+func (p *Portal) Clear(now int64, m *wire.Clear) (news bool) {
+	p.now = now
+	news = !slices.Contains(p.heard, m.Req)
+	f := &fence{clear: m.Req, scope: m.Scope, began: now}
+	if news {
+		p.heard = append(p.heard, m.Req)
+		p.heard = p.heard[max(0, len(p.heard)-heardMax):]
+		switch {
+		case p.bugs.ClearNothing:
+		case m.Scope == wire.FenceNexus:
+			for _, n := range m.Nexuses {
+				p.cover(f, m.Scope, n)
+			}
+		default:
+			p.cover(f, m.Scope, wire.Nexus{})
+		}
+	} else if slices.ContainsFunc(p.fences, func(o *fence) bool { return o.clear == m.Req }) {
+		return false // the answer is under way
+	}
+	p.fences = append(p.fences, f)
+	p.pump()
+	return news
+}
+
+// cover ends what a fence is about and was never sent; the rest may be with a head.
+func (p *Portal) cover(f *fence, scope wire.FenceScope, n wire.Nexus) {
 	for _, r := range slices.Clone(p.requests) {
 		switch {
-		case !Covers(scope, n, r.Nexus):
-		case r.req == 0 && !r.stale: // never sent
+		case r.fenced || !Covers(scope, n, r.Nexus):
+		case !r.tried: // no head has it
 			p.end(r, wire.Aborted)
 		default:
 			r.fenced = true
 			f.covered = append(f.covered, r)
 		}
 	}
-	p.fences = append(p.fences, f)
-	p.pump()
 }
 
-func (p *Portal) proven(f *fence) {
-	i := slices.Index(p.fences, f)
-	p.fences = slices.Delete(p.fences, i, i+1)
+// uncover ends what a fence is about.
+func (p *Portal) uncover(f *fence) {
 	for _, r := range f.covered {
 		p.end(r, wire.Aborted)
 	}
-	p.out.Fenced = append(p.out.Fenced, f.id)
+	f.covered = nil
+}
+
+func (p *Portal) proven(f *fence) {
+	p.remove(f)
+	if f.clear == 0 {
+		p.out.Fenced = append(p.out.Fenced, f.id)
+	}
+}
+
+func (p *Portal) unproven(f *fence) {
+	p.remove(f)
+	if f.clear == 0 {
+		p.out.Unfenced = append(p.out.Unfenced, f.id)
+	}
+}
+
+func (p *Portal) remove(f *fence) {
+	i := slices.Index(p.fences, f)
+	p.fences = slices.Delete(p.fences, i, i+1)
+	p.uncover(f)
 }
 
 // Drop ends every request without an answer: its connections were dropped.
@@ -302,12 +405,17 @@ func (p *Portal) Drop(now int64) {
 	for _, r := range p.requests {
 		r.ended = true
 		r.Status = wire.Aborted
+		p.conclude(r)
 		p.out.Done = append(p.out.Done, r)
 	}
 	p.out.Done = append(p.out.Done, p.done...)
 	p.requests, p.done, p.sent = nil, nil, map[uint64]*Request{}
+	// The connections that asked for fences are gone, too. What was sent is too
+	// old by the time that another session of the same hosts is let in.
 	for _, f := range p.fences {
-		p.out.Fenced = append(p.out.Fenced, f.id)
+		if f.clear == 0 {
+			p.out.Fenced = append(p.out.Fenced, f.id)
+		}
 	}
-	p.fences = nil
+	p.fences = slices.DeleteFunc(p.fences, func(f *fence) bool { return f.clear == 0 })
 }

@@ -18,6 +18,9 @@ type copies struct {
 	promised uint64
 	writing  int   // writes that the store has not finished
 	waiting  []Job // promises whose tails are asked for when writing is 0
+	claims   memory
+	forgot   uint64 // claims of this epoch and lower may be missing
+	asked    bool   // for a promise, in this run
 }
 
 // Job is work for the store: what its Msg asks. Its answer goes to Replica.Done.
@@ -44,7 +47,7 @@ type ReplicaActions struct {
 func NewReplica(promised map[wire.VolumeID]uint64, bugs Bugs) *Replica {
 	r := &Replica{bugs: bugs, volumes: map[wire.VolumeID]*copies{}}
 	for v, e := range promised {
-		r.volumes[v] = &copies{promised: e}
+		r.volumes[v] = &copies{promised: e, forgot: e}
 	}
 	return r
 }
@@ -82,8 +85,17 @@ func (r *Replica) Receive(now int64, session uint64, m wire.Message) {
 		r.reply(session, refusal(m, s))
 		return
 	}
-	if _, ok := m.(*wire.Write); ok {
+	switch m := m.(type) {
+	case *wire.Claims:
+		c.claims.obey(now, m)
+		return
+	case *wire.Write:
 		c.writing++
+		c.claims.begin(now, m)
+	case *wire.Changes:
+		if m.Own {
+			c.claims.forget(m.Segment)
+		}
 	}
 	r.out.Jobs = append(r.out.Jobs, job)
 }
@@ -105,6 +117,8 @@ func scope(m wire.Message) (wire.VolumeID, uint64) {
 		return m.Volume, m.Epoch
 	case *wire.Extents:
 		return m.Volume, m.Epoch
+	case *wire.Claims:
+		return m.Volume, m.Epoch
 	}
 	panic("mirror: not a request to a replica: " + m.String())
 }
@@ -112,7 +126,7 @@ func scope(m wire.Message) (wire.VolumeID, uint64) {
 // IsRequest says whether a message is for a Replica.
 func IsRequest(m wire.Message) bool {
 	switch m.(type) {
-	case *wire.Prepare, *wire.Write, *wire.Read, *wire.Commit, *wire.Changes, *wire.Reserve, *wire.Extents:
+	case *wire.Prepare, *wire.Write, *wire.Read, *wire.Commit, *wire.Changes, *wire.Reserve, *wire.Extents, *wire.Claims:
 		return true
 	}
 	return false
@@ -144,7 +158,7 @@ func refusal(m wire.Message, s wire.Status) wire.Message {
 	case *wire.Extents:
 		return &wire.Runs{Req: m.Req, Status: s}
 	}
-	return nil // a Commit has no answer
+	return nil // Commit and Claims have no answer
 }
 
 // prepare takes effect in memory at once: from now on nothing lower is begun.
@@ -154,6 +168,9 @@ func (r *Replica) prepare(c *copies, p *wire.Prepare, job Job) {
 	if p.Epoch < c.promised && !r.bugs.NoEpochCheck {
 		r.reply(job.Session, &wire.Prepared{Req: p.Req, Status: wire.Stale, Epoch: c.promised})
 		return
+	}
+	if !c.asked {
+		c.asked, c.forgot = true, max(c.forgot, max(p.Epoch, 1)-1)
 	}
 	c.promised = max(c.promised, p.Epoch)
 	job.Promise = true
@@ -165,7 +182,7 @@ func (r *Replica) Done(now int64, job Job, answer wire.Message) {
 	r.now = now
 	v, epoch := scope(job.Msg)
 	c := r.volume(v)
-	switch job.Msg.(type) {
+	switch m := job.Msg.(type) {
 	case *wire.Prepare:
 		if job.Promise && answer == nil {
 			job.Promise = false
@@ -173,7 +190,14 @@ func (r *Replica) Done(now int64, job Job, answer wire.Message) {
 			r.drained(c)
 			return
 		}
+		if p, ok := answer.(*wire.Prepared); ok && p.Status == wire.OK && !job.Promise {
+			// No write of a lower epoch is under way any more, and none of a
+			// higher one was begun: what is remembered is what the tails are of.
+			p.Claims, p.Forgot = c.claims.of(now, m.Segments), c.forgot
+		}
 	case *wire.Write:
+		a, ok := answer.(*wire.Ack)
+		c.claims.end(m, ok && a.Status == wire.OK)
 		c.writing--
 		r.drained(c)
 	case *wire.Read, *wire.Changes, *wire.Extents:
@@ -214,6 +238,8 @@ func Refuse(m wire.Message) wire.Message {
 	case *wire.Submit:
 		return &wire.Done{Req: m.Req, Status: wire.NotHead}
 	case *wire.Fence:
+		return &wire.Fenced{Req: m.Req, Status: wire.NotHead}
+	case *wire.Cleared:
 		return &wire.Fenced{Req: m.Req, Status: wire.NotHead}
 	}
 	if IsRequest(m) {

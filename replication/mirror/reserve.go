@@ -12,7 +12,7 @@ import (
 // before is let go on, and has ended when the change is answered: so a host that
 // has lost its access is heard of no more after that, and no other host waits
 // while the cluster agrees. To abort commands is to fence their nexuses at the
-// same moment.
+// same moment, here and at every portal.
 
 // change is one that the cluster has agreed on, and what its answer waits for.
 type change struct {
@@ -57,11 +57,8 @@ func (h *Head) agreed() {
 		return yes
 	})
 	for _, c := range ready {
-		for _, n := range c.abort {
-			n.Generation = math.MaxUint64
-			h.Fence(h.now, wire.FenceNexus, n)
-		}
 		c.left = 1
+		h.abortOf(c)
 		for op := range h.ops {
 			if op.started {
 				op.drains = append(op.drains, c)
@@ -70,6 +67,21 @@ func (h *Head) agreed() {
 		}
 		h.drained(c)
 	}
+}
+
+// abortOf aborts the commands of nexuses, whatever session of theirs.
+func (h *Head) abortOf(c *change) {
+	if len(c.abort) == 0 {
+		return
+	}
+	m := &wire.Clear{Scope: wire.FenceNexus}
+	for _, n := range c.abort {
+		n.Generation = math.MaxUint64
+		m.Nexuses = append(m.Nexuses, n)
+		h.abort(func(op *Op) bool { return Covers(wire.FenceNexus, n, op.Nexus) })
+	}
+	c.left++
+	h.clear(m, wire.Portal{}, func() { h.drained(c) })
 }
 
 // drained counts one operation that a change waited for.

@@ -30,6 +30,8 @@ type segment struct {
 	commit  wire.Version
 	told    map[wire.NodeID]wire.Version // the commit point that an in-sync node was sent
 	joiners map[wire.NodeID]*joiner
+	shown   []shown // claims of copies, while preparing
+	forgot  uint64  // claims of reigns up to this one may have been forgotten by a copy that had them alone
 }
 
 // flight is a write on its way to all copies.
@@ -39,6 +41,8 @@ type flight struct {
 	full    []wire.NodeID          // had no space
 	good    int                    // copies that have it
 	done    bool
+	claims  []wire.Claim      // that its blocks have by it
+	changes []*claim          // that it ends
 	fate    func(wire.Status) // OK: on all must-ack copies. NoSpace: on none
 }
 
@@ -49,6 +53,8 @@ func (h *Head) Configure(now int64, v View) {
 		return
 	}
 	h.minInSync, h.reserved = v.MinInSync, v.Reservations
+	h.bytes = max(h.bytes, v.Bytes) // a volume never shrinks
+	h.nodesAre(v.Nodes)
 	h.agreed()
 	for i := range v.Segments {
 		if i == len(h.segments) {
@@ -159,6 +165,8 @@ func (h *Head) prepared(node wire.NodeID, m *wire.Prepared) {
 		c.sent = h.now
 		h.out.Sends = append(h.out.Sends, Send{node, c.msg})
 	}
+	h.collect(node, m.Claims)
+	p.forgot = m.Forgot
 	for i := range m.Segments {
 		t := &m.Segments[i]
 		if int(t.Segment) < len(h.segments) && t.Status == wire.OK {
@@ -171,6 +179,7 @@ func (h *Head) prepared(node wire.NodeID, m *wire.Prepared) {
 	for _, seg := range h.segments {
 		delete(seg.told, node) // what was said in a former session may not have arrived
 	}
+	h.keepClaims(node, func(s *segment) bool { return s.state == serving })
 	again := false // a copy could not be looked at, or was not asked about
 	for _, seg := range h.segments {
 		m := seg.member(node)
@@ -242,6 +251,7 @@ func (h *Head) tryReconcile(s *segment) {
 			s.commit = t.Commit
 		}
 	}
+	h.adopt(s)
 	if !h.bugs.NoReconcile {
 		h.reconcile(s)
 	}
@@ -315,6 +325,7 @@ func (h *Head) rewrite(s *segment, block, count uint32, from []wire.NodeID, done
 				done(status)
 				return
 			}
+			h.lose(s, f)
 			h.storeRuns(s, f, func() {
 				h.locks.release(l)
 				done(wire.OK)
@@ -348,7 +359,7 @@ func (h *Head) storeRuns(s *segment, f *fetch, done func()) {
 
 // storeInsisting writes until there is space.
 func (h *Head) storeInsisting(s *segment, block, count uint32, data []byte, done func()) {
-	h.store(s, block, count, data, func(status wire.Status) {
+	h.store(s, block, count, data, nil, func(status wire.Status) {
 		if status == wire.OK {
 			done()
 			return
@@ -358,14 +369,24 @@ func (h *Head) storeInsisting(s *segment, block, count uint32, data []byte, done
 }
 
 // store sequences a write and sends it to every must-ack copy. The caller holds
-// the lock of its blocks.
-func (h *Head) store(s *segment, block, count uint32, data []byte, fate func(wire.Status)) {
+// the lock of its blocks. by is the host's operation; nil: what is there is
+// written again.
+func (h *Head) store(s *segment, block, count uint32, data []byte, by *Op, fate func(wire.Status)) {
 	if s.state != serving {
 		panic(fmt.Sprintf("mirror: write to segment %d of volume %d in state %d", s.index, h.volume, s.state))
 	}
 	s.seq++
 	f := &flight{seq: s.seq, pending: map[wire.NodeID]uint64{}, fate: fate}
 	s.flight = append(s.flight, f)
+	f.claims = h.claimsBy(s, f, block, count, by)
+	if len(f.claims) > 0 && data == nil {
+		// Zeros over what a copy never had leave no version there; a claim needs one.
+		data = make([]byte, int(count)*wire.BlockSize)
+	}
+	carried := f.claims
+	if h.bugs.ClaimsKept {
+		carried = nil
+	}
 	var crc []uint32
 	if data != nil {
 		crc = make([]uint32, count)
@@ -379,7 +400,7 @@ func (h *Head) store(s *segment, block, count uint32, data []byte, fate func(wir
 		}
 		f.pending[n] = h.call(n, func(req uint64) wire.Message {
 			return &wire.Write{Req: req, Volume: h.volume, Segment: s.index, Epoch: h.epoch, Seq: f.seq,
-				Commit: h.commitFor(s, n), Block: block, Count: count, CRC: crc, Data: data}
+				Commit: h.commitFor(s, n), Block: block, Count: count, Claims: carried, CRC: crc, Data: data}
 		}, func(m wire.Message) { h.acked(s, f, n, m.(*wire.Ack)) }, nil)
 	}
 	if len(f.pending) == 0 {
@@ -454,6 +475,7 @@ func (h *Head) settled(s *segment, f *flight) {
 		}
 	}
 	f.done = true
+	h.claimed(f, f.good > 0)
 	h.advance(s)
 	if f.good == 0 {
 		f.fate(wire.NoSpace)

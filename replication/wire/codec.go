@@ -78,6 +78,14 @@ func newMessage(kind Kind) Message {
 		return new(Tell)
 	case KindTold:
 		return new(Told)
+	case KindSettle:
+		return new(Settle)
+	case KindClaims:
+		return new(Claims)
+	case KindClear:
+		return new(Clear)
+	case KindCleared:
+		return new(Cleared)
 	}
 	return nil
 }
@@ -228,10 +236,11 @@ func (m *Prepare) parse(p *parser) {
 
 func (m *Prepared) append(b []byte) []byte {
 	b = u64(u8(u64(b, m.Req), uint8(m.Status)), m.Epoch)
-	return list(b, m.Segments, func(b []byte, t Tail) []byte {
+	b = list(b, m.Segments, func(b []byte, t Tail) []byte {
 		b = version(u8(u32(b, uint32(t.Segment)), uint8(t.Status)), t.Commit)
 		return u32(list(b, t.Changes, change), t.Next)
 	})
+	return u64(list(b, m.Claims, claim), m.Forgot)
 }
 
 func (m *Prepared) parse(p *parser) {
@@ -239,12 +248,14 @@ func (m *Prepared) parse(p *parser) {
 	m.Segments = parseList(p, 29, func() Tail {
 		return Tail{Segment: Segment(p.u32()), Status: p.status(), Commit: p.version(), Changes: parseList(p, 25, p.change), Next: p.u32()}
 	})
+	m.Claims, m.Forgot = parseList(p, claimSize, p.claim), p.u64()
 }
 
 func (m *Write) append(b []byte) []byte {
 	b = u64(u64(u32(u64(u64(b, m.Req), uint64(m.Volume)), uint32(m.Segment)), m.Epoch), m.Seq)
 	b = u32(u32(version(b, m.Commit), m.Block), m.Count)
 	b = list(b, m.Versions, version)
+	b = list(b, m.Claims, claim)
 	b = list(b, m.CRC, u32)
 	return bytesOf(b, m.Data)
 }
@@ -253,6 +264,7 @@ func (m *Write) parse(p *parser) {
 	m.Req, m.Volume, m.Segment, m.Epoch, m.Seq = p.u64(), VolumeID(p.u64()), Segment(p.u32()), p.u64(), p.u64()
 	m.Commit, m.Block, m.Count = p.version(), p.u32(), p.u32()
 	m.Versions = parseList(p, 16, p.version)
+	m.Claims = parseList(p, claimSize, p.claim)
 	m.CRC = parseList(p, 4, p.u32)
 	m.Data = p.bytes(DataMax)
 	if p.err != nil {
@@ -357,13 +369,15 @@ func nexus(b []byte, n Nexus) []byte {
 }
 
 func (m *Submit) append(b []byte) []byte {
-	b = nexus(u8(u64(u64(b, m.Req), uint64(m.Volume)), uint8(m.Op)), m.Nexus)
+	b = u64(command(u64(u64(b, m.Req), uint64(m.Volume)), m.Command), m.First)
+	b = nexus(u8(b, uint8(m.Op)), m.Nexus)
 	b = u64(u64(u64(b, m.Stamp.Epoch), uint64(m.Stamp.Token)), uint64(m.Wait))
 	return bytesOf(u64(u64(b, m.Offset), m.Length), m.Data)
 }
 
 func (m *Submit) parse(p *parser) {
-	m.Req, m.Volume, m.Op, m.Nexus = p.u64(), VolumeID(p.u64()), OpKind(p.u8()), p.nexus()
+	m.Req, m.Volume, m.Command, m.First = p.u64(), VolumeID(p.u64()), p.command(), p.u64()
+	m.Op, m.Nexus = OpKind(p.u8()), p.nexus()
 	m.Stamp, m.Wait = Stamp{p.u64(), int64(p.u64())}, int64(p.u64())
 	m.Offset, m.Length, m.Data = p.u64(), p.u64(), p.bytes(DataMax)
 	if p.err == nil && m.Op > OpReserve {
@@ -381,24 +395,21 @@ func (m *Done) parse(p *parser) {
 }
 
 func (m *Fence) append(b []byte) []byte {
-	return nexus(u8(u64(u64(b, m.Req), uint64(m.Volume)), uint8(m.Scope)), m.Nexus)
+	return nexus(u8(portal(u64(u64(b, m.Req), uint64(m.Volume)), m.Portal), uint8(m.Scope)), m.Nexus)
 }
 
 func (m *Fence) parse(p *parser) {
-	m.Req, m.Volume, m.Scope, m.Nexus = p.u64(), VolumeID(p.u64()), FenceScope(p.u8()), p.nexus()
-	if p.err == nil && m.Scope > FenceUnit {
-		p.err = fmt.Errorf("unknown scope %d", m.Scope)
-	}
+	m.Req, m.Volume, m.Portal, m.Scope, m.Nexus = p.u64(), VolumeID(p.u64()), p.portal(), p.scope(), p.nexus()
 }
 
 func (m *Fenced) append(b []byte) []byte { return u8(u64(b, m.Req), uint8(m.Status)) }
 func (m *Fenced) parse(p *parser)        { m.Req, m.Status = p.u64(), p.status() }
 
 func (m *Tell) append(b []byte) []byte {
-	return bytesOf(flag(u64(u64(b, m.Req), uint64(m.Volume)), m.Reset), m.Data)
+	return bytesOf(u64(u64(b, m.Req), uint64(m.Volume)), m.Data)
 }
 func (m *Tell) parse(p *parser) {
-	m.Req, m.Volume, m.Reset, m.Data = p.u64(), VolumeID(p.u64()), p.flag(), p.bytes(DataMax)
+	m.Req, m.Volume, m.Data = p.u64(), VolumeID(p.u64()), p.bytes(DataMax)
 }
 
 func (m *Told) append(b []byte) []byte { return u64(b, m.Req) }

@@ -27,7 +27,8 @@ func TestWhatIsMalformedIsRefused(t *testing.T) {
 		"too long a list":                &Runs{Runs: make([]uint32, ListMax+1)},
 		"too long a host's name":         &Fence{Nexus: Nexus{Host: string(make([]byte, HostMax+1))}},
 		"an unknown operation":           &Submit{Op: OpReserve + 1},
-		"an unknown scope":               &Fence{Scope: FenceUnit + 1},
+		"an unknown scope":               &Fence{Scope: FenceTasks + 1},
+		"an unknown scope to clear":      &Clear{Scope: FenceTasks + 1},
 		"an unknown status":              &Ack{Status: Conflict + 1},
 		"an unknown status of a tail":    &Prepared{Segments: []Tail{{Status: 255}}},
 	} {
@@ -42,7 +43,7 @@ func TestWhatIsMalformedIsRefused(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	for _, k := range []Kind{0, KindToken + 1, 65535} {
+	for _, k := range []Kind{0, KindCleared + 1, 65535} {
 		if _, err := Unmarshal(k, nil); !errors.Is(err, ErrMalformed) {
 			t.Errorf("kind %d: %v", k, err)
 		}

@@ -29,6 +29,10 @@ const (
 	KindToken    Kind = 17
 	KindTell     Kind = 18
 	KindTold     Kind = 19
+	KindSettle   Kind = 20
+	KindClaims   Kind = 21
+	KindClear    Kind = 22
+	KindCleared  Kind = 23
 )
 
 // Message is one of the structs below.
@@ -99,6 +103,8 @@ type Prepared struct {
 	Status   Status
 	Epoch    uint64
 	Segments []Tail
+	Claims   []Claim // of writes that are on the copies of these segments
+	Forgot   uint64  // claims of this epoch and lower may be missing: the node began anew
 }
 
 // Tail is one copy's state: every write up to Commit is on it; Changes are the
@@ -124,6 +130,7 @@ type Write struct {
 	Block    uint32
 	Count    uint32
 	Versions []Version
+	Claims   []Claim  // that the blocks have by it: to be remembered once they are stored
 	CRC      []uint32 // one a block, with Data
 	Data     []byte   // Count x BlockSize bytes, or nil
 }
@@ -250,15 +257,17 @@ type Stamp struct {
 // Submit forwards a host's operation from a portal to the head. Offset and
 // Length are bytes, multiples of 512.
 type Submit struct {
-	Req    uint64
-	Volume VolumeID
-	Op     OpKind
-	Nexus  Nexus
-	Stamp  Stamp
-	Wait   int64 // ns that the head may still hold it
-	Offset uint64
-	Length uint64
-	Data   []byte
+	Req     uint64
+	Volume  VolumeID
+	Command Command // its Portal is that of the sender
+	First   uint64  // the epoch in which it was sent before, the first time; 0: it was not
+	Op      OpKind
+	Nexus   Nexus
+	Stamp   Stamp
+	Wait    int64 // ns that the head may still hold it
+	Offset  uint64
+	Length  uint64
+	Data    []byte
 }
 
 // Done answers Submit.
@@ -277,13 +286,16 @@ const (
 	FenceNexus FenceScope = iota
 	FenceHost
 	FenceUnit
+	FenceTasks // all, as FenceUnit does; hosts are told of their commands' end, not of a reset
 )
 
 // Fence asks the head to drop what it has not sequenced yet of a nexus and
-// earlier generations of it, of a host, or of all.
+// earlier generations of it, of a host, or of all. Of all means through every
+// portal: the others are told with Clear, the one that asks has cleared itself.
 type Fence struct {
 	Req    uint64
 	Volume VolumeID
+	Portal Portal
 	Scope  FenceScope
 	Nexus  Nexus
 }
@@ -295,13 +307,12 @@ type Fenced struct {
 	Status Status
 }
 
-// Tell is the head's word to a portal of what its hosts are to be told: that the
-// unit was reset, or what its reservations are now.
+// Tell is the head's word to a portal of what its hosts are to be told: what the
+// unit's reservations are now.
 type Tell struct {
 	Req    uint64
 	Volume VolumeID
-	Reset  bool
-	Data   []byte // the reservations; empty: nothing new
+	Data   []byte
 }
 
 // Told answers Tell: the hosts will hear of it before the answer to any later command.
@@ -338,11 +349,11 @@ func (m *Prepare) String() string {
 	return fmt.Sprintf("prepare #%d volume %d epoch %d segments %v", m.Req, m.Volume, m.Epoch, m.Segments)
 }
 func (m *Prepared) String() string {
-	return fmt.Sprintf("prepared #%d %v epoch %d %+v", m.Req, m.Status, m.Epoch, m.Segments)
+	return fmt.Sprintf("prepared #%d %v epoch %d %+v claims %v forgot %d", m.Req, m.Status, m.Epoch, m.Segments, m.Claims, m.Forgot)
 }
 func (m *Write) String() string {
-	return fmt.Sprintf("write #%d %d/%d %d+%d at %d.%d commit %v (%d bytes, %d versions)",
-		m.Req, m.Volume, m.Segment, m.Block, m.Count, m.Epoch, m.Seq, m.Commit, len(m.Data), len(m.Versions))
+	return fmt.Sprintf("write #%d %d/%d %d+%d at %d.%d commit %v (%d bytes, %d versions) claims %v",
+		m.Req, m.Volume, m.Segment, m.Block, m.Count, m.Epoch, m.Seq, m.Commit, len(m.Data), len(m.Versions), m.Claims)
 }
 func (m *Ack) String() string { return fmt.Sprintf("ack #%d %v low=%v", m.Req, m.Status, m.Low) }
 func (m *Read) String() string {
@@ -368,18 +379,18 @@ func (m *Extents) String() string {
 }
 func (m *Runs) String() string { return fmt.Sprintf("runs #%d %v %v", m.Req, m.Status, m.Runs) }
 func (m *Submit) String() string {
-	return fmt.Sprintf("submit #%d volume %d op %d %d+%d %+v stamp %+v wait %d (%d bytes)",
-		m.Req, m.Volume, m.Op, m.Offset, m.Length, m.Nexus, m.Stamp, m.Wait, len(m.Data))
+	return fmt.Sprintf("submit #%d volume %d command %v first %d op %d %d+%d %+v stamp %+v wait %d (%d bytes)",
+		m.Req, m.Volume, m.Command, m.First, m.Op, m.Offset, m.Length, m.Nexus, m.Stamp, m.Wait, len(m.Data))
 }
 func (m *Done) String() string {
 	return fmt.Sprintf("done #%d %v offset %d runs %v (%d bytes)", m.Req, m.Status, m.Offset, m.Runs, len(m.Data))
 }
 func (m *Fence) String() string {
-	return fmt.Sprintf("fence #%d volume %d scope %d %+v", m.Req, m.Volume, m.Scope, m.Nexus)
+	return fmt.Sprintf("fence #%d volume %d portal %d.%d scope %d %+v", m.Req, m.Volume, m.Portal.Node, m.Portal.Incarnation, m.Scope, m.Nexus)
 }
 func (m *Fenced) String() string { return fmt.Sprintf("fenced #%d %v", m.Req, m.Status) }
 func (m *Tell) String() string {
-	return fmt.Sprintf("tell #%d volume %d reset=%v (%d bytes)", m.Req, m.Volume, m.Reset, len(m.Data))
+	return fmt.Sprintf("tell #%d volume %d (%d bytes)", m.Req, m.Volume, len(m.Data))
 }
 func (m *Told) String() string { return fmt.Sprintf("told #%d", m.Req) }
 func (m *Token) String() string {

@@ -1,0 +1,74 @@
+package cluster
+
+import "ashlar/replication/wire"
+
+// SetDrained takes a node from serving hosts, or gives it back to them. A
+// drained node keeps its copies and its vote, and is a head only of volumes
+// that no other node can be the head of. It stays drained when it starts anew.
+type SetDrained struct {
+	Node    wire.NodeID
+	Drained bool
+}
+
+// MoveHeads gives all volumes whose head is an incarnation other heads, where
+// there can be any: it is about to stop.
+type MoveHeads struct {
+	Node        wire.NodeID
+	Incarnation wire.Incarnation
+}
+
+func (s *State) setDrained(c *SetDrained) Result {
+	n := s.Nodes[c.Node]
+	if n == nil {
+		return problem(NotFound, "no node %d", c.Node)
+	}
+	if n.Drained == c.Drained {
+		return Result{Node: n.ID}
+	}
+	if c.Drained && !s.servedWithout(n.ID) {
+		return problem(Refused, "node %q is the only one that is up and serves hosts", n.Name)
+	}
+	n = s.editNode(n.ID)
+	n.Drained = c.Drained
+	if c.Drained {
+		s.shed(n.ID)
+	}
+	return Result{Node: n.ID}
+}
+
+// servedWithout says whether hosts are served by a node other than one.
+func (s *State) servedWithout(but wire.NodeID) bool {
+	for id, n := range s.Nodes {
+		if id != but && n.Up && !n.Drained {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *State) moveHeads(c *MoveHeads) Result {
+	n := s.Nodes[c.Node]
+	if n == nil || !n.Up || n.Incarnation != c.Incarnation {
+		return problem(Stale, "node %d is not up as incarnation %d", c.Node, c.Incarnation)
+	}
+	s.shed(c.Node)
+	return Result{Node: c.Node}
+}
+
+// shed moves heads away from a node, to nodes that hosts are served by.
+func (s *State) shed(from wire.NodeID) {
+	heads := s.headCounts()
+	for _, id := range s.VolumeIDs() {
+		v := s.Volumes[id]
+		if v.Head != from {
+			continue
+		}
+		best := s.bestHead(v, heads, from)
+		if best == 0 || s.Nodes[best].Drained {
+			continue
+		}
+		heads[from]--
+		heads[best]++
+		s.grant(s.editVolume(id), best)
+	}
+}
