@@ -155,12 +155,32 @@ func TestTheClientSpeaksAllOfTheAPI(t *testing.T) {
 	must(r.client.AddExport(ctx, api.Export{Volume: "db", Host: "web", ReadOnly: true}))
 	exports, err := r.client.Exports(ctx)
 	must(err)
-	if len(exports) != 1 || exports[0] != (api.Export{Volume: "db", Host: "web", ReadOnly: true}) {
+	if len(exports) != 1 || exports[0] != (api.Export{Volume: "db", Host: "web", ReadOnly: true, IQN: v.IQN}) {
 		t.Errorf("exports: %+v", exports)
+	}
+	must(r.client.DeleteExport(ctx, "db", "web"))
+	lun := uint16(3)
+	must(r.client.AddExport(ctx, api.Export{Volume: "db", Host: "web", LUN: &lun}))
+	exports, err = r.client.Exports(ctx)
+	must(err)
+	if len(exports) != 1 || exports[0].LUN == nil || *exports[0].LUN != lun || exports[0].IQN != "iqn.2026-11.io.ashlar:prod" {
+		t.Errorf("exports: %+v", exports)
+	}
+	v, err = r.client.ResizeVolume(ctx, "db", api.Size{Size: 20 << 20})
+	must(err)
+	if v.Size != 20<<20 || v.Segments != 5 {
+		t.Errorf("grown: %+v", v)
+	}
+	must(r.client.MoveHead(ctx, "db", api.Head{Node: "node1"})) // it is there
+	pool, err := r.client.Pool(ctx)
+	must(err)
+	if len(pool.Disks) != 1 || pool.Disks[0].State != "ok" || pool.Size == 0 || pool.Free+pool.Used != pool.Size || pool.Volumes != 20<<20 ||
+		pool.Provisioned != 20<<20 || len(pool.Warnings) != 0 {
+		t.Errorf("pool: %+v", pool)
 	}
 	detail, err := r.client.Volume(ctx, "db")
 	must(err)
-	if len(detail.Placement) != 3 || detail.Placement[2].Replicas[0].Disk != d.ID || len(detail.Exports) != 1 {
+	if len(detail.Placement) != 5 || detail.Placement[4].Replicas[0].Disk != d.ID || len(detail.Exports) != 1 {
 		t.Errorf("placement: %+v", detail)
 	}
 	must(r.client.DeleteExport(ctx, "db", "web"))
@@ -176,8 +196,12 @@ func TestTheClientSpeaksAllOfTheAPI(t *testing.T) {
 	if len(hosts) != 0 {
 		t.Errorf("hosts: %+v", hosts)
 	}
-	_, err = r.client.Node(ctx, "nod1")
 	var p *api.Problem
+	if _, err = r.client.DrainNode(ctx, "node1"); !errors.As(err, &p) || p.Code != "wrong-state" {
+		t.Errorf("draining the only node: %v", err)
+	}
+	must(r.client.UndrainNode(ctx, "node1"))
+	_, err = r.client.Node(ctx, "nod1")
 	if !errors.As(err, &p) || p.Code != "not-found" || !strings.Contains(p.Next, `"node1"`) {
 		t.Errorf("an unknown node: %v", err)
 	}

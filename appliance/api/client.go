@@ -123,6 +123,19 @@ func (c *Client) Node(ctx context.Context, name string) (Node, error) {
 	return ask[Node](ctx, c, "GET", "/nodes/"+url.PathEscape(name), nil)
 }
 
+// DrainNode has hosts and heads go to other nodes, and waits for the hosts.
+func (c *Client) DrainNode(ctx context.Context, name string) (Drained, error) {
+	return ask[Drained](ctx, c, "POST", "/nodes/"+url.PathEscape(name)+"/drain", nil)
+}
+
+func (c *Client) UndrainNode(ctx context.Context, name string) error {
+	return c.do(ctx, "POST", "/nodes/"+url.PathEscape(name)+"/undrain", nil, nil)
+}
+
+func (c *Client) Pool(ctx context.Context) (Pool, error) {
+	return ask[Pool](ctx, c, "GET", "/pool", nil)
+}
+
 func (c *Client) Disks(ctx context.Context) ([]Disk, error) {
 	return ask[[]Disk](ctx, c, "GET", "/disks", nil)
 }
@@ -141,6 +154,16 @@ func (c *Client) Volume(ctx context.Context, name string) (VolumeDetail, error) 
 
 func (c *Client) CreateVolume(ctx context.Context, in NewVolume) (Volume, error) {
 	return ask[Volume](ctx, c, "POST", "/volumes", in)
+}
+
+// ResizeVolume makes a volume larger, while hosts use it.
+func (c *Client) ResizeVolume(ctx context.Context, name string, in Size) (Volume, error) {
+	return ask[Volume](ctx, c, "PUT", "/volumes/"+url.PathEscape(name)+"/size", in)
+}
+
+// MoveHead has another node order a volume's writes.
+func (c *Client) MoveHead(ctx context.Context, name string, in Head) error {
+	return c.do(ctx, "PUT", "/volumes/"+url.PathEscape(name)+"/head", in, nil)
 }
 
 func (c *Client) DeleteVolume(ctx context.Context, name string) error {

@@ -110,6 +110,16 @@ func (s server) pool(a huma.API) {
 	get(a, "/nodes/{name}", "get-node", "One node", func(_ context.Context, in *named) (Node, error) {
 		return find(s.node, nodeViews, "node", in.Name, func(n Node) string { return n.Name })
 	})
+	register(a, http.MethodPost, "/nodes/{name}/drain", "drain-node", "Have hosts and heads go to other nodes", orderTimeout,
+		func(ctx context.Context, in *named) (Drained, error) {
+			left, err := s.node.Drain(ctx, in.Name)
+			return Drained{left}, err
+		})
+	order(a, http.MethodPost, "/nodes/{name}/undrain", "undrain-node", "Serve hosts again", orderTimeout,
+		func(ctx context.Context, in *named) error { return s.node.Undrain(ctx, in.Name) })
+	get(a, "/pool", "get-pool", "How much room there is", func(ctx context.Context, _ *nothing) (Pool, error) {
+		return s.poolSpace(ctx)
+	})
 	get(a, "/disks", "list-disks", "All disks", func(_ context.Context, _ *nothing) ([]Disk, error) {
 		return view(s.node, diskViews)
 	})
@@ -136,6 +146,23 @@ func (s server) volumes(a huma.API) {
 				return Volume{}, err
 			}
 			return find(s.node, volumeViews, "volume", in.Body.Name, func(v Volume) string { return v.Name })
+		})
+	register(a, http.MethodPut, "/volumes/{name}/size", "resize-volume", "Make a volume larger, while hosts use it", orderTimeout,
+		func(ctx context.Context, in *struct {
+			Name string `path:"name" maxLength:"64"`
+			Body Size
+		}) (Volume, error) {
+			if err := s.node.ResizeVolume(ctx, in.Name, in.Body.Size); err != nil {
+				return Volume{}, err
+			}
+			return find(s.node, volumeViews, "volume", in.Name, func(v Volume) string { return v.Name })
+		})
+	order(a, http.MethodPut, "/volumes/{name}/head", "move-head", "Have another node order a volume's writes", orderTimeout,
+		func(ctx context.Context, in *struct {
+			Name string `path:"name" maxLength:"64"`
+			Body Head
+		}) error {
+			return s.node.MoveHead(ctx, in.Name, in.Body.Node)
 		})
 	order(a, http.MethodDelete, "/volumes/{name}", "delete-volume", "Remove a volume and all that is on it", orderTimeout,
 		func(ctx context.Context, in *named) error { return s.node.DeleteVolume(ctx, in.Name) })
@@ -165,6 +192,9 @@ func (s server) hosts(a huma.API) {
 	})
 	order(a, http.MethodPost, "/exports", "add-export", "Publish a volume to a host", orderTimeout,
 		func(ctx context.Context, in *input[Export]) error {
+			if in.Body.LUN != nil {
+				return s.node.PublishAs(ctx, in.Body.Volume, in.Body.Host, *in.Body.LUN, in.Body.ReadOnly)
+			}
 			return s.node.Publish(ctx, in.Body.Volume, in.Body.Host, in.Body.ReadOnly)
 		})
 	order(a, http.MethodDelete, "/exports/{volume}/{host}", "delete-export", "Take a volume back from a host", orderTimeout,

@@ -1,5 +1,7 @@
 package api
 
+import "ashlar/node/cluster"
+
 // Sizes are in bytes. Names are unique within their kind and cluster.
 
 // Status is what a node says of itself.
@@ -39,6 +41,12 @@ type Node struct {
 	Portals     []string `json:"portals" nullable:"false"`
 	Disks       int      `json:"disks"`
 	Heads       int      `json:"heads" doc:"Volumes that it is the head of"`
+	Drained     bool     `json:"drained" doc:"Serves no hosts until it is told to again"`
+}
+
+// Drained is how far a node is drained.
+type Drained struct {
+	Sessions int `json:"sessions" doc:"Sessions of hosts that have not ended yet"`
 }
 
 // Disk is a raw device or file in the pool.
@@ -63,7 +71,7 @@ type Volume struct {
 	Segments int      `json:"segments"`
 	InSync   int      `json:"in_sync" doc:"Copies of segments in sync"`
 	Replicas int      `json:"replicas" doc:"Copies of segments there should be"`
-	IQN      string   `json:"iqn" doc:"Name of its iSCSI target; the volume is LUN 0"`
+	IQN      string   `json:"iqn" doc:"Name of its own iSCSI target, where it is LUN 0"`
 	Exports  []Export `json:"exports" nullable:"false"`
 }
 
@@ -107,11 +115,16 @@ type CHAP struct {
 	MutualSecret string `json:"mutual_secret,omitempty" writeOnly:"true" doc:"What the cluster proves to the host, another one"`
 }
 
+// LUNMax is the highest number that a volume can be published with.
+const LUNMax = cluster.LUNMax
+
 // Export publishes a volume to a host.
 type Export struct {
-	Volume   string `json:"volume"`
-	Host     string `json:"host"`
-	ReadOnly bool   `json:"read_only"`
+	Volume   string  `json:"volume"`
+	Host     string  `json:"host"`
+	ReadOnly bool    `json:"read_only"`
+	LUN      *uint16 `json:"lun,omitempty" maximum:"16383" doc:"Its number at the cluster's own target, beside the host's other volumes there; none: it is LUN 0 of a target of its own"`
+	IQN      string  `json:"iqn,omitempty" readOnly:"true" doc:"Name of the iSCSI target where the host finds it"`
 }
 
 // Secret lets other nodes join.
@@ -143,6 +156,16 @@ type NewVolume struct {
 	Name   string `json:"name"`
 	Size   uint64 `json:"size"`
 	Copies int    `json:"copies,omitempty" default:"2"`
+}
+
+// Size is what a volume is to have.
+type Size struct {
+	Size uint64 `json:"size" doc:"Not less than it has"`
+}
+
+// Head is a volume's to be.
+type Head struct {
+	Node string `json:"node"`
 }
 
 // Problem says why an order was not carried out (RFC 9457). Code and Next are ours.

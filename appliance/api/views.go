@@ -91,7 +91,7 @@ func nodeViews(_ *node.Node, s *cluster.State) []Node {
 	out := []Node{}
 	for _, id := range s.NodeIDs() {
 		n := s.Nodes[id]
-		v := Node{ID: uint16(id), Name: n.Name, State: "down", Incarnation: uint64(n.Incarnation), Voter: n.Voter, Peer: n.Peer, Portals: n.Portals}
+		v := Node{ID: uint16(id), Name: n.Name, State: "down", Incarnation: uint64(n.Incarnation), Voter: n.Voter, Drained: n.Drained, Peer: n.Peer, Portals: n.Portals}
 		switch {
 		case n.Up:
 			v.State = "up"
@@ -173,7 +173,15 @@ func volumeView(s *cluster.State, v *cluster.Volume) Volume {
 		out.State = "degraded"
 	}
 	for _, e := range v.Exports {
-		out.Exports = append(out.Exports, Export{v.Name, e.Host, e.ReadOnly})
+		out.Exports = append(out.Exports, exportView(s, v, e))
+	}
+	return out
+}
+
+func exportView(s *cluster.State, v *cluster.Volume, e cluster.Export) Export {
+	out := Export{Volume: v.Name, Host: e.Host, ReadOnly: e.ReadOnly, IQN: s.IQN(v)}
+	if e.Numbered {
+		out.LUN, out.IQN = &e.LUN, s.ClusterIQN()
 	}
 	return out
 }

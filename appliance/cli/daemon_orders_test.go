@@ -30,7 +30,8 @@ func TestANodeAloneRefusesWhatNeedsACluster(t *testing.T) {
 		t.Errorf("status: %+v", s)
 	}
 	for _, order := range []string{"cluster status", "cluster secret", "node list", "disk list", "volume list", "host list", "export list",
-		"volume create v --size 1G", "volume delete v", "volume verify v", "host add h " + hostIQN, "export add v h", "disk add /nowhere"} {
+		"volume create v --size 1G", "volume delete v", "volume verify v", "volume resize v 2G", "volume move-head v n",
+		"pool status", "node drain n", "node undrain n", "host add h " + hostIQN, "export add v h", "disk add /nowhere"} {
 		d.refuses(order, "belongs to no cluster", "ashlar cluster create")
 	}
 }
@@ -67,6 +68,10 @@ func TestOrdersThatCannotBeCarriedOutChangeNothing(t *testing.T) {
 	d.refuses("host delete web", `did you mean "web1"?`)
 	d.refuses("export add db web1", "already published")
 	d.refuses("export add db web2", `no host "web2"`, `did you mean "web1"?`)
+	d.refuses("volume create v3 --size 8M --copies 1 --lun 5", `no flag "--lun"`)
+	d.refuses("volume move-head db node2", `did you mean "node1"?`)
+	d.refuses("volume resize db 4M", "cannot be made smaller")
+	d.refuses("node drain node1", "the only one")
 	d.refuses("export delete dbb web1", `did you mean "db"?`)
 
 	if after := d.must("cluster", "status", "-o", "json"); after != before {

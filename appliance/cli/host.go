@@ -39,20 +39,18 @@ func hostCommand() *cli.Command {
 
 func exportCommand() *cli.Command {
 	return group("export", "volumes published to hosts",
-		leaf("add", "publish a volume to a host", "VOLUME HOST", "ashlar export add db web1", func(c *cli.Context, n *api.Client) error {
-			e := api.Export{Volume: c.Args().Get(0), Host: c.Args().Get(1), ReadOnly: c.Bool("read-only")}
-			if err := n.AddExport(c.Context, e); err != nil {
-				return err
-			}
-			return done(c, e, "volume %q is published to host %q", e.Volume, e.Host)
-		}, &cli.BoolFlag{Name: "read-only", Usage: "the host may not write"}),
+		leaf("add", "publish a volume to a host", "VOLUME HOST", "ashlar export add db web1", addExport,
+			&cli.BoolFlag{Name: "read-only", Usage: "the host may not write"},
+			&cli.UintFlag{Name: "lun", Usage: "its number at the cluster's target, beside the host's others there, instead of a target of its own"}),
 		leaf("list", "which volume is published to which host", "", "ashlar export list", func(c *cli.Context, n *api.Client) error {
 			all, err := n.Exports(c.Context)
 			if err != nil {
 				return err
 			}
-			return list(c, all, "Nothing is published; publish with: ashlar export add VOLUME HOST", table.Row{"volume", "host", "read-only"},
-				func(e api.Export) table.Row { return table.Row{e.Volume, e.Host, yes(e.ReadOnly)} })
+			return list(c, all, "Nothing is published; publish with: ashlar export add VOLUME HOST", table.Row{"volume", "host", "target", "lun", "read-only"},
+				func(e api.Export) table.Row {
+					return table.Row{e.Volume, e.Host, e.IQN, lunOf(e), yes(e.ReadOnly)}
+				})
 		}),
 		leaf("delete", "take a volume back from a host", "VOLUME HOST", "ashlar export delete db web1", func(c *cli.Context, n *api.Client) error {
 			volume, host := c.Args().Get(0), c.Args().Get(1)
@@ -61,4 +59,29 @@ func exportCommand() *cli.Command {
 			}
 			return done(c, struct{}{}, "volume %q is no longer published to host %q", volume, host)
 		}))
+}
+
+func addExport(c *cli.Context, n *api.Client) error {
+	e := api.Export{Volume: c.Args().Get(0), Host: c.Args().Get(1), ReadOnly: c.Bool("read-only")}
+	if c.IsSet("lun") {
+		if c.Uint("lun") > api.LUNMax {
+			return misuse("--lun: a logical unit number is 0 to %d, not %d", api.LUNMax, c.Uint("lun"))
+		}
+		lun := uint16(c.Uint("lun"))
+		e.LUN = &lun
+	}
+	if err := n.AddExport(c.Context, e); err != nil {
+		return err
+	}
+	if e.LUN != nil {
+		return done(c, e, "volume %q is published to host %q as LUN %d of the cluster's target", e.Volume, e.Host, *e.LUN)
+	}
+	return done(c, e, "volume %q is published to host %q", e.Volume, e.Host)
+}
+
+func lunOf(e api.Export) uint16 {
+	if e.LUN != nil {
+		return *e.LUN
+	}
+	return 0
 }

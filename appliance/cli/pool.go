@@ -27,15 +27,43 @@ func nodeCommand() *cli.Command {
 			return show(c, v, func() {
 				facts(c, table.Row{"node", v.Name}, table.Row{"number", v.ID}, table.Row{"state", v.State}, table.Row{"incarnation", v.Incarnation},
 					table.Row{"voter", yes(v.Voter)}, table.Row{"peer address", v.Peer}, table.Row{"portals", strings.Join(v.Portals, " ")},
-					table.Row{"disks", v.Disks}, table.Row{"head of volumes", v.Heads})
+					table.Row{"disks", v.Disks}, table.Row{"head of volumes", v.Heads}, table.Row{"drained", yes(v.Drained)})
 			})
+		}),
+		leaf("drain", "have hosts and heads go to other nodes, until undrain", "NAME", "ashlar node drain node1", drainNode),
+		leaf("undrain", "serve hosts again", "NAME", "ashlar node undrain node1", func(c *cli.Context, n *api.Client) error {
+			name := c.Args().First()
+			if err := n.UndrainNode(c.Context, name); err != nil {
+				return err
+			}
+			return done(c, struct{}{}, "node %q serves hosts again", name)
 		}))
+}
+
+func drainNode(c *cli.Context, n *api.Client) error {
+	name := c.Args().First()
+	d, err := n.DrainNode(c.Context, name)
+	if err != nil {
+		return err
+	}
+	if d.Sessions > 0 {
+		return done(c, d, "node %q is drained; sessions of hosts that are still to end: %d", name, d.Sessions)
+	}
+	return done(c, d, "node %q is drained: no host is logged in there; it serves them again after: ashlar node undrain %s", name, name)
+}
+
+// nodeState is a node's for people.
+func nodeState(n api.Node) string {
+	if n.Drained {
+		return n.State + ", drained"
+	}
+	return n.State
 }
 
 func listNodes(c *cli.Context, all []api.Node) error {
 	return list(c, all, "There are no nodes.", table.Row{"node", "number", "state", "voter", "disks", "heads", "peer address", "portals"},
 		func(n api.Node) table.Row {
-			return table.Row{n.Name, n.ID, n.State, yes(n.Voter), n.Disks, n.Heads, n.Peer, strings.Join(n.Portals, " ")}
+			return table.Row{n.Name, n.ID, nodeState(n), yes(n.Voter), n.Disks, n.Heads, n.Peer, strings.Join(n.Portals, " ")}
 		})
 }
 

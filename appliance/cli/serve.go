@@ -98,6 +98,7 @@ func serve(ctx context.Context, config node.Config, version string) error {
 	select {
 	case <-ctx.Done():
 		config.Log.Info("stopping")
+		leave(n)
 	case err = <-n.Over():
 		config.Log.Error("this incarnation is over", "error", err)
 	}
@@ -107,6 +108,26 @@ func serve(ctx context.Context, config node.Config, version string) error {
 		return startOver(closed)
 	}
 	return errors.Join(err, closed)
+}
+
+// leaveMax bounds how long hosts and heads have to go to other nodes.
+const leaveMax = 10 * time.Second
+
+// leave prepares an orderly end; a second signal does not wait for it.
+func leave(n *node.Node) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, leaveMax)
+	defer cancel()
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		n.Leave(ctx)
+	}()
+	select {
+	case <-left:
+	case <-ctx.Done():
+	}
 }
 
 // closeMax bounds an orderly end: a disk that hangs must not keep the process

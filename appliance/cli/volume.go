@@ -23,6 +23,14 @@ func volumeCommand() *cli.Command {
 			return listVolumes(c, all)
 		}),
 		leaf("show", "one volume, and where its copies are", "NAME", "ashlar volume show db", showVolume),
+		leaf("resize", "make a volume larger, while hosts use it", "NAME SIZE", "ashlar volume resize db 20G", resizeVolume),
+		leaf("move-head", "have another node order a volume's writes", "NAME NODE", "ashlar volume move-head db node2", func(c *cli.Context, n *api.Client) error {
+			name, node := c.Args().Get(0), c.Args().Get(1)
+			if err := n.MoveHead(c.Context, name, api.Head{Node: node}); err != nil {
+				return err
+			}
+			return done(c, struct{}{}, "node %q is the head of volume %q", node, name)
+		}),
 		leaf("delete", "remove a volume and all that is on it", "NAME", "ashlar volume delete db", func(c *cli.Context, n *api.Client) error {
 			name := c.Args().First()
 			if err := n.DeleteVolume(c.Context, name); err != nil {
@@ -48,6 +56,18 @@ func createVolume(c *cli.Context, n *api.Client) error {
 	return done(c, v, "volume %q created: %s, copies: %d, head: %s\npublish it with: ashlar export add %s HOST", v.Name, formatSize(v.Size), v.Copies, dash(v.Head), v.Name)
 }
 
+func resizeVolume(c *cli.Context, n *api.Client) error {
+	size, err := parseSize("SIZE", c.Args().Get(1))
+	if err != nil {
+		return err
+	}
+	v, err := n.ResizeVolume(c.Context, c.Args().First(), api.Size{Size: size})
+	if err != nil {
+		return err
+	}
+	return done(c, v, "volume %q has %s now; hosts see it when they look again (iscsiadm -m session --rescan)", v.Name, formatSize(v.Size))
+}
+
 func listVolumes(c *cli.Context, all []api.Volume) error {
 	return list(c, all, "There are no volumes.", table.Row{"volume", "size", "copies", "state", "in sync", "head", "epoch", "hosts"},
 		func(v api.Volume) table.Row {
@@ -60,6 +80,9 @@ func inSync(v api.Volume) string { return fmt.Sprintf("%d of %d", v.InSync, v.Re
 func hostsOf(v api.Volume) string {
 	var hosts []string
 	for _, e := range v.Exports {
+		if e.LUN != nil {
+			e.Host += fmt.Sprintf(" (LUN %d)", *e.LUN)
+		}
 		if e.ReadOnly {
 			e.Host += " (read-only)"
 		}
