@@ -60,7 +60,7 @@ var steps = []step{
 	{"demo", "three nodes, a volume, the death of its head", func(r *runner) (tally, error) {
 		return r.checks([]string{"timeout", "120", "go", "run", "./appliance/ashlar", "demo"})
 	}},
-	{"conformance", "libiscsi's tests and QEMU against the target; a skipped test is a failed one", func(r *runner) (tally, error) {
+	{"conformance", "libiscsi's tests and QEMU on a cluster, through two nodes; a skipped test is a failed one", func(r *runner) (tally, error) {
 		return r.goTest("-count=1", "-tags", conformanceTag, "-timeout=15m", "./scripts/conformance")
 	}},
 	{"faults", "real processes without copies, with hostile hosts, with wrong orders", func(r *runner) (tally, error) {

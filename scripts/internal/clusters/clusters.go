@@ -38,7 +38,8 @@ type inside func(k int, name string, args ...string) *exec.Cmd
 type Cluster struct {
 	t     testing.TB
 	plan  Plan
-	logs  string // folder
+	logs  string            // folder
+	hosts map[string]string // names by IQN
 	Nodes []*Node
 }
 
@@ -63,7 +64,7 @@ func Start(t testing.TB, plan Plan) *Cluster {
 	if plan.Folder == "" {
 		plan.Folder = ShortTempDir(t)
 	}
-	c := &Cluster{t: t, plan: plan, logs: ShortTempDir(t)}
+	c := &Cluster{t: t, plan: plan, logs: ShortTempDir(t), hosts: map[string]string{}}
 	t.Cleanup(c.end)
 	for k := 1; k <= plan.Nodes; k++ {
 		n := &Node{c: c, Number: k, Name: fmt.Sprintf("n%d", k), Dir: filepath.Join(plan.Folder, fmt.Sprintf("n%d", k)), Addresses: plan.Addresses(k)}
@@ -123,9 +124,11 @@ func (c *Cluster) Publish(name, size string, copies int, iqns ...string) api.Vol
 	first := c.Nodes[0]
 	first.Must("volume", "create", name, "--size", size, "--copies", strconv.Itoa(copies))
 	for i, iqn := range append([]string{HostIQN}, iqns...) {
-		host := fmt.Sprintf("%s-host%d", name, i)
-		first.Must("host", "add", host, iqn)
-		first.Must("export", "add", name, host)
+		if c.hosts[iqn] == "" {
+			c.hosts[iqn] = fmt.Sprintf("%s-host%d", name, i)
+			first.Must("host", "add", c.hosts[iqn], iqn)
+		}
+		first.Must("export", "add", name, c.hosts[iqn])
 	}
 	v := Document[api.VolumeDetail](first, "volume", "show", name).Volume
 	for _, n := range c.Nodes {
@@ -134,19 +137,25 @@ func (c *Cluster) Publish(name, size string, copies int, iqns ...string) api.Vol
 	return v
 }
 
+// Host is what the cluster calls the host with an IQN that a volume was published to.
+func (c *Cluster) Host(iqn string) string { return c.hosts[iqn] }
+
 // Show is the newest that any node which answers knows of a volume; ok is false
 // where none answers.
 func (c *Cluster) Show(volume string) (v api.VolumeDetail, ok bool) {
 	for _, n := range c.Nodes {
-		r := n.Run("volume", "show", volume, "-o", "json")
-		var seen api.VolumeDetail
-		if r.Code != 0 || json.Unmarshal([]byte(r.Stdout), &seen) != nil {
-			continue
-		}
-		if !ok || seen.Epoch > v.Epoch || seen.Epoch == v.Epoch && seen.InSync > v.InSync {
+		seen, answered := n.show(volume)
+		if answered && (!ok || seen.Epoch > v.Epoch || seen.Epoch == v.Epoch && seen.InSync > v.InSync) {
 			v, ok = seen, true
 		}
 	}
+	return v, ok
+}
+
+// show is what a node knows of a volume; ok is false where it does not answer.
+func (n *Node) show(volume string) (v api.VolumeDetail, ok bool) {
+	r := n.Run("volume", "show", volume, "-o", "json")
+	ok = r.Code == 0 && json.Unmarshal([]byte(r.Stdout), &v) == nil
 	return v, ok
 }
 
@@ -156,8 +165,8 @@ func (c *Cluster) Head(volume string) *Node {
 	var head *Node
 	c.Eventually(30*time.Second, "volume "+volume+" has a head", func() bool {
 		v, ok := c.Show(volume)
-		head = c.node(v.Head)
-		return ok && head != nil && head.runs()
+		head = c.Node(v.Head)
+		return ok && head != nil && head.Runs()
 	})
 	return head
 }
@@ -174,7 +183,8 @@ func (c *Cluster) NotHead(volume string) *Node {
 	return nil
 }
 
-func (c *Cluster) node(name string) *Node {
+// Node is the node of a name, nil if there is none.
+func (c *Cluster) Node(name string) *Node {
 	for _, n := range c.Nodes {
 		if n.Name == name {
 			return n
@@ -183,13 +193,24 @@ func (c *Cluster) node(name string) *Node {
 	return nil
 }
 
-// AwaitInSync waits until a volume is whole: every copy in sync, and a head.
+// AwaitInSync waits until a volume is whole: every copy in sync, and a head. All
+// nodes that answer must say so, because one that has just come back may tell of
+// the time before it went.
 func (c *Cluster) AwaitInSync(volume string, timeout time.Duration) time.Duration {
 	c.t.Helper()
 	begin := time.Now()
 	c.Eventually(timeout, "every copy of volume "+volume+" is in sync", func() bool {
-		v, ok := c.Show(volume)
-		return ok && v.State == "healthy" && v.Head != ""
+		seen := 0
+		for _, n := range c.Nodes {
+			v, ok := n.show(volume)
+			if ok && (v.State != "healthy" || v.Head == "") {
+				return false
+			}
+			if ok {
+				seen++
+			}
+		}
+		return seen > 0
 	})
 	return time.Since(begin)
 }

@@ -63,6 +63,10 @@ func (l *Load) Start() {
 	}
 }
 
+// Grow has a load that is stopped go on over a volume that has grown. What is new
+// there has to be zeros.
+func (l *Load) Grow(bytes uint64) { l.blocks = bytes / BlockBytes }
+
 // Stop lets each writer end its write, within so long.
 func (l *Load) Stop(patience time.Duration) {
 	l.t.Helper()

@@ -104,7 +104,8 @@ func (n *Node) LogLines(words ...string) (found []string) {
 	return found
 }
 
-func (n *Node) runs() bool {
+// Runs tells whether the node's process has not ended.
+func (n *Node) Runs() bool {
 	select {
 	case <-n.ended:
 		return false
@@ -116,7 +117,7 @@ func (n *Node) runs() bool {
 // Kill ends the process as a crash would.
 func (n *Node) Kill() {
 	n.c.t.Helper()
-	if !n.runs() {
+	if !n.Runs() {
 		n.c.t.Fatalf("node %s has ended before it was killed", n.Name)
 	}
 	n.kill()

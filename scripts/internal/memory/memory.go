@@ -16,6 +16,13 @@ import (
 // iscsi://ADDRESS/IQN/LUN. The working directory is within the module.
 func Serve(t *testing.T, command func(binary string, args ...string) *exec.Cmd, args ...string) (url string) {
 	t.Helper()
+	return ServePaths(t, 1, command, args...)[0]
+}
+
+// ServePaths is Serve for a unit that the arguments give so many portals, with a
+// URL each.
+func ServePaths(t *testing.T, paths int, command func(binary string, args ...string) *exec.Cmd, args ...string) (urls []string) {
+	t.Helper()
 	binary := filepath.Join(t.TempDir(), "memtarget")
 	build := exec.Command("go", "build", "-o", binary, "ashlar/target/targettest/memtarget")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -35,10 +42,15 @@ func Serve(t *testing.T, command func(binary string, args ...string) *exec.Cmd, 
 		target.Process.Kill()
 		target.Wait()
 	})
-	// Its first line is the URL.
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if url = strings.TrimSpace(line); err != nil || !strings.HasPrefix(url, "iscsi://") {
-		t.Fatalf("memtarget says %q: %v", line, err)
+	// It says its URLs first, a line each.
+	lines := bufio.NewReader(out)
+	for range paths {
+		line, err := lines.ReadString('\n')
+		url := strings.TrimSpace(line)
+		if err != nil || !strings.HasPrefix(url, "iscsi://") {
+			t.Fatalf("memtarget says %q: %v", line, err)
+		}
+		urls = append(urls, url)
 	}
-	return url
+	return urls
 }

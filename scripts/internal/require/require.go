@@ -36,6 +36,13 @@ var Tests = []Program{
 	{"git", "git"},
 }
 
+// Building is what the tool of a newer libiscsi is built with.
+var Building = []Program{
+	{"gcc", "gcc libc6-dev"},
+	{"apt-get", "apt"},
+	{"/usr/include/CUnit/CUnit.h", "libcunit1-dev"},
+}
+
 // Programs makes sure that each can be called: as root it installs what is
 // missing, else the error names it.
 func Programs(wanted []Program) error {
