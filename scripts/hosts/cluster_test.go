@@ -46,18 +46,24 @@ type linux struct {
 	v api.Volume
 }
 
-// startLinux builds a cluster on both fabrics and logs the guest in everywhere.
-func startLinux(t *testing.T) *linux {
+// startCluster builds a cluster of three nodes on both fabrics.
+func startCluster(t *testing.T) *clusters.Cluster {
 	t.Helper()
 	for k := 1; k <= 3; k++ {
 		if err := fabric.AddNode(k); err != nil {
 			t.Fatal(err)
 		}
 	}
-	c := clusters.New(t, clusters.Plan{
+	return clusters.New(t, clusters.Plan{
 		Addresses: func(k int) []string { return []string{address("a", k), address("b", k)} },
 		Inside:    fabric.Command,
 	})
+}
+
+// startLinux builds a cluster and logs the guest in everywhere.
+func startLinux(t *testing.T) *linux {
+	t.Helper()
+	c := startCluster(t)
 	l := &linux{startHost(t, 1), c, c.Publish("v", fmt.Sprint(volumeBytes), 2, guestIQN)}
 	out := l.script("login", "PORTALS=10.1.0.2", "TARGET="+l.v.IQN, fmt.Sprintf("PATHS=%d", paths))
 	var want []string

@@ -1,4 +1,4 @@
-# Random writes of BLOCK (4 KiB) at queue depth 16 over the first BYTES of the disk,
+# Random writes of BLOCK (4 KiB) at queue depth 16 over BYTES of the disk from OFFSET (0) on,
 # in passes until fio-stop.sh: each pass writes every block once, in an order and
 # with a pattern of its own, then reads and checks every block.
 set -eu
@@ -6,6 +6,7 @@ mkdir -p /tmp/fio
 cat >/tmp/fio/job <<JOB
 [pass]
 filename=/dev/mapper/mpatha
+offset=${OFFSET:-0}
 size=$BYTES
 rw=randwrite
 bs=${BLOCK:-4096}

@@ -30,6 +30,9 @@ type host struct {
 	n int
 }
 
+// quickBytes of a disk are soon written and read back by fio-start.sh.
+const quickBytes = 4 << 20
+
 // startHost resumes guest n.
 func startHost(t *testing.T, n int) host {
 	t.Helper()

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -17,7 +18,7 @@ import (
 const unfinishedSuffix = ".building"
 
 // EnsureBuilt returns the directory of the saved guest, building it first if
-// need be: half a minute, and about 400 MB. boot is a command that calls Boot in a network of
+// need be: half a minute, and about 460 MB. boot is a command that calls Boot in a network of
 // its own; log says what goes on.
 func EnsureBuilt(boot func(dir string) *exec.Cmd, log func(string)) (string, error) {
 	dir, err := savedDir()
@@ -139,14 +140,19 @@ func (b *builder) download() error {
 	if err := run(exec.Command("apt-get", append(options, "update")...)); err != nil {
 		return err
 	}
-	install := append(options, "-y", "--no-install-recommends", "--download-only", "install")
-	return run(exec.Command("apt-get", append(install, packages...)...))
+	alone := exec.Command("apt-get", append(slices.Clone(options), "download", fencePackage)...)
+	alone.Dir = filepath.Join(apt, "archives")
+	install := append(slices.Clone(options), "-y", "--no-install-recommends", "--download-only", "install")
+	return errors.Join(run(alone), run(exec.Command("apt-get", append(install, packages...)...)))
 }
 
 // useless are packages that dependencies name and a guest never calls.
-var useless = regexp.MustCompile(`^(linux-image-amd64|dpkg|perl.*|libperl.*|.*python3.*|initramfs.*|.*klibc.*)_`)
+var useless = regexp.MustCompile(`^(linux-image-amd64|dpkg|perl.*|libperl.*|initramfs.*|.*klibc.*)_`)
 
-var kernelPackage = regexp.MustCompile(`^linux-image-[0-9]`)
+var (
+	kernelPackage = regexp.MustCompile(`^linux-image-[0-9]`)
+	agentPackage  = regexp.MustCompile(`^` + fencePackage + `_`)
+)
 
 // unpack puts the kernel under kernel/ and all other packages under root/.
 func (b *builder) unpack() error {
@@ -168,9 +174,11 @@ func (b *builder) unpack() error {
 		switch {
 		case kernelPackage.MatchString(name):
 			err = run(exec.Command("dpkg-deb", "-x", deb, b.path("kernel")))
+		case agentPackage.MatchString(name):
+			err = unpackInto(deb, b.path("root"), fenceFiles...)
 		case useless.MatchString(name):
 		default:
-			err = b.unpackInto(deb, b.path("root"))
+			err = unpackInto(deb, b.path("root"), "--exclude=./usr/share/*", "--exclude=*/gconv/*", "--exclude=*/hwdb*")
 		}
 		if err != nil {
 			return err
@@ -179,10 +187,10 @@ func (b *builder) unpack() error {
 	return nil
 }
 
-func (b *builder) unpackInto(deb, dir string) error {
+// unpackInto unpacks the members of a package that further arguments of tar pick.
+func unpackInto(deb, dir string, pick ...string) error {
 	from := exec.Command("dpkg-deb", "--fsys-tarfile", deb)
-	to := exec.Command("tar", "-x", "-C", dir, "--keep-directory-symlink",
-		"--exclude=./usr/share/*", "--exclude=*/gconv/*", "--exclude=*/hwdb*")
+	to := exec.Command("tar", append([]string{"-x", "-C", dir, "--keep-directory-symlink"}, pick...)...)
 	pipe, err := from.StdoutPipe()
 	if err != nil {
 		return err

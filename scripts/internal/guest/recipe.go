@@ -25,7 +25,15 @@ const (
 var packages = []string{
 	"linux-image-amd64", "busybox-static", "dash", "coreutils", "util-linux", "mount", "udev", "kmod", "iproute2",
 	"open-iscsi", "multipath-tools", "nvme-cli", "sg3-utils", "lsscsi", "e2fsprogs", "fio",
+	"python3-minimal", "python3-pexpect", "python3-pycurl", // for the fence agent
 }
+
+// fencePackage has the agent that clusters of hosts fence each other with. It
+// depends on the libraries of every cloud there is, so it is fetched without
+// what it depends on, and only fenceFiles of it are unpacked.
+const fencePackage = "fence-agents"
+
+var fenceFiles = []string{"./usr/sbin/fence_scsi", "./usr/share/fence/fencing.py"}
 
 // modulesAtBoot are loaded before the guest is saved; spareModules are there for
 // a script to load.
