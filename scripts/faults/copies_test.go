@@ -5,6 +5,7 @@ package faults
 import (
 	"context"
 	"errors"
+	"flag"
 	"slices"
 	"testing"
 	"time"
@@ -14,7 +15,17 @@ import (
 	"ashlar/target/targettest/initiator"
 )
 
-func TestMain(m *testing.M) { clusters.Main(m) }
+// atOnce is how many of the tests with clusters of their own addresses run beside
+// each other: they mostly wait.
+const atOnce = "4"
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", atOnce); err != nil {
+		panic(err)
+	}
+	clusters.Main(m)
+}
 
 const volumeBytes = 16 << 20 // one segment
 

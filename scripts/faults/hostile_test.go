@@ -48,7 +48,7 @@ var attacks = []attack{
 			}
 		}
 	}},
-	{"no login at all", "3260", 2 * attackers, func(c net.Conn, _ string) { io.Copy(io.Discard, c) }},
+	{"no login at all", "3260", 500, func(c net.Conn, _ string) { io.Copy(io.Discard, c) }},
 	{"an opcode that there is not", "3260", attackers / 4, func(c net.Conn, target string) {
 		if login(c, target) {
 			noise(c, 1<<20)
@@ -72,11 +72,11 @@ var attacks = []attack{
 func TestHostileConnectionsAreBoundedAndOthersDoNotNotice(t *testing.T) {
 	c := clusters.New(t, clusters.Plan{})
 	v := c.Publish("v", "16M", 2)
-	load := clusters.NewLoad(t, v.IQN, volumeBytes, c.Nodes...)
+	load := clusters.NewLoad(t, v.IQN, volumeBytes-forbiddenBytes, c.Nodes...)
 	load.Start()
 	load.AwaitWrites(300, time.Minute)
 	victim := c.Head("v")
-	for _, a := range attacks {
+	for _, a := range append(attacks, misbehave(t, 5)) {
 		load.Longest()
 		left, before, stalls := load.Left(), victim.MemoryBytes(), stallsOf(c)
 		took, most := carryOut(t, victim, a, v.IQN)
@@ -95,6 +95,7 @@ func TestHostileConnectionsAreBoundedAndOthersDoNotNotice(t *testing.T) {
 	}
 	load.Stop(30 * time.Second)
 	load.ExpectAll()
+	expectForbidden(t, victim, v.IQN)
 	c.Verify("v")
 	if lines := victim.LogLines("panic", "level=ERROR msg=iscsi"); len(lines) > 0 {
 		t.Errorf("%q", lines)
@@ -166,10 +167,11 @@ func put(c net.Conn, m pdu.Message, data []byte) error {
 	return err
 }
 
-// login logs in as the host that the volume is published to, with a session of its own.
-func login(c net.Conn, target string) bool {
-	var text []byte
-	for _, p := range []pdu.Pair{{Key: "InitiatorName", Value: clusters.HostIQN}, {Key: "SessionType", Value: "Normal"}, {Key: "TargetName", Value: target}} {
+// login logs in as the host that the volume is published to, with a session of
+// its own, and offers keys.
+func login(c net.Conn, target string, keys ...pdu.Pair) bool {
+	text := identity(target)
+	for _, p := range keys {
 		text = pdu.AppendText(text, p.Key, p.Value)
 	}
 	request := pdu.LoginRequest{Transit: true, CSG: pdu.LoginOperational, NSG: pdu.FullFeature, CmdSN: 1, DataLength: uint32(len(text))}

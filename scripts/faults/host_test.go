@@ -1,0 +1,200 @@
+//go:build faults
+
+package faults
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"ashlar/scripts/internal/clusters"
+	"ashlar/target/targettest/initiator"
+)
+
+// long tells whether the big counts are wanted.
+func long() bool { return os.Getenv("ASHLAR_TEST_LONG") != "" }
+
+// neighbourhood gives a cluster addresses of its own, so that it runs beside
+// those of other tests.
+func neighbourhood(number int) func(k int) []string {
+	return func(k int) []string { return []string{fmt.Sprintf("127.0.%d.%d", number, k)} }
+}
+
+// Status codes (SAM-5 5.3.1), sense keys (SPC-4 4.5.6) and additional sense codes
+// with their qualifiers (SPC-4 4.5.6.2).
+const (
+	statusGood     = 0x00
+	statusCheck    = 0x02
+	statusConflict = 0x18
+	statusTaskFull = 0x28
+
+	keyNotReady  = 0x2
+	keyAttention = 0x6
+	keyAborted   = 0xb
+	keyMiscomp   = 0xe
+)
+
+// host is a host's session with one node, which it opens again where it broke.
+type host struct {
+	node    *clusters.Node
+	target  string
+	options initiator.Options
+	session *initiator.Session
+	seen    []uint16 // additional sense codes of the unit attentions that it was given
+}
+
+// newHost is a host that logs in with its first command. number makes its ISID,
+// so that no two hosts of one name reinstate each other.
+func newHost(t *testing.T, n *clusters.Node, target, name string, number byte) *host {
+	h := &host{node: n, target: target, options: initiator.Options{Name: name, ISID: [6]byte{0x00, 0x02, 0x3d, 0, 4, number}}}
+	t.Cleanup(h.close)
+	return h
+}
+
+// hostTimeout is what a host gives a command: more than a node holds it (4 s).
+const hostTimeout = 6 * time.Second
+
+// open logs in, where it is not, and takes the unit attentions.
+func (h *host) open(ctx context.Context) error {
+	if h.session != nil && h.session.Err() == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, hostTimeout)
+	defer cancel()
+	s, err := initiator.Dial(ctx, h.node.Portals()[0], h.target, h.options)
+	if err != nil {
+		return err
+	}
+	h.session = s
+	for err = h.once(ctx, testUnitReady()); isAttention(err); {
+		err = h.once(ctx, testUnitReady())
+	}
+	if isConflict(err) { // RESERVE(6) forbids even this
+		err = nil
+	}
+	return err
+}
+
+func testUnitReady() *initiator.Command { return &initiator.Command{CDB: make([]byte, 6)} }
+
+// once carries out a command, in the session that there is.
+func (h *host) once(ctx context.Context, c *initiator.Command) error {
+	ctx, cancel := context.WithTimeout(ctx, hostTimeout)
+	defer cancel()
+	err := h.session.Do(ctx, c)
+	if isAttention(err) {
+		_, code := c.SenseCode()
+		h.seen = append(h.seen, code)
+	}
+	return err
+}
+
+// do carries out a command again and again until it is done or refused for good.
+func (h *host) do(ctx context.Context, c *initiator.Command) error {
+	for {
+		err := h.open(ctx)
+		if err == nil {
+			err = h.once(ctx, c)
+		}
+		if err == nil || !isTemporary(err) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w; last: %w", h.node.Name, context.Cause(ctx), err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// must is do, within half a minute, for what has to be done.
+func (h *host) must(t *testing.T, c *initiator.Command) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := h.do(ctx, c); err != nil {
+		t.Fatalf("%x through %s: %v", c.CDB, h.node.Name, err)
+	}
+}
+
+func (h *host) close() {
+	if h.session != nil {
+		h.session.Close()
+		h.session = nil
+	}
+}
+
+func isAttention(err error) bool {
+	var s *initiator.StatusError
+	return errors.As(err, &s) && s.Key == keyAttention
+}
+
+func isConflict(err error) bool {
+	var s *initiator.StatusError
+	return errors.As(err, &s) && s.Status == statusConflict
+}
+
+// isTemporary is what a host repeats: all but an answer that says no.
+func isTemporary(err error) bool {
+	var s *initiator.StatusError
+	if !errors.As(err, &s) {
+		return true
+	}
+	return s.Status == statusBusy || s.Status == statusTaskFull ||
+		s.Status == statusCheck && (s.Key == keyNotReady || s.Key == keyAttention || s.Key == keyAborted)
+}
+
+// submit starts a command; the channel has its result.
+func submit(s *initiator.Session, c *initiator.Command) <-chan error {
+	done := make(chan error, 1)
+	c.Done = func(c *initiator.Command) { done <- c.Result() }
+	s.Submit(c)
+	return done
+}
+
+// span is a run of blocks of 4 KiB that a command writes.
+type span struct{ block, blocks uint64 }
+
+const lbasPerBlock = clusters.BlockBytes / 512
+
+// write writes a version of a span, which no other span or version looks like.
+func (s span) write(version uint64) *initiator.Command {
+	data := make([]byte, s.blocks*clusters.BlockBytes)
+	for i := range s.blocks {
+		fillVersion(data[i*clusters.BlockBytes:][:clusters.BlockBytes], s.block+i, version)
+	}
+	return &initiator.Command{CDB: initiator.CDB16(opWrite, s.block*lbasPerBlock, uint32(s.blocks*lbasPerBlock)), Out: data}
+}
+
+func (s span) readCommand() *initiator.Command {
+	return &initiator.Command{CDB: initiator.CDB16(opRead, s.block*lbasPerBlock, uint32(s.blocks*lbasPerBlock)), In: make([]byte, s.blocks*clusters.BlockBytes)}
+}
+
+// read gives the versions of a span's blocks.
+func (s span) read(ctx context.Context, h *host) ([]uint64, error) {
+	c := s.readCommand()
+	if err := h.do(ctx, c); err != nil {
+		return nil, err
+	}
+	versions := make([]uint64, s.blocks)
+	for i := range s.blocks {
+		got := c.In[i*clusters.BlockBytes:][:clusters.BlockBytes]
+		versions[i] = binary.LittleEndian.Uint64(got[8:])
+		want := make([]byte, clusters.BlockBytes)
+		if fillVersion(want, s.block+i, versions[i]); string(got) != string(want) {
+			return nil, fmt.Errorf("block %d through %s is none of what was written to it", s.block+i, h.node.Name)
+		}
+	}
+	return versions, nil
+}
+
+// fillVersion makes a block's content: its number and version, and a sequence from both.
+func fillVersion(p []byte, block, version uint64) {
+	fillPiece(p, int(block<<16+version))
+	binary.LittleEndian.PutUint64(p, block)
+	binary.LittleEndian.PutUint64(p[8:], version)
+}
