@@ -42,8 +42,14 @@ func begin(s *initiator.Session, n int, fill byte) *burst {
 // attentions that others met.
 func (b *burst) results(t *testing.T) (busy []int, told []uint16) {
 	t.Helper()
+	end := time.After(20 * time.Second)
 	for range b.n {
-		c := <-b.ended
+		var c *initiator.Command
+		select {
+		case c = <-b.ended:
+		case <-end:
+			t.Fatal("a write is never answered")
+		}
 		err := c.Result()
 		var status *initiator.StatusError
 		switch {

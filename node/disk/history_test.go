@@ -192,7 +192,7 @@ func (f *found) equal(g *found) bool {
 
 var (
 	zeros     = make([]byte, wire.BlockSize)
-	wholeRead = sync.Pool{New: func() any { return make([]byte, testSegment*wire.BlockSize) }}
+	wholeRead = sync.Pool{New: func() any { b := make([]byte, testSegment*wire.BlockSize); return &b }}
 )
 
 // inspect reads everything, and checks that no block is a mixture.
@@ -220,8 +220,9 @@ func inspect(s *disk.Store) (*found, error) {
 }
 
 func inspectReplica(s *disk.Store, state disk.ReplicaState) (*foundReplica, error) {
-	data := wholeRead.Get().([]byte)
-	defer wholeRead.Put(data)
+	room := wholeRead.Get().(*[]byte)
+	defer wholeRead.Put(room)
+	data := *room
 	read := getInto(s, state.Replica, 0, testSegment, data)
 	if read.Err != nil {
 		return nil, read.Err

@@ -16,8 +16,6 @@ func (c *cluster) proven(at wire.NodeID, id uint64) bool {
 	return slices.Contains(c.nodes[at].fenced, id)
 }
 
-func submitsLost(_ wire.NodeID, m wire.Message) bool { _, ok := m.(*wire.Submit); return ok }
-
 func TestAFenceOfTheUnitEndsWhatAnotherPortalHolds(t *testing.T) {
 	for _, scope := range []wire.FenceScope{wire.FenceUnit, wire.FenceTasks} {
 		c := newCluster(t, Bugs{})

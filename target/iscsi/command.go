@@ -21,7 +21,9 @@ type command struct {
 	read  bool
 	sense [2 + 252]byte
 	pins  int
-	spent bool // to be reused when the last pin is gone
+	// cleared: it was ended from elsewhere while it gathered its data; mu.
+	cleared bool
+	spent   bool // to be reused when the last pin is gone
 }
 
 // scsiCommand takes a command and its immediate data.
@@ -64,7 +66,7 @@ func (c *conn) begin(p *pdu.SCSICommand, rest []byte) *command {
 	}
 	cmd.Task = session.Task{ITT: p.ITT, LUN: p.LUN, CmdSN: p.CmdSN, Immediate: p.Immediate}
 	cmd.To(session.Gathering)
-	cmd.edtl, cmd.read = p.EDTL, false
+	cmd.edtl, cmd.read, cmd.cleared = p.EDTL, false, false
 	cmd.task.Nexus, cmd.task.LUN, cmd.task.Done = c.nexus, p.LUN, cmd.done
 	n := copy(cmd.cdb[:], p.CDB[:])
 	n += copy(cmd.cdb[n:], rest)
@@ -170,6 +172,10 @@ func (c *conn) execute(cmd *command) error {
 	if cmd.State() != session.Gathering { // the connection ended
 		c.mu.Unlock()
 		return nil
+	}
+	if cmd.cleared {
+		c.mu.Unlock()
+		return c.answer(cmd, scsi.StatusBusy, nil, 0)
 	}
 	cmd.To(session.Executing)
 	c.mu.Unlock()

@@ -155,7 +155,7 @@ func (c *conn) open(l *session.Login, resp *pdu.LoginResponse) session.Outcome {
 	} else if status = c.srv.enter(c, c.target); status == session.LoginSuccess {
 		resp.TSIH = c.tenure.tsih
 		c.nexus = c.tenure.nexus
-		c.nexus.OnClear(c.dropGathering)
+		c.nexus.OnClear(c.clearGathering)
 	}
 	// The directory may have changed its mind while an old session was fenced.
 	if status == session.LoginSuccess && !c.srv.Directory.Ready() {

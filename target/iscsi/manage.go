@@ -131,13 +131,12 @@ func (c *conn) shares(t *scsi.Target) bool {
 }
 
 // dropGathering drops the tasks of some logical units that wait for data.
-func (c *conn) dropGathering(match func(lun uint64) bool) (dropped int) {
+func (c *conn) dropGathering(match func(lun uint64) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	reopened := false
 	for _, cmd := range c.tasks {
 		if cmd.State() == session.Gathering && match(cmd.LUN) {
-			dropped++
 			reopened = c.remove(cmd) || reopened
 			c.release(cmd)
 		}
@@ -145,7 +144,21 @@ func (c *conn) dropGathering(match func(lun uint64) bool) (dropped int) {
 	if reopened {
 		c.tellWindow()
 	}
-	return dropped
+}
+
+// clearGathering keeps the tasks of some logical units that wait for data from these
+// units, because their end was asked for through another node or target: each is
+// answered BUSY when its data is there. It returns how many there are.
+func (c *conn) clearGathering(match func(lun uint64) bool) (cleared int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, cmd := range c.tasks {
+		if cmd.State() == session.Gathering && match(cmd.LUN) {
+			cmd.cleared = true
+			cleared++
+		}
+	}
+	return cleared
 }
 
 // coldReset ends every session of the target: the others at once, this one

@@ -12,6 +12,7 @@ import (
 	"ashlar/target"
 	"ashlar/target/iscsi/pdu"
 	"ashlar/target/iscsi/session"
+	"ashlar/target/scsi"
 	"ashlar/target/targettest"
 	"ashlar/target/targettest/initiator"
 )
@@ -224,6 +225,31 @@ func TestResetDropsEverySessionsTasks(t *testing.T) {
 	}
 	if resp, err := a.Manage(r.ctx, uint8(session.LogicalUnitReset), 0x0063000000000000, 0); err != nil || resp != uint8(session.LUNDoesNotExist) {
 		t.Fatalf("reset of no unit: %d, %v", resp, err)
+	}
+}
+
+// TestAWriteThatGathersComesAgainWhenAnotherNodeResetsTheUnit: its host hears of it
+// at once, and does not wait for an answer until its own timeout.
+func TestAWriteThatGathersComesAgainWhenAnotherNodeResetsTheUnit(t *testing.T) {
+	r := newRig(t, nil)
+	c := r.dial()
+	r2t := c.asked(512)
+	fenced := make(chan error, 1)
+	r.device.Through(2).Fence(target.FenceUnit, target.Nexus{}, func(err error) { fenced <- err })
+	if err := r.wait(fenced); err != nil {
+		t.Fatal(err)
+	}
+	c.put(&pdu.DataOut{ITT: 1, TTT: r2t.TTT, DataLength: 512, Final: true}, bytes.Repeat([]byte{'x'}, 512))
+	var resp pdu.SCSIResponse
+	h, _ := c.get()
+	if h.Opcode() != pdu.OpSCSIResponse {
+		t.Fatalf("opcode %#x", h.Opcode())
+	}
+	if resp.Unmarshal(&h); resp.Status != scsi.StatusBusy {
+		t.Errorf("status %#x", resp.Status)
+	}
+	if got := make([]byte, 512); r.host(1, initiator.Options{}).Read(r.ctx, 0, 0, got, 512) != nil || got[0] != 0 {
+		t.Errorf("read %q", got[:1])
 	}
 }
 

@@ -1,16 +1,15 @@
 package scsi
 
 // A reset of a unit, or the clearing of its task set, that a host has asked for
-// through another target or another node: the tasks here that have reached the unit
-// end with BUSY, since nothing of them takes effect any more and their hosts may
-// send them again at once. Those that wait for their data are dropped.
+// through another target or another node: the tasks here end with BUSY, since nothing
+// of them takes effect any more and their hosts may send them again at once.
 
-// OnClear has the carrier drop its tasks on logical units that match says are
-// meant, and that wait for data, so that the unit does not know of them. It
-// returns how many there were, and is called from any goroutine.
-func (n *Nexus) OnClear(drop func(match func(lun uint64) bool) int) {
+// OnClear has the carrier end its tasks on logical units that match says are
+// meant, and that wait for data, so that the unit does not know of them. clear
+// returns how many there are, and is called from any goroutine.
+func (n *Nexus) OnClear(clear func(match func(lun uint64) bool) int) {
 	n.mu.Lock()
-	n.drop = drop
+	n.clear = clear
 	n.mu.Unlock()
 }
 
@@ -32,7 +31,7 @@ func (t *Target) clearTasks(u *unit, tell bool) {
 
 func (n *Nexus) clearTasks(u *unit) (ended int) {
 	n.mu.Lock()
-	drop := n.drop
+	clear := n.clear
 	for t := n.first; t != nil; t = t.next {
 		if t.unit == u {
 			t.cut.Store(true)
@@ -40,8 +39,8 @@ func (n *Nexus) clearTasks(u *unit) (ended int) {
 		}
 	}
 	n.mu.Unlock()
-	if drop != nil {
-		ended += drop(func(lun uint64) bool { return n.target.unit(lun) == u })
+	if clear != nil {
+		ended += clear(func(lun uint64) bool { return n.target.unit(lun) == u })
 	}
 	return ended
 }

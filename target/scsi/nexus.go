@@ -17,7 +17,7 @@ type Nexus struct {
 	gone  bool // logged out: no task enters
 	units map[*unit]*nexusUnit
 	first *Task                                 // the tasks under way, in no order
-	drop  func(match func(lun uint64) bool) int // see OnClear
+	clear func(match func(lun uint64) bool) int // see OnClear
 }
 
 // nexusUnit is what a logical unit keeps per I_T nexus. All of it is under
