@@ -58,8 +58,12 @@ func newClaims() claims {
 	return claims{byID: map[claimID]*claim{}, verdicts: map[wire.Command]bool{}}
 }
 
-func (t *claims) add(c *claim) {
+// remember adds a claim. Where that makes it forget another one, a command that
+// its portal sends again may have been carried out without anybody's knowing.
+func (h *Head) remember(c *claim) {
+	t := &h.claims
 	if len(t.list) >= claimsMax {
+		h.segments[t.list[0].Segment].forgot = h.epoch
 		t.remove(t.list[0])
 	}
 	t.list = append(t.list, c)
@@ -182,7 +186,7 @@ func (h *Head) claimsBy(s *segment, f *flight, block, count uint32, by *Op) (lis
 	if by != nil && by.Kind == wire.OpCompareAndWrite && by.Command.Number != 0 && by.Length <= claimBytes {
 		c := &claim{born: h.now, pending: true, Claim: wire.Claim{Command: by.Command, Key: by.key, Offset: by.Offset, Length: by.Length,
 			Segment: s.index, Block: block, Versions: slices.Repeat([]wire.Version{{Epoch: h.epoch, Seq: f.seq}}, int(count))}}
-		h.claims.add(c)
+		h.remember(c)
 		list = append(list, c.Claim)
 	}
 	return list
@@ -200,7 +204,7 @@ func (h *Head) claimed(f *flight, stored bool) {
 		switch {
 		case c == nil: // settled meanwhile
 		case stored:
-			c.Versions = now.Versions
+			c.Versions = taken(c.Versions, now, f.block, f.count)
 			if c.pending {
 				c.pending = false
 				h.sentence(c)
@@ -212,6 +216,18 @@ func (h *Head) claimed(f *flight, stored bool) {
 	for _, c := range f.changes {
 		c.Changed = c.Changed || stored
 	}
+}
+
+// taken is a claim's versions after a write of count blocks: those of other blocks
+// another write may have changed meanwhile.
+func taken(versions []wire.Version, by *wire.Claim, block, count uint32) []wire.Version {
+	versions = slices.Clone(versions)
+	for i, v := range by.Versions {
+		if b := by.Block + uint32(i); b >= block && b-block < count && i < len(versions) {
+			versions[i] = v
+		}
+	}
+	return versions
 }
 
 // sentence applies what is known already of a claim that is new here.
@@ -329,7 +345,7 @@ func (h *Head) adopt(s *segment) {
 		if c == nil {
 			c = &claim{Claim: x.claim, born: h.now, said: make([][]wire.Version, len(x.claim.Versions))}
 			c.Versions = slices.Clone(x.claim.Versions)
-			h.claims.add(c)
+			h.remember(c)
 		}
 		c.Orphaned, c.Changed = c.Orphaned || x.claim.Orphaned, c.Changed || x.claim.Changed
 		for i, v := range x.claim.Versions {

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"bytes"
 	"testing"
 
 	"ashlar/replication/wire"
@@ -372,4 +373,42 @@ func TestWhatNobodyKnowsAnyMoreIsAnsweredBusy(t *testing.T) {
 	c.holds(0, 'a')
 	fresh := c.swap(2, "a", 8, 0, 'b').is(wire.OK) // of which it knows all
 	fresh.settle(true)
+}
+
+// TestWritesBesideAClaimHandItOnTogether: they change different blocks of it at once.
+func TestWritesBesideAClaimHandItOnTogether(t *testing.T) {
+	c := newCluster(t, Bugs{})
+	swap := func(at wire.NodeID) *command { // the last sector of block 0 and the first of block 1
+		return c.submit(at, "a", &Request{Kind: wire.OpCompareAndWrite, Offset: 7 * sector, Length: 2 * sector,
+			Data: append(make([]byte, 2*sector), bytes.Repeat([]byte{'a'}, 2*sector)...)})
+	}
+	k := swap(2)
+	k.is(wire.OK)
+	k.settle(false)
+	x := c.nodes[3].portal
+	for _, s := range []uint64{0, 15} {
+		x.Submit(c.now, &Request{Kind: wire.OpWrite, Offset: s * sector, Length: sector, Data: bytes.Repeat([]byte{'b'}, sector),
+			Nexus: wire.Nexus{Host: "b", Port: 3}, Stamp: x.Stamp(), Read: c.now})
+	}
+	c.settle()
+	c.holds(0, 'b')
+	c.holds(15, 'b')
+	swap(1).is(wire.OK)
+}
+
+// TestAClaimThatWasForgottenForOthersIsNotDenied: its command may have been carried
+// out, and nobody can tell.
+func TestAClaimThatWasForgottenForOthersIsNotDenied(t *testing.T) {
+	c := newCluster(t, Bugs{})
+	c.lose = answersLost
+	k := c.swap(2, "a", 0, 0, 'a')
+	c.nothingLost()
+	for i := range claimsMax {
+		c.swap(3, "b", 8+uint64(i%64)*8, byte(i/64), byte(i/64+1)).is(wire.OK)
+	}
+	c.kill(1)
+	c.agree(in(2), in(3))
+	c.headOn(3)
+	k.is(wire.Busy)
+	c.holds(0, 'a')
 }

@@ -209,3 +209,44 @@ func TestHostsHearOfAFenceBeforeTheirCommandsEnd(t *testing.T) {
 		t.Errorf("fenced %t, told %v", c.proven(3, 7), c.nodes[2].cleared)
 	}
 }
+
+// TestWhatWasReadBeforeAFenceIsNotSubmittedAfterIt: the portal has answered the fence
+// while a command's bytes were on their way to it inside of its node.
+func TestWhatWasReadBeforeAFenceIsNotSubmittedAfterIt(t *testing.T) {
+	for _, at := range []wire.NodeID{2, 3} { // told of the fence; asked for it
+		c := newCluster(t, Bugs{})
+		x := c.nodes[at].portal
+		late := &Request{Kind: wire.OpWrite, Length: sector, Data: make([]byte, sector), Nexus: wire.Nexus{Host: "b", Port: uint16(at)},
+			Stamp: x.Stamp(), Read: c.now}
+		late.Data[0] = 'b'
+		c.pass(50 * Millisecond)
+		c.fence(3, 7, wire.FenceUnit)
+		if !c.proven(3, 7) {
+			t.Fatal("not proven")
+		}
+		x.Submit(c.now, late)
+		c.settle()
+		if !late.ended || late.Status != wire.Aborted {
+			t.Errorf("node %d: ended %v with %v", at, late.ended, late.Status)
+		}
+		c.holds(0, 0)
+		c.write(at, "b", 0, 'c').is(wire.OK)
+	}
+}
+
+// TestAFenceOfANexusIsNotProvenByAHeadWhoseCopiesMayObeyAnother.
+func TestAFenceOfANexusIsNotProvenByAHeadWhoseCopiesMayObeyAnother(t *testing.T) {
+	c := newCluster(t, Bugs{})
+	c.lose = func(to wire.NodeID, m wire.Message) bool { _, ok := m.(*wire.Prepare); return ok && to == 2 }
+	c.headOn(3)
+	c.fence(3, 7, wire.FenceNexus)
+	if c.proven(3, 7) {
+		t.Error("proven before a copy has promised the head's epoch")
+	}
+	for range 12 { // by then no token is good that the older head would have taken
+		c.pass(100 * Millisecond)
+	}
+	if !c.proven(3, 7) {
+		t.Error("never proven")
+	}
+}

@@ -145,6 +145,7 @@ type Head struct {
 	ops       map[*Op]struct{} // not answered, or still worked on
 	order     []*Op            // ops in order of submission, for a deterministic Tick
 	bytesHeld int
+	beyond    []*Op // for a View that has their segments, in order of submission
 	leaseless []*Op // done but for the lease
 	calls     map[uint64]*call
 	lastReq   uint64
@@ -344,7 +345,7 @@ func (h *Head) Deposed() bool { return h.deposed }
 func (h *Head) depose() {
 	h.deposed = true
 	h.calls = map[uint64]*call{}
-	h.retries, h.leaseless, h.changes, h.clearings = nil, nil, nil, nil
+	h.retries, h.leaseless, h.changes, h.clearings, h.beyond = nil, nil, nil, nil, nil
 	for _, op := range h.order {
 		if !op.answered {
 			h.answer(op, wire.NotHead)
@@ -394,6 +395,7 @@ func (h *Head) expire() {
 		}
 	}
 	h.order = slices.DeleteFunc(h.order, func(op *Op) bool { return op.answered })
+	h.beyond = slices.DeleteFunc(h.beyond, func(op *Op) bool { return op.answered })
 }
 
 // Promised says whether a node has promised this Head's epoch. One that has not
@@ -520,13 +522,13 @@ func (h *Head) fresh(op *Op) bool {
 // beyond its end is of a portal that already knows that the volume has grown.
 func (h *Head) admit(op *Op) {
 	if op.Offset+op.Length > h.bytes {
-		h.later(func() { h.readmit(op) })
+		h.beyond = append(h.beyond, op)
 		return
 	}
 	first, last := op.Offset/wire.BlockSize, (op.Offset+op.Length-1)/wire.BlockSize
 	for i := first / h.segBlocks; i <= last/h.segBlocks; i++ {
 		if int(i) >= len(h.segments) {
-			h.retries = append(h.retries, func() { h.readmit(op) }) // before the first view
+			h.beyond = append(h.beyond, op) // before the first view
 			return
 		}
 		if seg := h.segments[i]; !h.takes(seg, op) {
@@ -689,7 +691,9 @@ func (h *Head) Fence(now int64, m *wire.Fence, private any) {
 	fenced := func() { h.out.Fenced = append(h.out.Fenced, private) }
 	if m.Scope < wire.FenceUnit {
 		h.abort(func(op *Op) bool { return Covers(m.Scope, m.Nexus, op.Nexus) })
-		fenced()
+		if !slices.ContainsFunc(h.segments, func(s *segment) bool { return s.state == preparing }) {
+			fenced()
+		} // else copies may still obey an older head, which takes what it is sent: age proves it
 		return
 	}
 	// Those of other portals end when these have told their hosts why.

@@ -63,6 +63,7 @@ type Portal struct {
 	sent     map[uint64]*Request
 	fences   []*fence
 	heard    []uint64   // Clear.Req, of the last ones
+	barriers []barrier  // fences of the last HoldMax
 	done     []*Request // but for the lease
 	lastReq  uint64
 	numbers  uint64    // of commands, so far
@@ -81,6 +82,14 @@ type fence struct {
 	began   int64
 	req     uint64
 	covered []*Request
+}
+
+// barrier is a fence that commands of this portal may meet which had been read before
+// it, and had not been submitted yet.
+type barrier struct {
+	scope wire.FenceScope
+	nexus wire.Nexus
+	at    int64
 }
 
 // everywhere says whether a fence is about other portals' commands, too. No age
@@ -172,6 +181,12 @@ func (p *Portal) Submit(now int64, r *Request) {
 		r.number = p.numbers
 	}
 	p.requests = append(p.requests, r)
+	for _, b := range p.barriers {
+		if r.Read < b.at && Covers(b.scope, b.nexus, r.Nexus) {
+			p.end(r, wire.Aborted)
+			return
+		}
+	}
 	p.pump()
 }
 
@@ -309,6 +324,7 @@ func (p *Portal) Tick(now int64) {
 			p.uncover(f) // nothing of this portal can come any more
 		}
 	}
+	p.barriers = slices.DeleteFunc(p.barriers, func(b barrier) bool { return p.now-b.at > HoldMax })
 	p.repeatVerdicts()
 	p.room(roomEach)
 }
@@ -321,6 +337,9 @@ func (p *Portal) Tick(now int64) {
 func (p *Portal) Fence(now int64, id uint64, scope wire.FenceScope, n wire.Nexus) {
 	p.now = now
 	f := &fence{id: id, scope: scope, nexus: n, began: now}
+	if f.everywhere() {
+		p.bar(scope, n)
+	}
 	p.cover(f, scope, n)
 	p.fences = append(p.fences, f)
 	p.pump()
@@ -344,9 +363,11 @@ func (p *Portal) Clear(now int64, m *wire.Clear) (news bool) {
 		case p.bugs.ClearNothing:
 		case m.Scope == wire.FenceNexus:
 			for _, n := range m.Nexuses {
+				p.bar(m.Scope, n)
 				p.cover(f, m.Scope, n)
 			}
 		default:
+			p.bar(m.Scope, wire.Nexus{})
 			p.cover(f, m.Scope, wire.Nexus{})
 		}
 	} else if slices.ContainsFunc(p.fences, func(o *fence) bool { return o.clear == m.Req }) {
@@ -355,6 +376,10 @@ func (p *Portal) Clear(now int64, m *wire.Clear) (news bool) {
 	p.fences = append(p.fences, f)
 	p.pump()
 	return news
+}
+
+func (p *Portal) bar(scope wire.FenceScope, n wire.Nexus) {
+	p.barriers = append(p.barriers, barrier{scope, n, p.now})
 }
 
 // cover ends what a fence is about and was never sent; the rest may be with a head.

@@ -26,12 +26,14 @@ func (m memory) find(c *wire.Claim) *remembered {
 	return nil
 }
 
-// add makes room for a claim that is about to be stored, or that a head gives.
-func (m *memory) add(now int64, c wire.Claim, stored bool) {
-	if len(*m) >= claimsMax {
+// add makes room for a claim that is about to be stored, or that a head gives. It
+// says whether another one was forgotten for it.
+func (m *memory) add(now int64, c wire.Claim, stored bool) (forgot bool) {
+	if forgot = len(*m) >= claimsMax; forgot {
 		*m = (*m)[1:]
 	}
 	*m = append(*m, &remembered{c, stored, now})
+	return forgot
 }
 
 func (m *memory) expire(now int64) {
@@ -42,13 +44,14 @@ func (m *memory) expire(now int64) {
 
 // begin takes note of the claims that come with a write. Those of which it is
 // told in between that they are settled are not taken up again at its end.
-func (m *memory) begin(now int64, w *wire.Write) {
+func (m *memory) begin(now int64, w *wire.Write) (forgot bool) {
 	m.expire(now)
 	for _, c := range w.Claims {
 		if m.find(&c) == nil {
-			m.add(now, c, false)
+			forgot = m.add(now, c, false) || forgot
 		}
 	}
+	return forgot
 }
 
 // end knows what became of a write. A claim on its blocks that did not come with
@@ -60,7 +63,7 @@ func (m *memory) end(w *wire.Write, ok bool) {
 		switch {
 		case r == nil:
 		case ok:
-			r.Versions, r.stored = c.Versions, true
+			r.Versions, r.stored = taken(r.Versions, c, w.Block, w.Count), true
 		case !r.stored:
 			*m = slices.DeleteFunc(*m, func(o *remembered) bool { return o == r })
 		}
@@ -98,7 +101,7 @@ func (r *remembered) differsBy(w *wire.Write) bool {
 }
 
 // obey does what a head says of claims.
-func (m *memory) obey(now int64, c *wire.Claims) {
+func (m *memory) obey(now int64, c *wire.Claims) (forgot bool) {
 	m.expire(now)
 	*m = slices.DeleteFunc(*m, func(r *remembered) bool { return slices.Contains(c.Settled, r.Command) })
 	for _, r := range *m {
@@ -106,9 +109,10 @@ func (m *memory) obey(now int64, c *wire.Claims) {
 	}
 	for _, k := range c.Keep {
 		if m.find(&k) == nil {
-			m.add(now, k, true)
+			forgot = m.add(now, k, true) || forgot
 		}
 	}
+	return forgot
 }
 
 // forget drops what a copy has of a segment: it is about to catch up, and what it

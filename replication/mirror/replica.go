@@ -87,17 +87,24 @@ func (r *Replica) Receive(now int64, session uint64, m wire.Message) {
 	}
 	switch m := m.(type) {
 	case *wire.Claims:
-		c.claims.obey(now, m)
+		c.forgets(c.claims.obey(now, m))
 		return
 	case *wire.Write:
 		c.writing++
-		c.claims.begin(now, m)
+		c.forgets(c.claims.begin(now, m))
 	case *wire.Changes:
 		if m.Own {
 			c.claims.forget(m.Segment)
 		}
 	}
 	r.out.Jobs = append(r.out.Jobs, job)
+}
+
+// forgets notes that claims were dropped to make room for others.
+func (c *copies) forgets(dropped bool) {
+	if dropped {
+		c.forgot = max(c.forgot, c.promised)
+	}
 }
 
 // scope is the volume and epoch of a request.

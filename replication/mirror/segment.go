@@ -37,6 +37,8 @@ type segment struct {
 // flight is a write on its way to all copies.
 type flight struct {
 	seq     uint64
+	block   uint32
+	count   uint32
 	pending map[wire.NodeID]uint64 // request by node
 	full    []wire.NodeID          // had no space
 	good    int                    // copies that have it
@@ -87,6 +89,13 @@ func (h *Head) Configure(now int64, v View) {
 		if seg.state == serving {
 			h.release(seg)
 		}
+	}
+	// Before anything that comes after this View: a host may have had the answer
+	// to the same operation, sent again by its portal, and have gone on.
+	beyond := h.beyond
+	h.beyond = nil
+	for _, op := range beyond {
+		h.readmit(op)
 	}
 }
 
@@ -376,7 +385,7 @@ func (h *Head) store(s *segment, block, count uint32, data []byte, by *Op, fate 
 		panic(fmt.Sprintf("mirror: write to segment %d of volume %d in state %d", s.index, h.volume, s.state))
 	}
 	s.seq++
-	f := &flight{seq: s.seq, pending: map[wire.NodeID]uint64{}, fate: fate}
+	f := &flight{seq: s.seq, block: block, count: count, pending: map[wire.NodeID]uint64{}, fate: fate}
 	s.flight = append(s.flight, f)
 	f.claims = h.claimsBy(s, f, block, count, by)
 	if len(f.claims) > 0 && data == nil {
