@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"sync"
@@ -22,6 +23,7 @@ type directory struct {
 	mu      sync.Mutex
 	targets map[targetKey]*scsi.Target
 	hosts   map[string]*numbered // by initiator name, lower case
+	ending  []chan struct{}      // of units that were unmapped
 }
 
 // targetKey is one way to see a volume. A host that may only read sees a
@@ -151,6 +153,29 @@ func (d *directory) find(initiator string, naa [16]byte) *scsi.Target {
 	return nil
 }
 
+// remove unmaps a logical unit; settle waits for its end. mu is held.
+func (d *directory) remove(t *scsi.Target, lun uint16) {
+	ended := make(chan struct{})
+	t.Remove(lun, func(scsi.TMFResult) { close(ended) })
+	d.ending = append(d.ending, ended)
+}
+
+// settle returns when nothing of what was unmapped takes effect any more, or when
+// ctx has ended.
+func (d *directory) settle(ctx context.Context) {
+	d.mu.Lock()
+	ending := d.ending
+	d.ending = nil
+	d.mu.Unlock()
+	for _, ended := range ending {
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // forget drops the targets of volumes that are gone.
 func (d *directory) forget(s *cluster.State) {
 	d.mu.Lock()
@@ -161,7 +186,7 @@ func (d *directory) forget(s *cluster.State) {
 	}
 	for key, t := range d.targets {
 		if !present[key.volume] {
-			t.Remove(lun)
+			d.remove(t, lun)
 			delete(d.targets, key)
 		}
 	}

@@ -74,6 +74,7 @@ func (d *drain) here() []visit {
 // follow does as the cluster has agreed on this node, until the service ends.
 func (d *drain) follow(e *engine.Engine) {
 	s := d.service
+	stop := func() {} // ends the asking of hosts, and returns when it has ended
 	for s.ctx.Err() == nil {
 		state, changed := s.consensus.Watch()
 		drained := state.Nodes[s.record.Node].Drained
@@ -82,10 +83,11 @@ func (d *drain) follow(e *engine.Engine) {
 			return
 		case drained && !d.isOn():
 			d.begin(s.ctx, e)
-			s.tasks.Go(func() { s.server.Drain(s.ctx, iscsi.Scope{}, drainPatience) })
+			stop = d.ask()
 		case drained:
 			d.look(s.ctx, e)
 		case d.isOn():
+			stop() // the portals are opened again only after they were closed
 			d.end(s.ctx, e)
 		}
 		var again <-chan time.Time
@@ -97,6 +99,22 @@ func (d *drain) follow(e *engine.Engine) {
 		case <-again:
 		case <-s.ctx.Done():
 		}
+	}
+}
+
+// ask has the hosts log out, until stop.
+func (d *drain) ask() (stop func()) {
+	ctx, cancel := context.WithCancel(d.service.ctx)
+	ended := make(chan struct{})
+	d.service.tasks.Go(func() {
+		defer close(ended)
+		if err := d.service.server.Drain(ctx, iscsi.Scope{}, drainPatience); err != nil {
+			d.service.log.Warn("hosts that did not log out", "error", err)
+		}
+	})
+	return func() {
+		cancel()
+		<-ended
 	}
 }
 

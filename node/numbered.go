@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"strings"
@@ -49,14 +50,16 @@ func (d *directory) numbered(initiator string) *scsi.Target {
 
 // follow maps and unmaps the units of hosts that are logged in, as the cluster
 // has agreed. It is false where a volume is not open here yet.
-func (d *directory) follow() bool {
+// What is unmapped takes no effect any more when it returns, unless ctx ends first.
+func (d *directory) follow(ctx context.Context) bool {
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	s := d.service.consensus.State()
 	complete := true
 	for initiator, n := range d.hosts {
 		complete = d.arrange(n, numberedTo(s, initiator)) && complete
 	}
+	d.mu.Unlock()
+	d.settle(ctx)
 	return complete
 }
 
@@ -65,7 +68,7 @@ func (d *directory) arrange(n *numbered, wanted map[uint16]targetKey) bool {
 	complete := true
 	for _, lun := range slices.Sorted(maps.Keys(n.units)) {
 		if have := n.units[lun]; wanted[lun] != have {
-			n.target.Remove(lun)
+			d.remove(n.target, lun)
 			delete(n.units, lun)
 		}
 	}

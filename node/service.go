@@ -40,6 +40,7 @@ type service struct {
 	disks     *disks
 
 	incarnation atomic.Uint64                 // 0 until registered
+	followed    atomic.Uint64                 // the cluster's change up to which exports are followed
 	sessions    atomic.Uint64                 // of hosts, so far
 	engine      atomic.Pointer[engine.Engine] // nil until registered
 
@@ -134,6 +135,7 @@ func (s *service) live() {
 		return
 	}
 	e.DropHosts(s.server.DropAll)
+	e.Follow(s.followed.Load)
 	s.drain.answerAboutHosts(e)
 	s.incarnation.Store(uint64(incarnation))
 	s.engine.Store(e)
@@ -188,21 +190,27 @@ func (s *service) register() wire.Incarnation {
 	return 0
 }
 
+// fenceMax is how long the end of what was taken from a host may take.
+const fenceMax = 4 * time.Second
+
 // followExports ends the sessions of hosts from which a volume was taken back,
 // and has those that stay see what is published to them now.
 func (s *service) followExports() {
 	before := s.consensus.State()
 	for s.ctx.Err() == nil {
 		now, changed := s.consensus.Watch()
+		limit, cancel := context.WithTimeout(s.ctx, fenceMax)
 		for _, iqn := range withdrawn(before, now) {
-			s.server.Drop(iqn)
+			s.server.Drop(limit, iqn)
 		}
 		s.directory.forget(now)
 		before = now
 		var again <-chan time.Time
-		if !s.directory.follow() {
+		if !s.directory.follow(limit) {
 			again = time.After(20 * time.Millisecond) // the engine is about to open the volume
 		}
+		cancel()
+		s.followed.Store(now.Index)
 		select {
 		case <-changed:
 		case <-again:

@@ -48,6 +48,8 @@ type Engine struct {
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 
+	follows atomic.Pointer[func() uint64]
+
 	lease      atomic.Int64
 	registered atomic.Bool // the state has this incarnation up
 	fenced     chan struct{}
@@ -135,6 +137,16 @@ func (e *Engine) DropHosts(f func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.drops = append(e.drops, f)
+}
+
+// Follow registers what tells up to which of the cluster's changes everything else
+// on this node has followed it: see Everywhere.
+func (e *Engine) Follow(index func() uint64) { e.follows.Store(&index) }
+
+// follows says whether the node has followed the cluster up to a change.
+func (e *Engine) followed(index uint64) bool {
+	f := e.follows.Load()
+	return f == nil || (*f)() >= index
 }
 
 // AddDisk gives an open store to the engine.

@@ -9,10 +9,11 @@ import (
 	"ashlar/replication/wire"
 )
 
-// everywhereMax bounds how long an order waits for the other nodes to know of it.
-const everywhereMax = time.Second
+// everywhereMax bounds how long an order waits for the nodes to follow it: what has
+// been taken from a host is fenced, which takes 4 s at most.
+const everywhereMax = 4500 * time.Millisecond
 
-// known asks whether a node has applied the cluster's commands up to an index;
+// known asks whether a node has followed the cluster's commands up to an index;
 // the same message back says that it has.
 type known struct {
 	ID    uint64
@@ -25,11 +26,11 @@ type waiting struct {
 	done chan struct{}
 }
 
-// Everywhere returns when every node that is up and can be reached knows what
-// this one knows now, or after a second. So what a person has ordered here is
+// Everywhere returns when this node and every other that is up and can be reached has
+// followed what this one knows now, or after everywhereMax. So what a person has ordered here is
 // found at every portal: a host that is told "no such target" gives up for good.
 func (e *Engine) Everywhere(ctx context.Context) {
-	w := &waiting{left: map[wire.NodeID]bool{}, done: make(chan struct{})}
+	w := &waiting{left: map[wire.NodeID]bool{e.Self: true}, done: make(chan struct{})}
 	st := e.Consensus.State()
 	e.control.post(func() { e.control.askAll(st, w) })
 	select {
@@ -50,11 +51,8 @@ func (c *control) askAll(st *cluster.State, w *waiting) {
 			c.send(n, kindKnown, known{id, st.Index})
 		}
 	}
-	if len(w.left) == 0 {
-		close(w.done)
-		return
-	}
 	c.waits[id] = w
+	c.asked(c.e.Self, known{id, st.Index}, 0)
 	time.AfterFunc(2*everywhereMax, func() { c.post(func() { delete(c.waits, id) }) })
 }
 
@@ -62,8 +60,12 @@ func (c *control) askAll(st *cluster.State, w *waiting) {
 func (c *control) asked(from wire.NodeID, k known, waited time.Duration) {
 	st := c.e.Consensus.State()
 	c.follow(st)
-	if st.Index >= k.Index {
-		c.send(from, kindKnows, k)
+	if st.Index >= k.Index && c.e.followed(k.Index) {
+		if from == c.e.Self {
+			c.knows(from, k)
+		} else {
+			c.send(from, kindKnows, k)
+		}
 	} else if waited < everywhereMax {
 		time.AfterFunc(tick/5, func() { c.post(func() { c.asked(from, k, waited+tick/5) }) })
 	}

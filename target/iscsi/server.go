@@ -2,6 +2,7 @@ package iscsi
 
 import (
 	"container/list"
+	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -181,9 +182,25 @@ func (s *Server) forget(c *conn) {
 // be sent, and nothing that was not yet read will be read.
 func (s *Server) DropAll() { s.drop(func(*conn) bool { return true }) }
 
-// Drop resets the connections of a target's sessions.
-func (s *Server) Drop(iqn string) {
+// Drop resets the connections of a target's sessions, and returns when nothing of
+// them can take effect any more, or when ctx has ended.
+func (s *Server) Drop(ctx context.Context, iqn string) {
+	s.mu.Lock()
+	var leaving []*tenure
+	for key, t := range s.sessions {
+		if key.target == iqn {
+			leaving = append(leaving, t)
+		}
+	}
+	s.mu.Unlock()
 	s.drop(func(c *conn) bool { return c.targetName() == iqn })
+	for _, t := range leaving {
+		select {
+		case <-t.gone:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func (s *Server) drop(match func(*conn) bool) {

@@ -291,7 +291,7 @@ func TestDropClosesOnlyThatTargetsSessions(t *testing.T) {
 	}
 	defer two.Close()
 	r.settle(two)
-	r.server.Drop(iqn)
+	r.server.Drop(r.ctx, iqn)
 	r.eventually("the first session is over", func() bool { return one.Err() != nil })
 	if err := two.Ping(r.ctx, nil); err != nil {
 		t.Fatal(err)

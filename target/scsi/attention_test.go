@@ -79,7 +79,7 @@ func TestAChangedInventoryIsToldUntilReportLUNs(t *testing.T) {
 	r.good(raw("a0 00 00 00 00 00 00 00 00 ff 00 00"), nil)
 	r.wantReady(r.nexus, 0)
 	r.wantReady(r.nexus, 7)
-	r.target.Remove(8)
+	r.target.Remove(8, func(TMFResult) {})
 	r.wantReady(r.nexus, 7, "02 6/3f0e")
 	if got := r.ready(r.nexus, 8); got != "02 5/2500" {
 		t.Errorf("removed unit: %s", got)
@@ -168,7 +168,7 @@ func TestAChangedInventoryIsToldOnce(t *testing.T) {
 		r.wantReady(n, 2, "02 6/2900")
 		r.wantReady(n, 3, "02 6/2900")
 	}
-	r.target.Remove(2)
+	r.target.Remove(2, func(TMFResult) {})
 	r.wantReady(r.nexus, 3, "02 6/3f0e")
 	r.wantReady(r.nexus, 0)
 	r.wantReady(r.nexus, 1)
@@ -252,7 +252,7 @@ func TestAnotherVolumeInTheOldOnesPlaceIsToldSo(t *testing.T) {
 	add(2)
 	r.wantReady(r.nexus, 4, "02 6/2900")
 	r.wantReady(r.nexus, 0, "02 6/3f0e")
-	r.target.Remove(4)
+	r.target.Remove(4, func(TMFResult) {})
 	r.wantReady(r.nexus, 0, "02 6/3f0e")
 	add(3)
 	r.wantReady(r.nexus, 4, "02 6/2900", "02 6/3f0e", "02 6/3f03")

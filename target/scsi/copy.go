@@ -128,10 +128,6 @@ func copyNext(t *Task) {
 	}
 	s := &c.segments[c.at]
 	if !c.begun {
-		if !t.reaches(s.from) || !t.reaches(s.to) {
-			t.abortCopy(unreachableTarget)
-			return
-		}
 		c.begun, c.backward = true, s.overlaps()
 	}
 	c.offset, c.bytes = s.piece(c.backward)
@@ -273,6 +269,10 @@ func pieceCopied(t *Task) {
 func (t *Task) submitCopy(p *place, kind target.Kind, lba, blocks uint64, data []byte, then func(*Task)) {
 	if t.cut.Load() && !t.aborting.Load() {
 		t.pauseCopy(StatusBusy)
+		return
+	}
+	if !t.reaches(p) {
+		t.abortCopy(unreachableTarget)
 		return
 	}
 	stamp := p.unit.device.Stamp()

@@ -222,10 +222,32 @@ func TestAFunctionWithoutProofIsRejected(t *testing.T) {
 
 func TestAFunctionOnAnAbsentUnit(t *testing.T) {
 	h := newHeld(t)
-	h.target.Remove(0)
+	h.target.Remove(0, func(TMFResult) {})
 	for _, fn := range []TaskFunction{AbortTaskSet, ClearTaskSet, LogicalUnitReset} {
 		h.manage(h.nexus, fn, IncorrectLUN)
 	}
 	h.manage(h.nexus, TargetWarmReset, FunctionComplete)
 	h.manage(h.nexus, 99, FunctionNotSupported)
+}
+
+// TestAUnitThatIsUnmappedTakesNothingAnyMore: its tasks end, and none of them is
+// carried out when its removal is done.
+func TestAUnitThatIsUnmappedTakesNothingAnyMore(t *testing.T) {
+	h := newHeld(t)
+	b := h.login("b")
+	mine, other := h.write(h.nexus), h.write(b)
+	done := make(chan TMFResult, 1)
+	h.target.Remove(0, func(r TMFResult) { done <- r })
+	if r := <-done; r != FunctionComplete {
+		t.Errorf("removed with %d", r)
+	}
+	for _, task := range []*Task{mine, other} {
+		h.want(task, 1, false)
+		if task.Status != StatusBusy {
+			t.Errorf("a task: %s", verdict(task))
+		}
+	}
+	if n := h.memory.Held(); n != 0 {
+		t.Errorf("%d writes are still held", n)
+	}
 }

@@ -100,20 +100,29 @@ func (t *Target) Add(lun uint16, d target.Device) error {
 	return nil
 }
 
-// Remove unmaps a logical unit number, live. Commands under way end by
-// themselves.
-func (t *Target) Remove(lun uint16) {
+// Remove unmaps a logical unit number, live. done is called once, within 4 s: then
+// nothing of what came in for it takes effect any more, unless that could not be
+// proven (FunctionRejected).
+func (t *Target) Remove(lun uint16, done func(TMFResult)) {
+	w := newWait(done)
+	defer w.release()
+	var nexuses []*Nexus
 	t.mu.Lock()
 	u := (*t.units.Load())[lun]
 	if u != nil {
 		t.replaceUnits(func(m map[uint16]*unit) { delete(m, lun) })
 		t.removed[lun] = struct{}{}
 		for n := range t.nexuses {
+			nexuses = append(nexuses, n)
 			n.forget(u)
 			n.inventoryChanged(*t.units.Load())
 		}
 	}
 	t.mu.Unlock()
+	for _, n := range nexuses {
+		n.clearTasks(u)
+		w.fence(u.device, target.FenceNexus, n.id, nil)
+	}
 	if u != nil && u.cancel != nil {
 		u.cancel()
 	}
@@ -197,7 +206,7 @@ func (u *unit) event(e target.Event) {
 // removeUnit removes u, unless its number was given to another since.
 func (t *Target) removeUnit(u *unit) {
 	if (*t.units.Load())[u.number] == u {
-		t.Remove(u.number)
+		t.Remove(u.number, func(TMFResult) {})
 	}
 }
 
