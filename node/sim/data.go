@@ -62,7 +62,7 @@ func (p *process) dial(to *server) {
 		if !open {
 			p.run(fromControl, func() {
 				p.dialing[to.id] = false
-				if refused && known != 0 {
+				if (refused || p.w.bugs.SilenceIsDeath) && known != 0 {
 					p.refused(cluster.Dead{Node: to.id, Incarnation: known})
 				}
 			})
@@ -294,6 +294,8 @@ func (p *process) carryHead(r *reign) bool {
 		p.w.tell("  head %d to node %d: %v", p.s.id, s.To, s.Msg)
 		if _, clear := s.Msg.(*wire.Clear); clear && s.To == p.s.id {
 			p.askedOfFences(nil, s.Msg)
+		} else if read, ok := s.Msg.(*wire.Read); ok && s.To == p.s.id && p.w.bugs.LocalUnchecked {
+			p.s.disk.begin(mirror.Job{Msg: read}, nil, func(m wire.Message) { p.run(fromDisk, func() { p.route(p.s.id, r.volume, m) }) })
 		} else if s.To == p.s.id {
 			p.replicas[r.volume-1].Receive(p.now(), 0, s.Msg)
 		} else if session := p.out[s.To]; session != nil {
@@ -326,21 +328,27 @@ func (p *process) carryHead(r *reign) bool {
 
 // relay gives the leader the promise that a head could not get.
 func (p *process) relay(leader *process, r failover.Relay) {
+	if p.w.bugs.RelayUnproven {
+		p.w.net.datagram(p.s.at, leader.s.at, func() { leader.promised(r) })
+		return
+	}
 	p.lastRelay++
 	session := relaySessions + p.lastRelay
 	p.relays[session] = func(m *wire.Prepared) {
 		if m.Status != wire.OK {
 			return
 		}
-		p.w.net.datagram(p.s.at, leader.s.at, func() {
-			leader.run(fromControl, func() {
-				if leader.planner != nil {
-					leader.planner.Promised(r)
-				}
-			})
-		})
+		p.w.net.datagram(p.s.at, leader.s.at, func() { leader.promised(r) })
 	}
 	p.replicas[r.Volume-1].Receive(p.now(), session, &wire.Prepare{Volume: r.Volume, Epoch: r.Epoch})
+}
+
+func (p *process) promised(r failover.Relay) {
+	p.run(fromControl, func() {
+		if p.planner != nil {
+			p.planner.Promised(r)
+		}
+	})
 }
 
 // relaySessions are above the numbers of connections.

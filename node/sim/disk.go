@@ -17,7 +17,10 @@ type block struct {
 	version wire.Version
 	crc     uint32
 	data    []byte // nil: zeros
+	medium  []byte // what the device gives in its place, where decayed
+	decayed bool   // a write was lost, or went astray
 	bad     bool   // its data cannot be read
+	lost    bool   // what is known of it cannot be read: it stands for a lost block of the store
 }
 
 // replica is one copy of a segment on a disk.
@@ -41,20 +44,25 @@ type disk struct {
 	replicas map[replicaID]*replica
 	promises map[wire.VolumeID]uint64
 	pending  []*pendingWrite
-	slow     int64 // up to so much is added to each job
+	cached   []cachedWrite
+	slow     int64 // up to so much is added to each job: 10 to 1000 times what it takes otherwise, and more
 	failed   bool  // a write failed: nothing is written any more
+	dead     bool  // and nothing is read
+	low      bool  // it is short of space
+	full     bool  // it has none for blocks that have no data yet
+	trick    trick // for the next write
 	onBroken func(string)
+	onDecay  func()
+	count    func(kind string)
 }
 
 // pendingWrite is in the device's hands.
 type pendingWrite struct {
-	apply func()
-	done  bool
-}
-
-func newDisk(t *timeline, id cluster.DiskID, blocks int, bugs Planted, broken func(string)) *disk {
-	return &disk{timeline: t, id: id, blocks: blocks, bugs: bugs, replicas: map[replicaID]*replica{},
-		promises: map[wire.VolumeID]uint64{}, onBroken: broken}
+	apply  func()
+	refuse func() // it failed
+	finish func() // it is done
+	tear   func() // at a crash; nil: it cannot be torn
+	done   bool
 }
 
 func (d *disk) create(id replicaID) {
@@ -64,12 +72,24 @@ func (d *disk) create(id replicaID) {
 // crash leaves what was durable; of what was under way each may be there or not.
 func (d *disk) crash() {
 	for _, p := range d.pending {
-		if !p.done && d.chance(0.5) {
+		switch {
+		case p.done:
+		case d.chance(0.5):
 			p.apply()
+		case p.tear != nil && d.chance(0.5):
+			p.tear()
+		default:
+			d.count("unflushed write")
 		}
 		p.done = true
 	}
 	d.pending = nil
+	for i := len(d.cached) - 1; i >= 0; i-- {
+		if x := d.cached[i]; d.now-x.at < cacheFlush {
+			copy(x.r.blocks[x.block:], x.before)
+		}
+	}
+	d.cached = nil
 	for _, id := range d.replicaIDs() {
 		d.replicas[id].commit = d.replicas[id].durable
 	}
@@ -85,6 +105,9 @@ func (d *disk) replicaIDs() []replicaID {
 	})
 	return ids
 }
+
+// cacheFlush is how long a volatile cache would keep a write.
+const cacheFlush = second
 
 // begin carries out a job; answer is called once, unless the node crashes before
 // or the job has none. Of unknown segments it knows nothing.
@@ -107,7 +130,7 @@ func (d *disk) begin(job mirror.Job, unknown map[wire.Segment]bool, answer func(
 	case *wire.Changes:
 		d.after(d.latency()/2, func() { answer(d.changes(m, unknown)) })
 	case *wire.Reserve:
-		d.after(d.latency()/2, func() { answer(&wire.Ack{Req: m.Req}) })
+		d.after(d.latency()/2, func() { answer(d.reserve(m)) })
 	case *wire.Extents:
 		d.after(d.latency()/2, func() { answer(&wire.Runs{Req: m.Req, Status: wire.OK, Runs: []uint32{m.Count}}) })
 	default:
@@ -124,26 +147,31 @@ func (d *disk) latency() int64 {
 }
 
 // durably applies a change after a while, or perhaps at a crash before.
-func (d *disk) durably(apply func(), after func()) {
-	p := &pendingWrite{apply: apply}
+func (d *disk) durably(p *pendingWrite, after func()) {
 	d.pending = append(d.pending, p)
-	d.after(d.latency(), func() {
+	p.finish = func() {
 		if p.done {
 			return
 		}
 		p.done = true
 		d.pending = slices.DeleteFunc(d.pending, func(q *pendingWrite) bool { return q == p })
-		apply()
+		p.apply()
 		after()
-	})
+	}
+	d.after(d.latency(), p.finish)
 }
 
 func (d *disk) promise(m *wire.Prepare, answer func(wire.Message)) {
+	refuse := func() { answer(&wire.Prepared{Req: m.Req, Status: wire.Failed}) }
+	if d.bugs.WriteErrorIgnored {
+		refuse = func() { answer(nil) }
+	}
 	if d.failed {
-		d.after(0, func() { answer(&wire.Prepared{Req: m.Req, Status: wire.Failed}) })
+		d.after(0, refuse)
 		return
 	}
-	d.durably(func() { d.promises[m.Volume] = max(d.promises[m.Volume], m.Epoch) }, func() { answer(nil) })
+	apply := func() { d.promises[m.Volume] = max(d.promises[m.Volume], m.Epoch) }
+	d.durably(&pendingWrite{apply: apply, refuse: refuse}, func() { answer(nil) })
 }
 
 func (d *disk) tails(m *wire.Prepare, unknown map[wire.Segment]bool) wire.Message {
@@ -162,14 +190,17 @@ func (d *disk) tails(m *wire.Prepare, unknown map[wire.Segment]bool) wire.Messag
 // above lists up to limit blocks from one on whose version is above v.
 func (r *replica) above(v wire.Version, from uint32, limit int) (list []wire.Change) {
 	for b := int(from); b < len(r.blocks) && len(list) < limit; b++ {
-		if k := &r.blocks[b]; v.Less(k.version) {
-			list = append(list, wire.Change{Block: uint32(b), Version: k.version, CRC: k.crc, Zero: k.data == nil})
+		if k := &r.blocks[b]; v.Less(k.shown()) {
+			list = append(list, wire.Change{Block: uint32(b), Version: k.shown(), CRC: k.crc, Zero: k.data == nil})
 		}
 	}
 	return list
 }
 
 func (d *disk) changes(m *wire.Changes, unknown map[wire.Segment]bool) wire.Message {
+	if d.dead {
+		return &wire.Page{Req: m.Req, Status: wire.Failed}
+	}
 	r := d.replicas[replicaID{m.Volume, m.Segment}]
 	if r == nil || unknown[m.Segment] {
 		return &wire.Page{Req: m.Req, Status: wire.Missing}
@@ -202,9 +233,13 @@ func (d *disk) setCommit(id replicaID, v wire.Version) {
 func (d *disk) write(m *wire.Write, answer func(wire.Message)) {
 	id := replicaID{m.Volume, m.Segment}
 	r := d.replicas[id]
+	refuse := func() { answer(&wire.Ack{Req: m.Req, Status: wire.Failed}) }
+	if d.bugs.WriteErrorIgnored {
+		refuse = func() { answer(&wire.Ack{Req: m.Req}) }
+	}
 	switch {
 	case d.failed:
-		d.after(0, func() { answer(&wire.Ack{Req: m.Req, Status: wire.Failed}) })
+		d.after(0, refuse)
 		return
 	case r == nil:
 		d.after(0, func() { answer(&wire.Ack{Req: m.Req, Status: wire.Missing}) })
@@ -214,7 +249,11 @@ func (d *disk) write(m *wire.Write, answer func(wire.Message)) {
 		d.setCommit(id, m.Commit)
 	}
 	status := wire.OK
-	d.durably(func() { status = d.put(r, m) }, func() { answer(&wire.Ack{Req: m.Req, Status: status}) })
+	p := &pendingWrite{apply: func() { status = d.put(r, m) }, refuse: refuse}
+	if m.Data != nil {
+		p.tear = func() { d.tear(r, m) }
+	}
+	d.durably(p, func() { answer(&wire.Ack{Req: m.Req, Status: status, Low: d.low}) })
 }
 
 // put is the moment in which a write becomes durable, all of it or nothing.
@@ -226,10 +265,17 @@ func (d *disk) put(r *replica, m *wire.Write) wire.Status {
 		return wire.Version{Epoch: m.Epoch, Seq: m.Seq}
 	}
 	for i := range m.Count {
-		if version(i).Less(r.blocks[m.Block+i].version) {
+		if k := &r.blocks[m.Block+i]; version(i).Less(k.version) && !k.lost {
 			return wire.Failed
 		}
 	}
+	if m.Data != nil && !d.holds(r, m.Block, m.Count) {
+		return wire.NoSpace
+	}
+	if d.bugs.VolatileCache {
+		d.cached = append(d.cached, cachedWrite{r, m.Block, slices.Clone(r.blocks[m.Block:][:m.Count]), d.now})
+	}
+	first := r.blocks[m.Block]
 	for i := range m.Count {
 		k := block{version: version(i), crc: wire.BlockCRC(m.Volume, m.Segment, m.Block+i, zeroBlock[:])}
 		if m.Data != nil {
@@ -237,19 +283,47 @@ func (d *disk) put(r *replica, m *wire.Write) wire.Status {
 			k.crc = m.CRC[i]
 		}
 		old := &r.blocks[m.Block+i]
-		if old.version == k.version && (k.version != wire.Version{}) && (old.crc != k.crc) {
+		if !old.lost && old.version == k.version && (k.version != wire.Version{}) && (old.crc != k.crc) {
 			d.onBroken("two contents of one version of a block")
 		}
 		r.blocks[m.Block+i] = k
 	}
+	if m.Data != nil && d.trick != honest {
+		d.deceive(replicaID{m.Volume, m.Segment}, m.Block, first)
+	}
 	return wire.OK
+}
+
+// holds says whether blocks can be given data.
+func (d *disk) holds(r *replica, block, count uint32) bool {
+	for i := range count {
+		if d.full && r.blocks[block+i].data == nil {
+			return false
+		}
+	}
+	return true
+}
+
+func (d *disk) reserve(m *wire.Reserve) *wire.Ack {
+	a := &wire.Ack{Req: m.Req, Low: d.low}
+	switch r := d.replicas[replicaID{m.Volume, m.Segment}]; {
+	case r == nil:
+		a.Status = wire.Missing
+	case !d.holds(r, m.Block, m.Count):
+		a.Status = wire.NoSpace
+	}
+	return a
 }
 
 var zeroBlock [wire.BlockSize]byte
 
 func (d *disk) read(m *wire.Read, answer func(wire.Message)) {
 	r := d.replicas[replicaID{m.Volume, m.Segment}]
-	if r == nil {
+	switch {
+	case d.dead:
+		d.after(0, func() { answer(&wire.Blocks{Req: m.Req, Status: wire.Failed}) })
+		return
+	case r == nil:
 		d.after(0, func() { answer(&wire.Blocks{Req: m.Req, Status: wire.Missing}) })
 		return
 	}
@@ -271,18 +345,18 @@ func (d *disk) look(r *replica, m *wire.Read) *wire.Blocks {
 	b := &wire.Blocks{Req: m.Req, Data: make([]byte, m.Count*wire.BlockSize)}
 	for i := range m.Count {
 		k := &r.blocks[m.Block+i]
-		b.Versions = append(b.Versions, k.version)
+		b.Versions = append(b.Versions, k.shown())
 		crc := k.crc
 		if k.data == nil {
 			crc = wire.BlockCRC(m.Volume, m.Segment, m.Block+i, zeroBlock[:])
 		}
 		b.CRC = append(b.CRC, crc)
-		if k.bad {
+		if k.bad || k.lost || !d.bugs.ReadUnverified && !k.sound(m.Volume, m.Segment, m.Block+i) {
 			b.Status = wire.Corrupt
 			b.Bad = append(b.Bad, m.Block+i)
 			continue
 		}
-		copy(b.Data[i*wire.BlockSize:], k.data)
+		copy(b.Data[i*wire.BlockSize:], k.gives())
 	}
 	return b
 }

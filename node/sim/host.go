@@ -275,6 +275,9 @@ func (x *path) answered(a *answer) {
 		x.forget(op)
 		op.late = a.from.gone()
 		op.end(a)
+	case wire.NoSpace: // a host that tries again at once would only ask more often
+		x.forget(op)
+		w.after(w.between(second, 2*second), op.begin)
 	default:
 		w.counts.busy++
 		x.forget(op)

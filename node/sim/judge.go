@@ -125,14 +125,9 @@ func (w *world) differing() (n int) {
 		for i, g := range st.Volumes[v].Segments {
 			nodes := g.InSync()
 			for b := range segmentBlocks {
-				first := w.server(nodes[0]).disk.replicas[replicaID{v, wire.Segment(i)}]
-				for _, node := range nodes[1:] {
-					other := w.server(node).disk.replicas[replicaID{v, wire.Segment(i)}]
-					if first == nil || other == nil || !same(&first.blocks[b], &other.blocks[b]) {
-						n++
-						w.tell("DIFFERS: volume %d segment %d block %d between nodes %d and %d", v, i, b, nodes[0], node)
-						break
-					}
+				if !w.alike(replicaID{v, wire.Segment(i)}, uint32(b), nodes) {
+					n++
+					w.tell("DIFFERS: volume %d segment %d block %d on nodes %v", v, i, b, nodes)
 				}
 			}
 		}
@@ -140,15 +135,29 @@ func (w *world) differing() (n int) {
 	return n
 }
 
-func same(a, b *block) bool {
-	return a.version == b.version && (a.crc == b.crc || (a.version == wire.Version{})) && bytes.Equal(content(a), content(b))
+// alike says whether all nodes' copies of a block are the same, but for those that
+// know that theirs is bad. One must be good.
+func (w *world) alike(id replicaID, b uint32, nodes []wire.NodeID) bool {
+	var first *block
+	for _, n := range nodes {
+		r := w.server(n).disk.replicas[id]
+		if r == nil {
+			return false
+		}
+		k := &r.blocks[b]
+		switch {
+		case !k.sound(id.volume, id.segment, b):
+		case first == nil:
+			first = k
+		case !same(first, k):
+			return false
+		}
+	}
+	return first != nil
 }
 
-func content(b *block) []byte {
-	if b.data == nil {
-		return zeroBlock[:]
-	}
-	return b.data
+func same(a, b *block) bool {
+	return a.version == b.version && (a.crc == b.crc || (a.version == wire.Version{})) && bytes.Equal(a.gives(), b.gives())
 }
 
 // judgeBlock checks the history of a block's sectors. Sectors that were only
@@ -258,11 +267,15 @@ func (op *operation) history(s uint64, end int64) (list []porcupine.Operation) {
 func (w *world) holds(c cell) tag {
 	b := c.sector / sectors
 	segment := wire.Segment(b / segmentBlocks)
-	node := w.raft.last().Volumes[c.volume].Segments[segment].InSync()[0]
-	copies := w.server(node).disk.replicas[replicaID{c.volume, segment}]
-	if copies == nil {
-		return 0
+	for _, node := range w.raft.last().Volumes[c.volume].Segments[segment].InSync() {
+		r := w.server(node).disk.replicas[replicaID{c.volume, segment}]
+		if r == nil {
+			return 0
+		}
+		if k := &r.blocks[b%segmentBlocks]; k.sound(c.volume, segment, uint32(b%segmentBlocks)) {
+			t, _ := tagOf(k.gives()[c.sector%sectors*sector:])
+			return t
+		}
 	}
-	t, _ := tagOf(content(&copies.blocks[b%segmentBlocks])[c.sector%sectors*sector:])
-	return t
+	return 0
 }

@@ -33,6 +33,11 @@ var nemesis = []struct {
 	{"host path", (*world).cutHost},
 	{"rot", (*world).rot},
 	{"raft lag", (*world).lag},
+	{"lying disk", (*world).loseWrite},
+	{"straying disk", (*world).misplaceWrite},
+	{"lost metadata", (*world).loseMetadata},
+	{"write error", (*world).failDisk},
+	{"full disk", (*world).fillDisk},
 }
 
 // swarm draws a world and its faults from the seed: some kinds often, most not
@@ -103,7 +108,7 @@ func (w *world) heal() {
 		}
 	}
 	for _, s := range w.servers {
-		s.disk.slow = 0
+		s.disk.slow, s.disk.low, s.disk.full, s.disk.trick = 0, false, false, honest
 		s.deaf = false
 		s.resume()
 		s.start()
@@ -308,42 +313,6 @@ func (w *world) moveCopy() {
 					w.order(cluster.Command{MoveReplica: &cluster.MoveReplica{Volume: id, Segment: wire.Segment(i), Gen: g.Gen,
 						From: r.Disk, To: to.diskID}})
 					return
-				}
-			}
-		}
-	}
-}
-
-// rot makes a block of a copy unreadable, but never where the other in-sync
-// copies could not give it.
-func (w *world) rot() {
-	s := w.anyServer()
-	ids := s.disk.replicaIDs()
-	if len(ids) == 0 {
-		return
-	}
-	id := ids[w.rng.IntN(len(ids))]
-	b := w.rng.IntN(segmentBlocks)
-	s.disk.replicas[id].blocks[b].bad = s.disk.replicas[id].blocks[b].data != nil
-	w.saveLast(w.raft.last())
-}
-
-// saveLast repairs what rotted where no other copy in the set has it.
-func (w *world) saveLast(st *cluster.State) {
-	for _, v := range st.VolumeIDs() {
-		for i, g := range st.Volumes[v].Segments {
-			id := replicaID{v, wire.Segment(i)}
-			for b := range segmentBlocks {
-				good := 0
-				for _, n := range g.InSync() {
-					if c := w.server(n).disk.replicas[id]; c != nil && !c.blocks[b].bad {
-						good++
-					}
-				}
-				for _, s := range w.servers {
-					if c := s.disk.replicas[id]; c != nil && good == 0 {
-						c.blocks[b].bad = false
-					}
 				}
 			}
 		}

@@ -14,4 +14,15 @@ type Planted struct {
 	UncleanElection bool // where no in-sync copy can be used, another is promoted
 	EjectUnpromised bool // a copy leaves the set though it may still obey an older head
 	ConfigReordered bool // a node may go back to an older state of the cluster
+	LeaseAlone      bool // a voter's own grant is enough for its lease
+	LeaseStretched  bool // a lease lasts longer than what the voters have promised
+	SilenceIsDeath  bool // a dial without an answer counts as a refused one
+	LocalUnchecked  bool // a head reads its own copy without asking whether it still may
+	RelayUnproven   bool // a promise counts as given when it was asked for
+
+	ReadUnverified    bool // the store does not verify checksums
+	TornKept          bool // recovery takes torn records
+	VolatileCache     bool // a write is answered before it is on stable storage
+	WriteErrorIgnored bool // a failed write is answered as a good one
+	LossUnnoticed     bool // blocks of a lost metadata page seem never to have been written
 }

@@ -107,6 +107,9 @@ func (r *raft) again(c cluster.Command) {
 
 // commit puts a command into the order.
 func (r *raft) commit(c cluster.Command) cluster.Result {
+	if c.FailDisk != nil && r.w.works(c.FailDisk.ID) {
+		return cluster.Result{Code: cluster.Refused, Problem: "the disk works"}
+	}
 	next, result := r.last().Apply(uint64(len(r.states)), c)
 	next = r.w.planted.state(r, next, c)
 	r.states = append(r.states, next)

@@ -105,7 +105,7 @@ func newWorld(o Options, nodes, voters, hosts int, volumes []volumePlan) *world 
 		s := &server{w: w, id: wire.NodeID(i + 1), at: place(i), up: true, diskID: cluster.DiskID(fmt.Sprintf("d%d", i+1))}
 		s.drift = w.between(-45_000, 45_000)
 		s.offset = w.between(0, 1000*second)
-		s.disk = newDisk(&w.timeline, s.diskID, segmentBlocks, o.Planted, func(what string) { w.violate("%s", what) })
+		s.disk = w.newDisk(s.diskID)
 		w.servers = append(w.servers, s)
 		if i < voters {
 			w.raft.voters = append(w.raft.voters, s.id)
@@ -280,6 +280,7 @@ func (w *world) concluded(p *process, r *reign, op *mirror.Op) {
 // agreed is called with each new state.
 func (w *world) agreed(st *cluster.State) {
 	w.saveLast(st)
+	w.reviveLast(st)
 	for i := range w.volumes { // hosts use what is new, whether or not heads know of it
 		if v := st.Volumes[wire.VolumeID(i+1)]; v != nil {
 			w.volumes[i].segments = len(v.Segments)

@@ -16,6 +16,7 @@ type server struct {
 	paused  bool
 	disk    *disk
 	diskID  cluster.DiskID
+	spare   int // disks that it was given in place of others
 	process *process
 	waiting []waiting // what the frozen process has not noticed yet
 	applied int       // what its raft log surely holds

@@ -45,6 +45,26 @@ func answerLostWithHead(t *testing.T, bug string) *Result {
 	return s.verdict()
 }
 
+// A comparison is carried out, and before its portal hears of it both copies' nodes
+// begin anew: nobody knows any more, so nobody may say that it was not.
+func rememberedByNobody(t *testing.T, bug string) *Result {
+	s := tell(t, 3, 2, bug)
+	s.leaderIs(3)
+	h := s.host(3)
+	w := s.write(h, 0)
+	s.net.sever(s.server(1).at, s.server(3).at)
+	op := s.swap(h, w)
+	s.until(second, func() bool { return s.holds(cell{1, 0}) == op.tag })
+	s.run(100 * millisecond)
+	s.server(1).kill()
+	s.server(2).kill()
+	s.mend(1, 3)
+	s.server(1).start()
+	s.server(2).start()
+	s.ends(op)
+	return s.verdict()
+}
+
 // A host never hears that its comparison was carried out, and repeats it over its
 // other path when it has given the first up.
 func answerLostWithPath(t *testing.T, bug string) *Result {
@@ -120,6 +140,29 @@ func resetOfWhatIsHeld(t *testing.T, bug string) *Result {
 	return s.verdict()
 }
 
+// A portal is cut off from the head with a write that it holds. The unit is reset
+// without its answer, and it is back before it has given the write up.
+func resetUnheard(t *testing.T, bug string) *Result {
+	s := tell(t, 3, 2, bug)
+	s.leaderIs(2)
+	h, other := s.host(3), s.host(1)
+	s.write(h, 0)
+	s.cut(1, 3)
+	s.net.reset(s.server(3).process.out[1].c)
+	s.net.reset(s.server(1).process.out[3].c)
+	s.run(100 * millisecond)
+	s.begin(h, wire.OpWrite, 0)
+	s.run(10 * millisecond)
+	r := other.paths[0][0].reset()
+	s.until(4*second, func() bool { return r.done != 0 })
+	s.run(millisecond)
+	s.read(other, 0)
+	s.run(200 * millisecond) // the head has told it once more, in vain
+	s.mend(1, 3)
+	s.run(700 * millisecond)
+	return s.verdict()
+}
+
 // A copy's node stands still with a write on its way to it. The unit is reset
 // meanwhile, through the head's node and through another, and the node goes on.
 func resetWhileACopyStandsStill(t *testing.T, bug string) *Result {
@@ -165,11 +208,13 @@ func resetWhileTheHeadStandsStill(t *testing.T, bug string) *Result {
 
 var swapStories = []aStory{
 	{"a comparison whose head dies", answerLostWithHead, []string{"ClaimsKept"}},
+	{"a comparison that nobody remembers", rememberedByNobody, []string{"ClaimsForgotten"}},
 	{"a comparison whose answer is lost", answerLostWithPath, nil},
 	{"a comparison that comes again too late", overwrittenMeanwhile, []string{"ClaimChanged"}},
 	{"two processes that ask for the same", twoProcesses, []string{"ClaimLive"}},
 	{"two processes that ask for the same in turn", twoProcessesInTurn, []string{"ClaimSettled"}},
 	{"a reset of what a portal holds", resetOfWhatIsHeld, []string{"ClearNothing"}},
+	{"a reset that a portal does not hear of", resetUnheard, []string{"AwaitsNothing"}},
 	{"a reset while a copy stands still", resetWhileACopyStandsStill, nil},
 	{"a reset while the head stands still", resetWhileTheHeadStandsStill, nil},
 }

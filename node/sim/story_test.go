@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"testing"
 
 	"ashlar/node/cluster"
@@ -471,12 +472,12 @@ func oldHeadFirst(t *testing.T, bug string) *Result {
 }
 
 var stories = []aStory{
-	{"a head that has not heard of the next", lateNews, []string{"EjectUnpromised"}},
+	{"a head that has not heard of the next", lateNews, []string{"EjectUnpromised", "RelayUnproven", "LocalUnchecked"}},
 	{"three heads round one unacknowledged write", threeHeads, []string{"NoReconcile"}},
 	{"both copies gone and one back", oneOfTwoBack, nil},
 	{"the last in-sync copy is never dropped", lastCopyStays, []string{"UncleanElection"}},
 	{"all nodes killed at once", allAtOnce, nil},
-	{"a head that is cut off", cutOff, []string{"NoLease"}},
+	{"a head that is cut off", cutOff, []string{"NoLease", "LeaseAlone", "LeaseStretched"}},
 	{"a head that one voter hears", heardByOne, []string{"VoterEager"}},
 	{"a copy's own tail", ownTail, []string{"NoTail"}},
 	{"a voter that is back too soon", voterBack, []string{"VoterForgets"}},
@@ -488,8 +489,29 @@ var stories = []aStory{
 	{"the only copy with the tail is gone", tailGone, []string{"TailHolder"}},
 }
 
+func allStories() []aStory {
+	return slices.Concat(stories, swapStories, orderStories, joinStories, diskStories)
+}
+
+// TestEveryPlantedBugHasAStory keeps the switches and the stories together.
+func TestEveryPlantedBugHasAStory(t *testing.T) {
+	var told []string
+	for _, x := range allStories() {
+		told = append(told, x.bugs...)
+	}
+	names := BugNames()
+	for _, name := range names {
+		if !slices.Contains(told, name) {
+			t.Errorf("no story shows %s", name)
+		}
+	}
+	if len(names) < 40 {
+		t.Errorf("only %d bugs are planted", len(names))
+	}
+}
+
 func TestStories(t *testing.T) {
-	for _, x := range append(stories, swapStories...) {
+	for _, x := range allStories() {
 		t.Run(x.name, func(t *testing.T) {
 			if r := x.tell(t, ""); r.Bad() {
 				t.Error(r)

@@ -26,4 +26,18 @@ type Bugs struct {
 	ClaimChanged   bool // a claim is honoured though others have written since
 	ClaimSettled   bool // a claim is honoured though its host has acknowledged the answer
 	ClaimLive      bool // a claim is honoured while the first answer is under way
+
+	FullCounts       bool // a copy without space counts as one that has the write
+	BadTaken         bool // blocks that a copy calls bad are taken as they come
+	JoinUndrained    bool // a catch-up begins before the writes that the joiner was not sent are done
+	RewriteUnlocked  bool // what is there is written again without the lock of its blocks
+	PrepareUndrained bool // tails are shown while older writes are under way
+	NotResent        bool // requests are forgotten when their session ends
+	CommitEarly      bool // the commit point covers writes in flight
+	ZerosSkipped     bool // zeros are not copied to a joiner
+	FirstPageOnly    bool // a catch-up looks at the first page of changes only
+	EdgesShared      bool // writes of parts of a block do not exclude one another
+	ProposedDropped  bool // a joiner is given up though the cluster may be taking it in
+	AwaitsNothing    bool // commands are taken of a portal that has not answered a fence
+	ClaimsForgotten  bool // a command that nobody remembers counts as not carried out
 }

@@ -250,3 +250,14 @@ func TestAFenceOfANexusIsNotProvenByAHeadWhoseCopiesMayObeyAnother(t *testing.T)
 		t.Error("never proven")
 	}
 }
+
+// Its connections' end says nothing of what other portals hold.
+func TestDroppedConnectionsDoNotProveAFenceOfTheUnit(t *testing.T) {
+	p := NewPortal(1, wire.Portal{Node: 3, Incarnation: 1}, Bugs{})
+	p.Fence(Second, 7, wire.FenceUnit, wire.Nexus{})
+	p.Fence(Second, 8, wire.FenceNexus, wire.Nexus{Host: "a"})
+	p.Drop(2 * Second)
+	if a := p.Take(); !slices.Equal(a.Unfenced, []uint64{7}) || !slices.Equal(a.Fenced, []uint64{8}) {
+		t.Errorf("proven: %v, not: %v", a.Fenced, a.Unfenced)
+	}
+}

@@ -165,7 +165,7 @@ func (h *Head) fetched(f *fetch, n wire.NodeID, m *wire.Blocks) {
 		}
 		f.need = still
 	}
-	if len(f.need) > 0 {
+	if len(f.need) > 0 && !h.bugs.BadTaken {
 		h.fetch(f)
 		return
 	}

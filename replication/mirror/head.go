@@ -242,6 +242,11 @@ func (h *Head) Lost(now int64, node wire.NodeID) {
 		delete(h.calls, p.preparing)
 		p.preparing = 0
 	}
+	if h.bugs.NotResent {
+		for _, req := range h.callsTo(node) {
+			delete(h.calls, req)
+		}
+	}
 	if !h.bugs.LostCopied {
 		h.dropJoins(node)
 	}
@@ -537,7 +542,8 @@ func (h *Head) admit(op *Op) {
 			return
 		}
 	}
-	op.lock = &lock{first: first, last: last, shared: op.reads() && !h.bugs.ReadsDontWait, granted: func() { h.start(op) }}
+	shared := op.reads() && !h.bugs.ReadsDontWait || h.bugs.EdgesShared && op.Offset%wire.BlockSize != 0
+	op.lock = &lock{first: first, last: last, shared: shared, granted: func() { h.start(op) }}
 	if op.reads() && h.bugs.ReadsDontWait {
 		op.lock = nil
 		h.start(op)

@@ -94,7 +94,7 @@ func (h *Head) drainJoin(s *segment, j *joiner) {
 	if j.stopped {
 		return
 	}
-	if len(s.flight) > 0 && s.flight[0].seq <= j.barrier {
+	if len(s.flight) > 0 && s.flight[0].seq <= j.barrier && !h.bugs.JoinUndrained {
 		h.later(func() { h.drainJoin(s, j) })
 		return
 	}
@@ -126,6 +126,9 @@ func (h *Head) ask(s *segment, j *joiner, node wire.NodeID, m *wire.Changes, the
 		return &c
 	}, func(r wire.Message) {
 		p := r.(*wire.Page)
+		if h.bugs.FirstPageOnly {
+			p.Next = 0
+		}
 		switch {
 		case j.stopped:
 		case p.Status == wire.OK:
@@ -293,6 +296,10 @@ func (h *Head) copyBlocks(s *segment, j *joiner, f *fetch, done func()) {
 	}
 	for i := uint32(0); i < f.count; {
 		n := f.run(i)
+		if h.bugs.ZerosSkipped && f.zero(i) {
+			i += n
+			continue
+		}
 		left++
 		m := &wire.Write{Volume: h.volume, Segment: s.index, Epoch: h.epoch, Block: f.block + i, Count: n, Versions: f.versions[i : i+n]}
 		if !f.zero(i) {
@@ -386,7 +393,7 @@ func (h *Head) dropJoins(node wire.NodeID) {
 // the set at any moment, and stays among those that must acknowledge until the
 // cluster has said what became of it (invariant I2).
 func (h *Head) dropJoin(s *segment, n wire.NodeID) {
-	if j := s.joiners[n]; j != nil && j.stage != joinPropose {
+	if j := s.joiners[n]; j != nil && (j.stage != joinPropose || h.bugs.ProposedDropped) {
 		h.removeJoin(s, n)
 	}
 }

@@ -436,9 +436,12 @@ func (p *Portal) Drop(now int64) {
 	p.out.Done = append(p.out.Done, p.done...)
 	p.requests, p.done, p.sent = nil, nil, map[uint64]*Request{}
 	// The connections that asked for fences are gone, too. What was sent is too
-	// old by the time that another session of the same hosts is let in.
+	// old by the time that another session of the same hosts is let in. What other
+	// portals hold is not.
 	for _, f := range p.fences {
-		if f.clear == 0 {
+		if f.everywhere() {
+			p.out.Unfenced = append(p.out.Unfenced, f.id)
+		} else if f.clear == 0 {
 			p.out.Fenced = append(p.out.Fenced, f.id)
 		}
 	}

@@ -222,7 +222,7 @@ func (r *Replica) Done(now int64, job Job, answer wire.Message) {
 }
 
 func (r *Replica) drained(c *copies) {
-	if c.writing > 0 {
+	if c.writing > 0 && !r.bugs.PrepareUndrained {
 		return
 	}
 	r.out.Jobs = append(r.out.Jobs, c.waiting...)

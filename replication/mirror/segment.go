@@ -41,7 +41,7 @@ type flight struct {
 	count   uint32
 	pending map[wire.NodeID]uint64 // request by node
 	full    []wire.NodeID          // had no space
-	good    int                    // copies that have it
+	stored  []wire.NodeID          // have it
 	done    bool
 	claims  []wire.Claim      // that its blocks have by it
 	changes []*claim          // that it ends
@@ -342,6 +342,10 @@ func (h *Head) rewrite(s *segment, block, count uint32, from []wire.NodeID, done
 		}
 		h.fetch(f)
 	}
+	if h.bugs.RewriteUnlocked {
+		l.granted()
+		return
+	}
 	h.locks.acquire(l)
 }
 
@@ -430,7 +434,7 @@ func (h *Head) acked(s *segment, f *flight, n wire.NodeID, a *wire.Ack) {
 	h.peer(n).low = a.Low
 	switch a.Status {
 	case wire.OK:
-		f.good++
+		f.stored = append(f.stored, n)
 	case wire.NoSpace:
 		f.full = append(f.full, n)
 	default:
@@ -465,7 +469,8 @@ func (h *Head) settled(s *segment, f *flight) {
 	if f.done {
 		return
 	}
-	if f.good > 0 && len(f.full) > 0 {
+	stored := len(f.stored) > 0
+	if stored && len(f.full) > 0 && !h.bugs.FullCounts {
 		stay := f.full[:0]
 		for _, n := range f.full {
 			if m := s.member(n); m != nil && m.InSync {
@@ -477,20 +482,36 @@ func (h *Head) settled(s *segment, f *flight) {
 			}
 		}
 		f.full = stay
-		if len(f.full) > 0 {
+		if len(f.full) > 0 && h.undone(s, f) {
+			stored = false
+		} else if len(f.full) > 0 {
 			h.out.Complain = append(h.out.Complain, f.full...)
 			h.later(func() { h.settled(s, f) })
 			return
 		}
 	}
 	f.done = true
-	h.claimed(f, f.good > 0)
+	h.claimed(f, stored)
 	h.advance(s)
-	if f.good == 0 {
+	if !stored {
 		f.fate(wire.NoSpace)
 	} else {
 		f.fate(wire.OK)
 	}
+}
+
+// undone says whether all copies that have a write are out of the set, which then
+// is those that had no space for it: the write never was.
+func (h *Head) undone(s *segment, f *flight) bool {
+	for _, n := range f.stored {
+		if m := s.member(n); m != nil && m.InSync {
+			return false
+		}
+		if h.dropJoin(s, n); s.joiners[n] != nil {
+			return false // it may be in the set at any moment
+		}
+	}
+	return true
 }
 
 // advance moves the commit point over the writes that are settled in sequence.
@@ -505,7 +526,7 @@ func (h *Head) advance(s *segment) {
 		return
 	}
 	v := wire.Version{Epoch: h.epoch, Seq: s.seq}
-	if len(s.flight) > 0 {
+	if len(s.flight) > 0 && !h.bugs.CommitEarly {
 		v.Seq = s.flight[0].seq - 1
 	}
 	if s.commit.Less(v) {

@@ -1,0 +1,219 @@
+package sim
+
+import (
+	"testing"
+
+	"ashlar/replication/wire"
+)
+
+func (s *story) copyOn(n wire.NodeID) *replica { return s.server(n).disk.replicas[replicaID{1, 0}] }
+
+// filled is a world in which all blocks of a volume with two copies are written.
+func filled(t *testing.T, bug string) (*story, *host) {
+	s := tell(t, 3, 2, bug)
+	s.leaderIs(3)
+	h := s.host(1)
+	for b := range uint64(segmentBlocks) {
+		s.write(h, b)
+	}
+	return s, h
+}
+
+func (s *story) readAll(h *host) {
+	s.Helper()
+	for b := range uint64(segmentBlocks) {
+		s.read(h, b)
+	}
+}
+
+// The head's disk says that a write is done, and has what was there before.
+func lostWrite(t *testing.T, bug string) *Result {
+	s, h := filled(t, bug)
+	s.server(1).disk.trick = lose
+	s.write(h, 4)
+	if s.kinds["lost write"] != 1 {
+		t.Error("no write was lost")
+	}
+	s.readAll(h)
+	s.run(second)
+	if k := &s.copyOn(1).blocks[4]; bug == "" && k.decayed {
+		t.Error("the block was not repaired")
+	}
+	return s.verdict()
+}
+
+// The head's disk writes to another place than it should.
+func strayWrite(t *testing.T, bug string) *Result {
+	s, h := filled(t, bug)
+	s.server(1).disk.trick = misplace
+	s.write(h, 4)
+	s.readAll(h)
+	return s.verdict()
+}
+
+// The head's disk cannot read a sector.
+func latentError(t *testing.T, bug string) *Result {
+	s, h := filled(t, bug)
+	s.copyOn(1).blocks[4].bad = true
+	s.readAll(h)
+	return s.verdict()
+}
+
+// A metadata page of the head's disk is gone. What it was about is bad, not new.
+func lostPage(t *testing.T, bug string) *Result {
+	s, h := filled(t, bug)
+	s.run(3 * second) // until it is below all commit points
+	s.server(1).disk.loseMetadata(s.copyOn(1), 0, segmentBlocks)
+	s.readAll(h)
+	s.run(second)
+	for b := range segmentBlocks {
+		if k := &s.copyOn(1).blocks[b]; bug == "" && k.lost {
+			t.Errorf("block %d was not repaired", b)
+		}
+	}
+	return s.verdict()
+}
+
+// The same on the other copy's disk, and the head dies: the next one finds its own
+// blocks lost, and the volume still has them.
+func lostPageOfNextHead(t *testing.T, bug string) *Result {
+	s, _ := filled(t, bug)
+	far := s.host(3)
+	s.server(2).disk.loseMetadata(s.copyOn(2), 0, segmentBlocks)
+	s.moveHeadTo(2)
+	s.readAll(far)
+	return s.verdict()
+}
+
+// All nodes lose power right after a write was acknowledged.
+func powerCut(t *testing.T, bug string) *Result {
+	s, h := filled(t, bug)
+	s.run(2 * second)
+	s.write(h, 0)
+	for _, x := range s.servers {
+		x.crash()
+	}
+	s.run(second)
+	for _, x := range s.servers {
+		x.start()
+	}
+	s.read(h, 0)
+	return s.verdict()
+}
+
+// Power is cut with a write in two devices' hands: of one, some sectors are new.
+func tornWrite(t *testing.T, bug string) *Result {
+	s, h := filled(t, bug)
+	far := s.host(3)
+	s.run(500 * millisecond)
+	s.hold(1)
+	s.hold(2)
+	s.begin(h, wire.OpWrite, 0)
+	s.run(50 * millisecond)
+	s.net.sever(h.at, s.server(1).at) // the host does not write it again
+	s.server(2).disk.pending[0].tear()
+	for n := range wire.NodeID(2) {
+		s.forget(n + 1)
+		s.release(n + 1)
+		s.server(n + 1).crash()
+		s.server(n + 1).start()
+	}
+	s.read(far, 0)
+	return s.verdict()
+}
+
+// A copy's disk fails a write: it leaves its set, and another takes its place.
+func writeError(t *testing.T, bug string) *Result {
+	s, h := filled(t, bug)
+	s.moveHeadTo(2) // a new epoch, so that it is seen who has what is written in it
+	s.run(second)
+	s.server(1).breakDisk()
+	s.after(second, s.server(1).replaceDisk)
+	s.write(h, 0)
+	r := s.verdict()
+	if bug == "" && s.server(1).spare != 1 {
+		t.Error("the disk was not replaced")
+	}
+	return r
+}
+
+// The head's own disk fails with writes in its hands.
+func writeErrorOfHead(t *testing.T, bug string) *Result {
+	s, h := filled(t, bug)
+	s.hold(1)
+	w := s.begin(h, wire.OpWrite, 0)
+	s.run(20 * millisecond)
+	s.release(1)
+	s.server(1).breakDisk()
+	s.after(second, s.server(1).replaceDisk)
+	s.ends(w)
+	s.readAll(h)
+	return s.verdict()
+}
+
+// A copy's disk runs out of space unexpectedly: it does not have the write.
+func fullDisk(t *testing.T, bug string) *Result {
+	s := tell(t, 3, 2, bug)
+	s.leaderIs(3)
+	h := s.host(1)
+	s.server(2).disk.full = true
+	s.write(h, 0)
+	return s.verdict()
+}
+
+// A copy's disk has no space for a write, and before it leaves its set the disk
+// with the write fails: the full one is the last, stays, and goes on when it has space.
+func fullDiskIsLast(t *testing.T, bug string) *Result {
+	s := tell(t, 3, 2, bug)
+	s.leaderIs(3)
+	h := s.host(3)
+	s.server(2).disk.full = true
+	w := s.begin(s.host(1), wire.OpWrite, 0)
+	s.until(second, func() bool { return s.copyOn(1).blocks[0].data != nil })
+	s.server(1).breakDisk()
+	s.until(second, func() bool { return s.insync() == 1 })
+	if n := s.volume().Segments[0].InSync()[0]; n != 2 {
+		t.Errorf("node %d is left in the set", n)
+	}
+	s.run(second)
+	s.server(2).disk.full = false
+	s.after(second, s.server(1).replaceDisk)
+	s.ends(w)
+	s.write(h, 0)
+	return s.verdict()
+}
+
+// A copy's disk has said that it runs out of space: the write is refused before any
+// copy has it, and nobody leaves the set.
+func lowDisk(t *testing.T, bug string) *Result {
+	s := tell(t, 3, 2, bug)
+	s.leaderIs(3)
+	h := s.host(1)
+	s.server(2).disk.low = true
+	s.write(h, 0)
+	s.server(2).disk.full = true
+	w := s.begin(h, wire.OpWrite, 1)
+	s.write(h, 0) // which has its place
+	s.run(2 * second)
+	if w.ended != 0 || s.insync() != 2 || (s.copyOn(1).blocks[1].version != wire.Version{}) {
+		t.Errorf("%v, and %d copies are in the set", w, s.insync())
+	}
+	s.server(2).disk.low, s.server(2).disk.full = false, false
+	s.ends(w)
+	return s.verdict()
+}
+
+var diskStories = []aStory{
+	{"a lost write", lostWrite, []string{"ReadUnverified", "BadTaken"}},
+	{"a misdirected write", strayWrite, []string{"ReadUnverified"}},
+	{"a latent sector error", latentError, []string{"BadTaken"}},
+	{"a lost metadata page", lostPage, []string{"LossUnnoticed", "BadTaken"}},
+	{"a lost metadata page of the next head", lostPageOfNextHead, nil},
+	{"a power cut after an acknowledgement", powerCut, []string{"VolatileCache"}},
+	{"a torn write", tornWrite, []string{"TornKept"}},
+	{"a write error", writeError, []string{"WriteErrorIgnored"}},
+	{"a write error of the head's disk", writeErrorOfHead, nil},
+	{"a full disk", fullDisk, []string{"FullCounts"}},
+	{"a full disk that is the last", fullDiskIsLast, nil},
+	{"a disk that says it is short of space", lowDisk, nil},
+}
