@@ -27,16 +27,23 @@ func (s *story) want(op *operation, status wire.Status) {
 	}
 }
 
+// unheard is a comparison by a host at node 3 that is carried out by the head on
+// node 1, which cannot say so.
+func (s *story) unheard(h *host, w *operation) *operation {
+	s.net.sever(s.server(1).at, s.server(3).at)
+	op := s.swap(h, w)
+	s.until(second, func() bool { return s.holds(cell{1, 0}) == op.tag })
+	s.run(100 * millisecond)
+	return op
+}
+
 // A comparison is carried out, and its head dies before its portal hears of it.
 func answerLostWithHead(t *testing.T, bug string) *Result {
 	s := tell(t, 3, 2, bug)
 	s.leaderIs(2)
 	h := s.host(3)
 	w := s.write(h, 0)
-	s.net.sever(s.server(1).at, s.server(3).at)
-	op := s.swap(h, w)
-	s.until(second, func() bool { return s.holds(cell{1, 0}) == op.tag })
-	s.run(100 * millisecond)
+	op := s.unheard(h, w)
 	s.server(1).crash()
 	s.headIs(2)
 	s.mend(1, 3)
@@ -52,10 +59,7 @@ func rememberedByNobody(t *testing.T, bug string) *Result {
 	s.leaderIs(3)
 	h := s.host(3)
 	w := s.write(h, 0)
-	s.net.sever(s.server(1).at, s.server(3).at)
-	op := s.swap(h, w)
-	s.until(second, func() bool { return s.holds(cell{1, 0}) == op.tag })
-	s.run(100 * millisecond)
+	op := s.unheard(h, w)
 	s.server(1).kill()
 	s.server(2).kill()
 	s.mend(1, 3)
