@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -12,12 +13,14 @@ type tally struct {
 	passed int
 	failed []string // what failed, by name
 	output string   // of what failed
+	said   []string // what failed tests said themselves, one line each, beside what was logged
 }
 
 func (t *tally) add(more tally) {
 	t.passed += more.passed
 	t.failed = append(t.failed, more.failed...)
 	t.output += more.output
+	t.said = append(t.said, more.said...)
 }
 
 func (t tally) String() string {
@@ -101,10 +104,26 @@ func (c *counter) tally() tally {
 			t.failed = append(t.failed, what)
 			if out := c.output[name]; out != nil {
 				t.output += out.String()
+				t.said = append(t.said, said(name, out.String())...)
 			}
 		}
 	}
 	return t
+}
+
+// testLine is what the testing package puts before what a test file says.
+var testLine = regexp.MustCompile(`^ +[a-z0-9_]+_test\.go:[0-9]+: `)
+
+// said are the last lines of a failed test's output that come from its own
+// files: with the logs of many processes between them, they are hard to find.
+func said(name, output string) (lines []string) {
+	const most = 20
+	for line := range strings.Lines(output) {
+		if testLine.MatchString(line) {
+			lines = append(lines, name+": "+strings.TrimSpace(line))
+		}
+	}
+	return lines[max(0, len(lines)-most):]
 }
 
 func (c *counter) hasFailedTest(pkg string) bool {

@@ -47,3 +47,18 @@ func TestCounterCountsWhatRanAndNothingElse(t *testing.T) {
 		}
 	}
 }
+
+func TestSummaryHoldsWhatAFailedTestSaidAndNotWhatItsNodesLogged(t *testing.T) {
+	counter := newCounter()
+	for _, line := range []string{
+		`{"Action":"run","Package":"p","Test":"TestA"}`,
+		`{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:7: 3 blocks are wrong\n"}`,
+		`{"Action":"output","Package":"p","Test":"TestA","Output":"        time=12:00 level=INFO msg=login\n"}`,
+		`{"Action":"fail","Package":"p","Test":"TestA"}`,
+	} {
+		counter.event([]byte(line))
+	}
+	if got := counter.tally().said; !slices.Equal(got, []string{"p.TestA: a_test.go:7: 3 blocks are wrong"}) {
+		t.Errorf("said %q", got)
+	}
+}

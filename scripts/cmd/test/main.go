@@ -98,6 +98,9 @@ func runAll(chosen []step, logs string, long bool) bool {
 	for _, name := range sum.failed {
 		fmt.Println("failed:", name)
 	}
+	for _, line := range sum.said {
+		fmt.Println("said:", line)
+	}
 	os.RemoveAll(filepath.Join(logs, "scratch"))
 	fmt.Printf("%d passed, %d failed\n", sum.passed, len(sum.failed))
 	return len(sum.failed) == 0 && sum.passed > 0
