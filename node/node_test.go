@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 	"ashlar/node/cluster"
 	"ashlar/node/disk"
 	"ashlar/node/disk/disktest"
+	"ashlar/node/freeport"
 	"ashlar/node/identity"
 	"ashlar/replication/wire"
 	"ashlar/target/iscsi/session"
@@ -35,14 +35,9 @@ func TestMain(m *testing.M) {
 // newConfig is of a node at 127.0.0.1 with ports that nobody uses.
 func newConfig(t *testing.T, name string) Config {
 	t.Helper()
-	var ports []uint16
-	for range 3 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		ports = append(ports, uint16(l.Addr().(*net.TCPAddr).Port))
+	ports, err := freeport.Take([]string{"127.0.0.1"}, 3)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return Config{Dir: t.TempDir(), Name: name, Addresses: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
 		PeerPort: ports[0], GossipPort: ports[1], ISCSIPort: ports[2]}

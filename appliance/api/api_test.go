@@ -15,6 +15,7 @@ import (
 
 	"ashlar/appliance/api"
 	"ashlar/node"
+	"ashlar/node/freeport"
 )
 
 // rig is a node of its own with the API on its socket.
@@ -32,7 +33,10 @@ func newRig(t *testing.T) *rig {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	ip := netip.MustParseAddr("127.0.0.1")
-	ports := freePorts(t, 3)
+	ports, err := freeport.Take([]string{"127.0.0.1"}, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
 	n, err := node.Open(node.Config{Dir: dir, Name: "node1", Addresses: []netip.Addr{ip}, PeerPort: ports[0], GossipPort: ports[1], ISCSIPort: ports[2]})
 	if err != nil {
 		t.Fatal(err)
@@ -50,18 +54,6 @@ func newRig(t *testing.T) *rig {
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		}}}}
-}
-
-func freePorts(t *testing.T, n int) (ports []uint16) {
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		ports = append(ports, uint16(l.Addr().(*net.TCPAddr).Port))
-	}
-	return ports
 }
 
 // send gives a request as it is and returns the status, the type and the body.

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"ashlar/node/freeport"
 )
 
 // The test binary is the program, too: with this variable set it runs a command
@@ -45,7 +47,14 @@ type daemon struct {
 func newDaemon(t *testing.T, host int) *daemon {
 	t.Helper()
 	ip := fmt.Sprintf("127.0.0.%d", host)
-	ports := freePorts(t, ip, 3)
+	free, err := freeport.Take([]string{ip}, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ports []string
+	for _, port := range free {
+		ports = append(ports, strconv.Itoa(int(port)))
+	}
 	dir, err := os.MkdirTemp("", "ashlar") // t.TempDir's names are too long for a socket
 	if err != nil {
 		t.Fatal(err)
@@ -56,18 +65,6 @@ func newDaemon(t *testing.T, host int) *daemon {
 	d.start()
 	t.Cleanup(func() { d.end(syscall.SIGKILL) })
 	return d
-}
-
-func freePorts(t *testing.T, ip string, n int) (ports []string) {
-	for range n {
-		l, err := net.Listen("tcp", ip+":0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		ports = append(ports, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
-	}
-	return ports
 }
 
 // start runs the process and waits until it takes orders.

@@ -15,10 +15,11 @@ import (
 
 	"ashlar/appliance/api"
 	"ashlar/node"
+	"ashlar/node/freeport"
 )
 
 // ports are the same on each node's address.
-type ports struct{ peer, gossip, iscsi int }
+type ports struct{ peer, gossip, iscsi uint16 }
 
 // server is one node: a process of this program, and its client.
 type server struct {
@@ -31,8 +32,10 @@ type server struct {
 	ended   chan struct{} // closed when the process is gone
 }
 
-func (s *server) peer() string   { return net.JoinHostPort(s.ip, strconv.Itoa(s.ports.peer)) }
-func (s *server) portal() string { return net.JoinHostPort(s.ip, strconv.Itoa(s.ports.iscsi)) }
+func (s *server) peer() string   { return net.JoinHostPort(s.ip, text(s.ports.peer)) }
+func (s *server) portal() string { return net.JoinHostPort(s.ip, text(s.ports.iscsi)) }
+
+func text(port uint16) string { return strconv.Itoa(int(port)) }
 
 // launcher starts processes that the kernel kills when this one dies. That
 // hangs on the thread which started them, so one thread starts them all.
@@ -70,8 +73,8 @@ func (s *server) start(l launcher) error {
 		return err
 	}
 	defer log.Close()
-	c := exec.Command(self, "serve", "--dir", s.dir, "--name", s.name, "--address", s.ip, "--peer-port", strconv.Itoa(s.ports.peer),
-		"--gossip-port", strconv.Itoa(s.ports.gossip), "--iscsi-port", strconv.Itoa(s.ports.iscsi))
+	c := exec.Command(self, "serve", "--dir", s.dir, "--name", s.name, "--address", s.ip, "--peer-port", text(s.ports.peer),
+		"--gossip-port", text(s.ports.gossip), "--iscsi-port", text(s.ports.iscsi))
 	c.Stdout, c.Stderr = log, log
 	if err := l.start(c); err != nil {
 		return err
@@ -123,10 +126,11 @@ func newServers(folder string, n int) ([]*server, error) {
 	for i := range n {
 		ips = append(ips, fmt.Sprintf("127.0.0.%d", i+1))
 	}
-	p, err := freePorts(ips)
+	free, err := freeport.Take(ips, 3)
 	if err != nil {
 		return nil, err
 	}
+	p := ports{peer: free[0], gossip: free[1], iscsi: free[2]}
 	var all []*server
 	for i, ip := range ips {
 		s := &server{name: fmt.Sprintf("node%d", i+1), ip: ip, ports: p}
@@ -139,40 +143,6 @@ func newServers(folder string, n int) ([]*server, error) {
 		all = append(all, s)
 	}
 	return all, nil
-}
-
-// freePorts are three that nobody uses on any of the addresses.
-func freePorts(ips []string) (p ports, err error) {
-	const attempts = 50
-	for range attempts {
-		for _, port := range []*int{&p.peer, &p.gossip, &p.iscsi} {
-			if *port, err = freePort(ips); err != nil {
-				break
-			}
-		}
-		if err == nil && p.peer != p.gossip && p.peer != p.iscsi && p.gossip != p.iscsi {
-			return p, nil
-		}
-	}
-	return p, errors.Join(fmt.Errorf("no three ports are free on all of %v", ips), err)
-}
-
-// freePort is one that is free for TCP and UDP on all of the addresses.
-func freePort(ips []string) (port int, err error) {
-	for _, ip := range ips {
-		l, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(port)))
-		if err != nil {
-			return 0, err
-		}
-		defer l.Close()
-		port = l.Addr().(*net.TCPAddr).Port
-		u, err := net.ListenPacket("udp", l.Addr().String())
-		if err != nil {
-			return 0, err
-		}
-		u.Close()
-	}
-	return port, nil
 }
 
 // until asks again and again until the answer is yes.

@@ -2,8 +2,6 @@ package demo
 
 import (
 	"bytes"
-	"net"
-	"strconv"
 	"testing"
 )
 
@@ -89,27 +87,6 @@ func TestNoTwoWritersShareABlockAndSomeWritesCrossEachBorder(t *testing.T) {
 		}
 		if last := first + writers*stripeBlocks; last > volumeBytes/blockBytes {
 			t.Errorf("a window ends at block %d, behind the volume", last)
-		}
-	}
-}
-
-func TestFreePortsDifferAndAreFreeOnEveryAddress(t *testing.T) {
-	ips := []string{"127.0.0.1", "127.0.0.2", "127.0.0.3"}
-	p, err := freePorts(ips)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if p.peer == p.gossip || p.peer == p.iscsi || p.gossip == p.iscsi {
-		t.Errorf("ports %+v", p)
-	}
-	for _, ip := range ips {
-		for _, port := range []int{p.peer, p.gossip, p.iscsi} {
-			l, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(port)))
-			if err != nil {
-				t.Error(err)
-				continue
-			}
-			l.Close()
 		}
 	}
 }
