@@ -112,6 +112,27 @@ func TestADeadPortalDoesNotHoldAFenceUp(t *testing.T) {
 	}
 }
 
+// TestWhatADeadPortalHasSentIsNotTaken: its command comes when the cluster knows
+// that it is gone, and with a token that is still young.
+func TestWhatADeadPortalHasSentIsNotTaken(t *testing.T) {
+	c := newCluster(t, Bugs{})
+	var late *wire.Submit
+	c.lose = func(_ wire.NodeID, m wire.Message) bool {
+		s, ok := m.(*wire.Submit)
+		if ok {
+			late = s
+		}
+		return ok
+	}
+	c.write(2, "b", 0, 'b')
+	c.kill(2)
+	c.agree(in(1), in(3))
+	c.h.Submit(c.now, &Op{Kind: late.Op, Command: late.Command, Nexus: late.Nexus, Stamp: late.Stamp, Offset: late.Offset, Length: late.Length,
+		Data: late.Data, Deadline: c.now + late.Wait, Private: *late})
+	c.settle()
+	c.holds(0, 0)
+}
+
 // TestNoAgeProvesAFenceOfTheUnit: what other portals hold may be stamped again.
 func TestNoAgeProvesAFenceOfTheUnit(t *testing.T) {
 	c := newCluster(t, Bugs{})

@@ -453,6 +453,11 @@ func (h *Head) Submit(now int64, op *Op) {
 	case h.deposed:
 		h.reject(op, wire.NotHead)
 		return
+	case h.gone(op.Command.Portal):
+		// It acts for nobody any more (invariant I6): its hosts may have gone elsewhere
+		// already, however young its token is.
+		h.reject(op, wire.Busy)
+		return
 	case op.Offset+op.Length < op.Offset || !op.wellFormed():
 		h.reject(op, wire.OutOfRange)
 		return
