@@ -3,12 +3,14 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -73,35 +75,71 @@ func choose(only string) ([]step, error) {
 // runAll prints each step's outcome as it comes and the sums at the end. It
 // returns whether all passed.
 func runAll(chosen []step, logs string, long bool) bool {
-	interrupted := make(chan os.Signal, 1)
-	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
-	var lines []string
-	var sum tally
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	b := board{outcome: map[string]string{}}
 	begin := time.Now()
+	var inTurn, beside []step
 	for _, s := range chosen {
-		fmt.Printf("== %s: %s\n", s.name, s.about)
-		r := &runner{log: filepath.Join(logs, s.name+".log"), long: long, scratch: filepath.Join(logs, "scratch"), interrupted: interrupted}
-		stepBegin := time.Now()
-		result := r.run(s)
-		sum.add(result)
-		line := fmt.Sprintf("%-12s %6.1f s  %s", s.name, time.Since(stepBegin).Seconds(), result)
-		lines = append(lines, line)
-		if len(result.failed) > 0 {
-			fmt.Print(r.excerpt(result))
-		}
-		fmt.Println(line)
-		if r.stop.Load() {
-			break
+		if s.beside {
+			beside = append(beside, s)
+		} else {
+			inTurn = append(inTurn, s)
 		}
 	}
-	fmt.Printf("\n== %.0f s in all; logs in %s\n%s\n", time.Since(begin).Seconds(), logs, strings.Join(lines, "\n"))
-	for _, name := range sum.failed {
+	var both sync.WaitGroup
+	for _, steps := range [][]step{inTurn, beside} {
+		both.Go(func() {
+			for _, s := range steps {
+				if ctx.Err() != nil {
+					return
+				}
+				b.say("== %s: %s\n", s.name, s.about)
+				r := &runner{ctx: ctx, log: filepath.Join(logs, s.name+".log"), long: long, scratch: filepath.Join(logs, "scratch"), idle: s.beside}
+				stepBegin := time.Now()
+				result := r.run(s)
+				b.add(s.name, time.Since(stepBegin), result, r)
+			}
+		})
+	}
+	both.Wait()
+	fmt.Printf("\n== %.0f s in all; logs in %s\n", time.Since(begin).Seconds(), logs)
+	for _, s := range chosen {
+		fmt.Println(b.outcome[s.name])
+	}
+	for _, name := range b.sum.failed {
 		fmt.Println("failed:", name)
 	}
-	for _, line := range sum.said {
+	for _, line := range b.sum.said {
 		fmt.Println("said:", line)
 	}
 	os.RemoveAll(filepath.Join(logs, "scratch"))
-	fmt.Printf("%d passed, %d failed\n", sum.passed, len(sum.failed))
-	return len(sum.failed) == 0 && sum.passed > 0
+	fmt.Printf("%d passed, %d failed\n", b.sum.passed, len(b.sum.failed))
+	return ctx.Err() == nil && len(b.sum.failed) == 0 && b.sum.passed > 0
+}
+
+// board is where steps that run side by side put what came of them.
+type board struct {
+	mu      sync.Mutex
+	sum     tally
+	outcome map[string]string // by step: a line
+}
+
+func (b *board) say(format string, args ...any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	fmt.Printf(format, args...)
+}
+
+func (b *board) add(name string, took time.Duration, result tally, r *runner) {
+	line := fmt.Sprintf("%-12s %6.1f s  %s", name, took.Seconds(), result)
+	text := line + "\n"
+	if len(result.failed) > 0 {
+		text = r.excerpt(result) + text
+	}
+	b.say("%s", text)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sum.add(result)
+	b.outcome[name] = line
 }

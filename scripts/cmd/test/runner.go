@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -22,11 +22,11 @@ const stepTimeout = 40 * time.Minute
 
 // runner carries out one step.
 type runner struct {
-	log         string // all that the step's commands print, with the commands
-	scratch     string // for what the steps build
-	long        bool
-	interrupted <-chan os.Signal
-	stop        atomic.Bool // the person said so
+	ctx     context.Context // ends when the person says so
+	log     string          // all that the step's commands print, with the commands
+	scratch string          // for what the steps build
+	long    bool
+	idle    bool // its commands get what the others leave of the processors
 }
 
 // run runs a step. A step that could not be carried out has failed.
@@ -56,6 +56,9 @@ func (r *runner) write(text []byte) {
 // command starts a command whose standard error goes to the log, and hands its
 // standard output to read. It returns once the command has ended.
 func (r *runner) command(read func(io.Reader) error, args ...string) error {
+	if r.idle {
+		args = append([]string{"nice", "-n", "19"}, args...)
+	}
 	r.write([]byte("$ " + strings.Join(args, " ") + "\n"))
 	log, err := os.OpenFile(r.log, os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -88,8 +91,7 @@ func (r *runner) guard(pid int, ended <-chan struct{}) {
 	select {
 	case <-ended:
 		return
-	case <-r.interrupted:
-		r.stop.Store(true)
+	case <-r.ctx.Done():
 		r.write([]byte("interrupted\n"))
 	case <-time.After(stepTimeout):
 		r.write([]byte("ended after " + stepTimeout.String() + "\n"))
@@ -148,6 +150,16 @@ func (r *runner) packages(wanted func(pkg string) bool) ([]string, error) {
 // goTest runs `go test` and counts its tests one by one.
 func (r *runner) goTest(args ...string) (tally, error) {
 	return r.countTests(append([]string{"go", "test", "-json"}, args...)...)
+}
+
+// raceTest runs the tests of packages under the race detector, with -short
+// unless there is time.
+func (r *runner) raceTest(packages ...string) (tally, error) {
+	args := []string{"-race", "-timeout=20m"}
+	if !r.long {
+		args = append(args, "-short")
+	}
+	return r.goTest(append(args, packages...)...)
 }
 
 // countTests runs a command that prints test events as JSON.

@@ -10,41 +10,46 @@ import (
 type step struct {
 	name, about string
 	run         func(r *runner) (tally, error)
+
+	// beside is a step in which no time is measured: it runs beside the others, which
+	// mostly wait, and takes what they leave of the processors.
+	beside bool
 }
 
 // steps in the order of what they cost, so that a plain mistake shows first.
 var steps = []step{
-	{"format", "gofmt finds nothing to change", format},
-	{"vet", "go vet of all packages and tests", func(r *runner) (tally, error) {
+	{name: "format", about: "gofmt finds nothing to change", run: format},
+	{name: "vet", about: "go vet of all packages and tests", run: func(r *runner) (tally, error) {
 		return r.checks([]string{"go", "vet", "./..."}, []string{"go", "vet", "-tags", tags, "./scripts/..."},
 			[]string{"go", "-C", "scripts/tools", "vet", "./..."})
 	}},
-	{"staticcheck", "staticcheck, at the version of scripts/tools/go.mod", staticcheck},
-	{"house", "who imports whom, and what the pure packages do without", func(r *runner) (tally, error) {
+	{name: "staticcheck", about: "staticcheck, at the version of scripts/tools/go.mod", run: staticcheck, beside: true},
+	{name: "house", about: "who imports whom, and what the pure packages do without", run: func(r *runner) (tally, error) {
 		return r.goTest("-count=1", "./scripts/internal/house")
 	}},
-	{"build", "one static binary, without cgo", func(r *runner) (tally, error) {
+	{name: "build", about: "one static binary, without cgo", run: func(r *runner) (tally, error) {
 		return r.checks([]string{"env", "CGO_ENABLED=0", "go", "build", "./..."})
 	}},
-	{"unit", "the tests of every package but the simulator's", func(r *runner) (tally, error) {
+	{name: "unit", about: "the tests of every package but the simulator's", run: func(r *runner) (tally, error) {
 		packages, err := r.packages(func(pkg string) bool { return !isSimulator(pkg) && !strings.HasSuffix(pkg, "/house") })
 		if err != nil {
 			return tally{}, err
 		}
 		return r.goTest(append([]string{"-timeout=15m"}, packages...)...)
 	}},
-	{"race", "the same under the race detector, where goroutines are", func(r *runner) (tally, error) {
-		packages, err := r.packages(func(pkg string) bool { return !isSimulator(pkg) && !isPure(pkg) && !under(pkg, "scripts") })
+	{name: "race", about: "the same under the race detector, where goroutines are", run: func(r *runner) (tally, error) {
+		packages, err := r.packages(func(pkg string) bool {
+			return !isSimulator(pkg) && !isPure(pkg) && !under(pkg, "scripts") && !under(pkg, store)
+		})
 		if err != nil {
 			return tally{}, err
 		}
-		args := []string{"-race", "-timeout=20m"}
-		if !r.long {
-			args = append(args, "-short")
-		}
-		return r.goTest(append(args, packages...)...)
+		return r.raceTest(packages...)
 	}},
-	{"simulation", "the cluster under faults, from seeds; each planted bug is caught", func(r *runner) (tally, error) {
+	{name: "store", about: "the disk store under the race detector", beside: true, run: func(r *runner) (tally, error) {
+		return r.raceTest("./" + store + "/...")
+	}},
+	{name: "simulation", about: "the cluster under faults, from seeds; each planted bug is caught", beside: true, run: func(r *runner) (tally, error) {
 		result, err := r.goTest("-count=1", "-timeout=30m", "./"+simulator+"/...")
 		if err != nil {
 			return result, err
@@ -57,22 +62,22 @@ var steps = []step{
 		result.add(more)
 		return result, err
 	}},
-	{"demo", "three nodes, a volume, the death of its head", func(r *runner) (tally, error) {
+	{name: "demo", about: "three nodes, a volume, the death of its head", run: func(r *runner) (tally, error) {
 		return r.checks([]string{"timeout", "120", "go", "run", "./appliance/ashlar", "demo"})
 	}},
-	{"conformance", "libiscsi's tests and QEMU on a cluster, through two nodes; a skipped test is a failed one", func(r *runner) (tally, error) {
+	{name: "conformance", about: "libiscsi's tests and QEMU on a cluster, through two nodes; a skipped test is a failed one", run: func(r *runner) (tally, error) {
 		return r.goTest("-count=1", "-tags", conformanceTag, "-timeout=15m", "./scripts/conformance")
 	}},
-	{"faults", "real processes without copies, with hostile hosts, with wrong orders", func(r *runner) (tally, error) {
+	{name: "faults", about: "real processes without copies, with hostile hosts, with wrong orders", run: func(r *runner) (tally, error) {
 		return r.goTest("-count=1", "-tags", faultsTag, "-timeout=15m", "./scripts/faults")
 	}},
-	{"power", "real processes lose their power, and all that they have not synced", func(r *runner) (tally, error) {
+	{name: "power", about: "real processes lose their power, and all that they have not synced", run: func(r *runner) (tally, error) {
 		return r.goTest("-count=1", "-tags", powerTag, "-timeout=15m", "./scripts/power")
 	}},
-	{"lab", "the lab of real Linux hosts, with Debian's own target", func(r *runner) (tally, error) {
+	{name: "lab", about: "the lab of real Linux hosts, with Debian's own target", run: func(r *runner) (tally, error) {
 		return r.inLab("^TestLab")
 	}},
-	{"hosts", "real Linux hosts in the lab, with our target", func(r *runner) (tally, error) {
+	{name: "hosts", about: "real Linux hosts in the lab, with our target", run: func(r *runner) (tally, error) {
 		return r.inLab("^TestHost")
 	}},
 }
@@ -87,7 +92,10 @@ const (
 	tags           = labTag + "," + conformanceTag + "," + faultsTag + "," + powerTag
 )
 
-const simulator = "node/sim"
+const (
+	simulator = "node/sim"
+	store     = "node/disk"
+)
 
 func isSimulator(pkg string) bool { return under(pkg, simulator) }
 
