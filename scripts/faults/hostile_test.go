@@ -76,7 +76,7 @@ func TestHostileConnectionsAreBoundedAndOthersDoNotNotice(t *testing.T) {
 	load.Start()
 	load.AwaitWrites(300, time.Minute)
 	victim := c.Head("v")
-	for _, a := range append(attacks, misbehave(t, 5)) {
+	for _, a := range append(attacks, misbehave(t, 3)) {
 		load.Longest()
 		left, before, stalls := load.Left(), victim.MemoryBytes(), stallsOf(c)
 		took, most := carryOut(t, victim, a, v.IQN)

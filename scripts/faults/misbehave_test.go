@@ -219,7 +219,9 @@ var (
 	withDigests = []pdu.Pair{{Key: "HeaderDigest", Value: "CRC32C"}, {Key: "DataDigest", Value: "CRC32C"}}
 )
 
-// misbehave is an attack that does all misdeeds, so many times each.
+// misbehave is an attack that does all misdeeds, so many times each. In all they
+// are fewer than the 64 unfinished logins that a node has room for: with one more
+// the oldest is ended, which might be one that has yet to misbehave.
 func misbehave(t *testing.T, times int) attack {
 	var next, refused atomic.Int64
 	t.Cleanup(func() {
