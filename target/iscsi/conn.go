@@ -63,6 +63,9 @@ type conn struct {
 	memory     int // data buffers in use, bytes
 	queue      []item
 	echo       int  // bytes of queue's own data
+	reading    bool // the reader is at work, and writes what is queued before it waits
+	writing    bool // somebody has the writer
+	left       bool // that is the writing goroutine, to which the reader left the rest of a batch
 	full       bool // full feature phase
 	closed     bool
 	logout     *pdu.LogoutResponse // waits for the commands to end
@@ -99,7 +102,8 @@ func (c *conn) run() {
 
 // serve is the full feature phase. It returns when the writer has ended too.
 func (c *conn) serve() error {
-	c.in = bufio.NewReaderSize(c.fresh, readAhead)
+	c.writer.nc, c.writer.direct = c.nc, newDirect(c.nc)
+	c.in = bufio.NewReaderSize(incoming{c}, readAhead)
 	c.scratch = make([]byte, 8192)
 	c.mu.Lock()
 	c.full = true
@@ -107,6 +111,9 @@ func (c *conn) serve() error {
 	c.srv.Log.Info("iscsi login", "initiator", c.id.Initiator, "target", c.id.Target, "peer", c.nc.RemoteAddr(), "discovery", c.id.Discovery)
 	go c.write()
 	err := c.read()
+	c.mu.Lock()
+	c.wait()
+	c.mu.Unlock()
 	if err == errRefused {
 		// The Reject is the writer's last; give it a moment to go out.
 		c.nc.SetWriteDeadline(time.Now().Add(rejectGrace)) //nolint:errcheck // a dead socket ends the writer at once
@@ -166,7 +173,9 @@ func (c *conn) enqueue(i item) {
 	}
 	c.queue = append(c.queue, i)
 	c.echo += len(i.data)
-	c.wake.Signal()
+	if !c.reading {
+		c.wake.Signal()
+	}
 }
 
 // send hands a message without data to the writer.
@@ -191,7 +200,9 @@ func (c *conn) sendData(m pdu.Message, data []byte) {
 func (c *conn) waitForRoom() {
 	c.mu.Lock()
 	for (len(c.queue) > maxQueued || c.echo > maxEcho) && !c.closed {
+		c.wait()
 		c.room.Wait()
+		c.reading = true
 	}
 	c.mu.Unlock()
 }

@@ -48,6 +48,18 @@ func (f *freshness) Read(b []byte) (int, error) {
 
 func (f *freshness) stale() bool { return f.watch != nil && f.watch.Stalls() != f.stalls }
 
+// incoming is what a connection reads, once it is logged in.
+type incoming struct{ c *conn }
+
+func (i incoming) Read(b []byte) (int, error) {
+	i.c.writeQueued()
+	n, err := i.c.fresh.Read(b)
+	i.c.mu.Lock()
+	i.c.reading = true
+	i.c.mu.Unlock()
+	return n, err
+}
+
 // tune sets a connection's socket options.
 func tune(nc net.Conn) {
 	tcp, ok := nc.(*net.TCPConn)

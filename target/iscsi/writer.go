@@ -26,7 +26,7 @@ type slot struct {
 
 const slots = 128 // PDUs in one writev at most
 
-// writer turns items into PDUs. It belongs to the writing goroutine.
+// writer turns items into PDUs. It belongs to whoever has set conn.writing.
 type writer struct {
 	statSN     uint32
 	exp, max   uint32 // ExpCmdSN and MaxCmdSN when the batch began
@@ -37,20 +37,23 @@ type writer struct {
 	vector     [][]byte
 	unwritten  net.Buffers
 	nc         net.Conn
+	direct     *direct // nil where the connection is no socket
 	err        error
 	closeAfter bool
 }
 
-// write sends what is queued, batch by batch, until the connection ends.
+// write sends what is queued and left to it, batch by batch, until the connection ends.
 func (c *conn) write() {
 	defer close(c.ended)
 	defer c.abandon()
 	w := &c.writer
-	w.nc = c.nc
-	for c.takeBatch() {
-		for i := range w.batch {
-			c.settleLater(w.batch[i].cmd)
-			w.add(&w.batch[i])
+	for {
+		halfway, ok := c.takeBatch()
+		if !ok {
+			return
+		}
+		if !halfway {
+			c.addBatch()
 		}
 		w.flush()
 		c.recycleBatch()
@@ -59,6 +62,73 @@ func (c *conn) write() {
 			return
 		}
 	}
+}
+
+func (c *conn) addBatch() {
+	w := &c.writer
+	for i := range w.batch {
+		c.settleLater(w.batch[i].cmd)
+		w.add(&w.batch[i])
+	}
+	w.unwritten = w.vector
+}
+
+// writeQueued is called by the reader before it waits for more. What came together
+// is answered together, and nobody has to be woken for it. The reader never waits
+// for a host that does not read: then, and where much is to be written, the
+// writing goroutine does.
+func (c *conn) writeQueued() {
+	w := &c.writer
+	c.mu.Lock()
+	for len(c.queue) > 0 && !c.closed && !c.writing && c.isLittle() {
+		c.take()
+		c.mu.Unlock()
+		c.addBatch()
+		all := w.flushNow()
+		if all {
+			c.recycleBatch()
+			if w.err != nil || w.closeAfter {
+				c.end()
+			}
+		}
+		c.mu.Lock()
+		c.left = !all
+	}
+	c.wait()
+	c.mu.Unlock()
+}
+
+// wait says that the reader writes nothing for now; mu is held.
+func (c *conn) wait() {
+	c.reading = false
+	if c.left || len(c.queue) > 0 {
+		c.wake.Signal()
+	}
+}
+
+// little is how many bytes of data the reader writes at once.
+const little = 256 << 10
+
+// isLittle says whether what is queued fits into one vector and is soon written; mu
+// is held.
+func (c *conn) isLittle() bool {
+	if c.writer.direct == nil {
+		return false
+	}
+	pdus, bytes := 0, 0
+	for i := range c.queue {
+		n := len(c.queue[i].data)
+		if cmd := c.queue[i].cmd; cmd != nil {
+			n = len(cmd.task.Data)
+			if !cmd.read {
+				n = 0
+			}
+			pdus += n/int(c.sendParams.MaxSend) + n/int(c.sendParams.MaxBurst) + 1
+		}
+		pdus++
+		bytes += n
+	}
+	return pdus <= slots && bytes <= little
 }
 
 // settleLater takes note of a response that somebody waits to hear of. It is the
@@ -71,18 +141,30 @@ func (c *conn) settleLater(cmd *command) {
 	cmd.task.Op.Settle = nil
 }
 
-// takeBatch waits for items and takes all of them. A command whose response is
-// taken gives back its place in the window, which the same batch then tells.
-func (c *conn) takeBatch() bool {
-	w := &c.writer
+// takeBatch waits until there is something for the writing goroutine: what is
+// queued while the reader waits, or a batch that the reader has written in part.
+func (c *conn) takeBatch() (halfway, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(c.queue) == 0 && !c.closed {
+	for !c.closed && !c.left && (len(c.queue) == 0 || c.reading) {
 		c.wake.Wait()
 	}
-	if c.closed {
-		return false
+	switch {
+	case c.left:
+		c.left = false
+		return true, true
+	case c.closed:
+		return false, false
 	}
+	c.take()
+	return false, true
+}
+
+// take takes all of the queue. A command whose response is taken gives back its
+// place in the window, which the same batch then tells. mu is held.
+func (c *conn) take() {
+	w := &c.writer
+	c.writing = true
 	w.batch, c.queue, c.echo = c.queue, w.batch[:0], 0
 	for i := range w.batch {
 		if cmd := w.batch[i].cmd; cmd != nil {
@@ -91,7 +173,6 @@ func (c *conn) takeBatch() bool {
 	}
 	w.exp, w.max, w.params = c.window.ExpCmdSN(), c.window.MaxCmdSN(), c.sendParams
 	c.room.Signal()
-	return true
 }
 
 // abandon gives back the commands whose responses will not be sent.
@@ -117,6 +198,7 @@ func (c *conn) recycleBatch() {
 		}
 	}
 	clear(c.writer.batch)
+	c.writing = false
 }
 
 // add puts an item's PDUs into the vector.
@@ -170,6 +252,7 @@ func (w *writer) addResponse(cmd *command) {
 // put adds one PDU; a full vector is written first.
 func (w *writer) put(h *pdu.Header, data []byte, usesStatSN bool) {
 	if w.used == slots {
+		w.unwritten = w.vector
 		w.flush()
 	}
 	s := &w.slot[w.used]
@@ -204,13 +287,34 @@ func (w *writer) put(h *pdu.Header, data []byte, usesStatSN bool) {
 	}
 }
 
-// flush writes the vector. After an error it does nothing more.
+// flush writes the rest of the vector. After an error it does nothing more.
 func (w *writer) flush() {
-	if w.err == nil && len(w.vector) > 0 {
-		w.unwritten = w.vector
+	if w.err == nil {
 		_, w.err = w.unwritten.WriteTo(w.nc)
 	}
+	w.written()
+}
+
+// flushNow writes as much of the vector as the socket takes, and says whether that
+// was all.
+func (w *writer) flushNow() bool {
+	n, err := w.direct.writev(w.vector)
+	if w.err = err; err == nil {
+		for len(w.unwritten) > 0 && n >= len(w.unwritten[0]) {
+			n -= len(w.unwritten[0])
+			w.unwritten = w.unwritten[1:]
+		}
+		if len(w.unwritten) > 0 {
+			w.unwritten[0] = w.unwritten[0][n:]
+			return false
+		}
+	}
+	w.written()
+	return true
+}
+
+func (w *writer) written() {
 	clear(w.vector)
-	w.vector = w.vector[:0]
+	w.vector, w.unwritten = w.vector[:0], nil
 	w.used = 0
 }
