@@ -220,10 +220,28 @@ func portalsOf(s *cluster.State) (all []iscsi.Portal) {
 			}
 		}
 	}
+	for _, a := range s.Addresses {
+		all = append(all, iscsi.Portal{Address: a.Portal(), Group: a.Group})
+	}
 	return all
 }
 
-func (d *directory) PortalGroup(net.Addr) uint16 { return uint16(d.service.record.Node) }
+// PortalGroup is the node's own, or that of an address which moves.
+func (d *directory) PortalGroup(local net.Addr) uint16 {
+	if a := movingAt(d.service.consensus.State(), local); a != nil {
+		return a.Group
+	}
+	return uint16(d.service.record.Node)
+}
+
+// movingAt is the address that moves at a connection's own end, nil if that is no such.
+func movingAt(s *cluster.State, local net.Addr) *cluster.Address {
+	tcp, ok := local.(*net.TCPAddr)
+	if !ok {
+		return nil
+	}
+	return s.AddressAt(tcp.AddrPort().Addr().Unmap())
+}
 
 // readOnly is a device as a host sees it that may only read.
 type readOnly struct{ target.Device }

@@ -177,6 +177,10 @@ func (d *drain) redirect(initiator, iqn string, local net.Addr) (netip.AddrPort,
 		return netip.AddrPort{}, false
 	}
 	state := d.service.consensus.State()
+	if movingAt(state, local) != nil {
+		d.elsewhere[who] = true // its portal moves, and it finds it where it was
+		return netip.AddrPort{}, false
+	}
 	for _, n := range d.others(state, iqn) {
 		if portal, ok := d.portalLike(state.Nodes[n], local); ok {
 			d.sent[who] = n

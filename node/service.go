@@ -38,6 +38,7 @@ type service struct {
 	directory *directory
 	drain     *drain
 	disks     *disks
+	addresses *addresses
 
 	incarnation atomic.Uint64                 // 0 until registered
 	followed    atomic.Uint64                 // the cluster's change up to which exports are followed
@@ -57,6 +58,7 @@ func (n *Node) newService(r record, hints map[wire.NodeID]string) (s *service, e
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.directory = &directory{service: s, targets: map[targetKey]*scsi.Target{}, hosts: map[string]*numbered{}}
 	s.drain = &drain{service: s}
+	s.addresses = newAddresses(s)
 	s.disks = &disks{service: s, open: map[cluster.DiskID]*disk.Store{}, missing: map[cluster.DiskID]error{}, full: map[cluster.DiskID]bool{}}
 	defer func() {
 		if err != nil {
@@ -98,10 +100,17 @@ func (s *service) start() {
 	s.tasks.Go(s.live)
 }
 
-// generation numbers hosts' sessions: higher than all before on this node, also
-// those of its former lives, whatever its clock says.
-func (s *service) generation() uint64 {
-	return s.incarnation.Load()<<32 | s.sessions.Add(1)
+// generation numbers hosts' sessions: higher than all before at the same portal
+// group, also those of this node's former lives, and of other nodes that held the
+// group's address, whatever clocks say.
+func (s *service) generation(group uint16) uint64 {
+	reign := s.incarnation.Load()
+	for _, a := range s.consensus.State().Addresses {
+		if a.Group == group {
+			reign = a.Gen
+		}
+	}
+	return reign<<32 | s.sessions.Add(1)
 }
 
 func (s *service) servePortal(l net.Listener) {
@@ -145,6 +154,7 @@ func (s *service) live() {
 	s.tasks.Go(func() { s.disks.keep(e) })
 	s.tasks.Go(s.followExports)
 	s.tasks.Go(func() { s.drain.follow(e) })
+	s.tasks.Go(func() { s.addresses.follow(e) })
 	s.tasks.Go(s.gossip)
 	select {
 	case <-s.ctx.Done():
@@ -267,6 +277,7 @@ func (s *service) close() (err error) {
 		l.Close()
 	}
 	s.tasks.Wait()
+	s.addresses.close()
 	if e := s.engine.Load(); e != nil {
 		err = errors.Join(err, e.Close())
 	}

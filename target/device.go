@@ -141,8 +141,8 @@ const (
 	NonOptimized PathState = 1
 )
 
-// PortGroup is the ports of one node. Its number is the TPGT, the target port
-// group and the relative target port id; it belongs to the node for ever.
+// PortGroup is the ports of one node, or one that moves between nodes. Its number is
+// the TPGT, the target port group and the relative target port id, for ever.
 type PortGroup struct {
 	ID    uint16
 	State PathState
@@ -174,8 +174,8 @@ const (
 // goroutine.
 type Device interface {
 	Info() Info
-	// Groups are the port groups of all nodes that serve the device, in
-	// ascending order of ID, and local is this node's.
+	// Groups are the port groups of all nodes that serve the device, and those that
+	// move between them, in ascending order of ID; local is this node's own.
 	Groups() (groups []PortGroup, local uint16)
 	// Stamp is taken right after the last byte of a command was read.
 	Stamp() Stamp

@@ -100,6 +100,14 @@ func (s *State) change(c Command) Result {
 		return s.reserve(c.Reserve)
 	case c.Replace != nil:
 		return s.replace(c.Replace)
+	case c.AddAddress != nil:
+		return s.addAddress(c.AddAddress)
+	case c.RemoveAddress != nil:
+		return s.removeAddress(c.RemoveAddress)
+	case c.MoveAddress != nil:
+		return s.moveAddress(c.MoveAddress)
+	case c.SetFabrics != nil:
+		return s.setFabrics(c.SetFabrics)
 	}
 	return problem(Invalid, "the command asks for nothing this node knows")
 }
@@ -158,8 +166,9 @@ func (s *State) register(c *Register) Result {
 	n := s.editNode(c.Node)
 	n.Incarnation++
 	n.Up = true
-	n.Peer, n.Gossip, n.Portals = c.Peer, c.Gossip, c.Portals
+	n.Peer, n.Gossip, n.Portals, n.Fabrics = c.Peer, c.Gossip, c.Portals, nil
 	s.endSessions(n.ID)
+	s.forgetAddresses()
 	s.settle()
 	return Result{Node: n.ID, Incarnation: n.Incarnation}
 }
@@ -197,6 +206,7 @@ func (s *State) fence(c *Fence) Result {
 	if !some {
 		return problem(Stale, "none of these incarnations is up")
 	}
+	s.forgetAddresses()
 	s.settle()
 	return Result{}
 }

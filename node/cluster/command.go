@@ -30,6 +30,11 @@ type Command struct {
 	MoveReplica  *MoveReplica  `json:",omitempty"`
 	Replace      *Replace      `json:",omitempty"`
 	Reserve      *Reserve      `json:",omitempty"`
+
+	AddAddress    *AddAddress    `json:",omitempty"`
+	RemoveAddress *RemoveAddress `json:",omitempty"`
+	MoveAddress   *MoveAddress   `json:",omitempty"`
+	SetFabrics    *SetFabrics    `json:",omitempty"`
 }
 
 // Create makes the cluster, and its first node, a voter.

@@ -5,11 +5,13 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
 	"testing"
 
+	"ashlar/node/address/assign"
 	"ashlar/replication/wire"
 	"ashlar/target/reserve"
 )
@@ -81,7 +83,7 @@ func (g *chaos) fresh(s *State) Command {
 	if s.Nodes[n] != nil {
 		incarnation = s.Nodes[n].Incarnation
 	}
-	switch g.IntN(22) {
+	switch g.IntN(25) {
 	case 0:
 		a := node(1 + g.IntN(7))
 		return Command{AddNode: &a}
@@ -129,6 +131,8 @@ func (g *chaos) fresh(s *State) Command {
 		return Command{MoveReplica: &MoveReplica{v.ID, segment, gen, replica.Disk, g.disk()}}
 	case 15:
 		return Command{Replace: &Replace{g.disk()}}
+	case 16, 17, 18:
+		return g.address(s, n, incarnation)
 	}
 	return g.more(s, v, n, incarnation)
 }
@@ -159,6 +163,34 @@ func (g *chaos) more(s *State, v *Volume, n wire.NodeID, incarnation wire.Incarn
 		j.Segments = append(j.Segments, SegmentGen{wire.Segment(i), seg.Gen})
 	}
 	return Command{Join: j}
+}
+
+// address is a command about portal addresses that move.
+func (g *chaos) address(s *State, n wire.NodeID, incarnation wire.Incarnation) Command {
+	written := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, 0, byte(101 + g.IntN(3))}), 24)
+	switch g.IntN(8) {
+	case 0:
+		return Command{AddAddress: &AddAddress{Written: written, Port: 3260}}
+	case 1:
+		if g.IntN(3) == 0 {
+			return Command{RemoveAddress: &RemoveAddress{written.Addr()}}
+		}
+	case 2, 3:
+		return Command{SetFabrics: &SetFabrics{n, incarnation, []netip.Prefix{written.Masked()}}}
+	}
+	m := assign.Move{Kind: assign.Kind(g.IntN(3)), Address: written.Addr(), To: n, Incarnation: incarnation}
+	for _, x := range s.AddressNodes() {
+		if m.Kind == assign.Assign && x.Fit(written.Masked()) && g.IntN(2) == 0 {
+			m.To, m.Incarnation = x.ID, x.Incarnation
+		}
+	}
+	if a := s.AddressAt(written.Addr()); a != nil {
+		m.Gen = a.Gen - uint64(g.IntN(8)/7)
+		if m.Kind == assign.Release {
+			m.To, m.Incarnation = a.Holder, a.Incarnation
+		}
+	}
+	return Command{MoveAddress: &MoveAddress{m}}
 }
 
 // restored is what a node has that got the state as a snapshot.
@@ -312,12 +344,12 @@ func writeLog(t *testing.T, name string) {
 			Command{Version: 1, SetVoter: &SetVoter{wire.NodeID(i), true}},
 			Command{Version: 1, AddDisk: &AddDisk{disk(i), wire.NodeID(i), "/dev/sdb", 1 << 40}})
 	}
-	g := &chaos{Rand: rand.New(rand.NewPCG(1, 30))}
+	g := &chaos{Rand: rand.New(rand.NewPCG(1, 37))}
 	r := &rig{t, New()}
 	for _, c := range commands {
 		r.good(c)
 	}
-	for range 400 {
+	for range 500 {
 		c := g.command(r.State)
 		c.Version = 1
 		r.do(c)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"ashlar/node/address/assign"
 	"ashlar/replication/wire"
 )
 
@@ -158,6 +159,29 @@ func checkStep(t testing.TB, before, next *State, c Command, r Result) {
 	}
 	for id, v := range next.Volumes {
 		checkVolume(t, before.Volumes[id], next, v, c)
+	}
+	for _, a := range next.Addresses {
+		checkAddress(t, before, next, a, c)
+	}
+}
+
+// checkAddress: an address has one holder, and goes to the next one only when
+// that one is over or has said that it gave it up.
+func checkAddress(t testing.TB, before, next *State, a Address, c Command) {
+	t.Helper()
+	old := before.AddressAt(a.Address.Address)
+	if old == nil {
+		if a.Group < groupOfAddresses || a.Group >= groupOfAddresses+next.LastAddress {
+			t.Fatalf("%s: group %#x", text(c), a.Group)
+		}
+		return
+	}
+	if a.Group == old.Group && (a.Gen < old.Gen || a.Gen == old.Gen && a.Holder != old.Holder) {
+		t.Fatalf("%s: %+v after %+v", text(c), a, *old)
+	}
+	handed := c.MoveAddress != nil && c.MoveAddress.Kind == assign.Release
+	if a.Holder != old.Holder && !handed && !old.Over(before.AddressNodes()) {
+		t.Fatalf("%s: node %d took %s from node %d", text(c), a.Holder, a.Address.Address, old.Holder)
 	}
 }
 

@@ -6,6 +6,7 @@ package cluster
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -35,6 +36,9 @@ type State struct {
 	Volumes map[wire.VolumeID]*Volume
 	Hosts   map[string]*Host // by name
 
+	Addresses   []Address `json:",omitempty"` // portal addresses that move, in ascending order
+	LastAddress uint16    `json:",omitempty"` // how many there ever were
+
 	LastNode   wire.NodeID // highest numbers ever given: none is used twice
 	LastVolume wire.VolumeID
 
@@ -59,6 +63,8 @@ type Node struct {
 	Up          bool // registered, and not fenced since
 	Voter       bool // takes part in raft elections and grants leases
 	Drained     bool `json:",omitempty"` // serves no hosts, until it is told to again
+
+	Fabrics []netip.Prefix `json:",omitempty"` // subnets on which it can hold addresses now
 }
 
 // Disk is a raw device or file that a node gave to the pool.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"ashlar/node/address/assign"
 	"ashlar/node/cluster"
 	"ashlar/node/failover"
 	"ashlar/node/lease"
@@ -52,6 +53,7 @@ type control struct {
 	votes    bool              // this node is among its voters
 	planner  *failover.Planner // nil: another node leads
 	rebuild  *failover.Rebuild
+	address  *assign.Planner
 	told     int64 // when the last token went out
 	leased   bool  // held a lease since hosts were last dropped
 	known    map[wire.NodeID]knowledge
@@ -184,11 +186,11 @@ func (c *control) hosts(t int64) {
 // lead runs the planner while this node leads.
 func (c *control) lead(t int64, st *cluster.State, version uint64, voters []wire.NodeID) {
 	if !c.e.Consensus.IsLeader() || !c.e.registered.Load() {
-		c.planner, c.rebuild = nil, nil
+		c.planner, c.rebuild, c.address = nil, nil, nil
 		return
 	}
 	if c.planner == nil {
-		c.planner, c.rebuild = failover.New(c.e.Self), failover.NewRebuild()
+		c.planner, c.rebuild, c.address = failover.New(c.e.Self), failover.NewRebuild(), assign.NewPlanner()
 	}
 	a := c.planner.Tick(t, st, c.voter, version, voters)
 	for _, ask := range a.Asks {
@@ -197,7 +199,11 @@ func (c *control) lead(t int64, st *cluster.State, version uint64, voters []wire
 	for _, r := range a.Relays {
 		c.send(r.Node, kindRelay, r)
 	}
-	for _, cmd := range append(a.Proposes, c.rebuild.Tick(t, st)...) {
+	commands := append(a.Proposes, c.rebuild.Tick(t, st)...)
+	for _, m := range c.address.Tick(t, st.AddressNodes(), st.AddressesToMove(), st.Catching()) {
+		commands = append(commands, cluster.Command{MoveAddress: &cluster.MoveAddress{Move: m}})
+	}
+	for _, cmd := range commands {
 		c.e.Log.Info("failover", "command", describe(cmd))
 		c.e.tasks.Go(func() {
 			if r, err := c.e.propose(cmd); err == nil && r.Problem != "" {

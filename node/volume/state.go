@@ -95,6 +95,14 @@ func (v *Volume) publish(st *cluster.State) {
 		}
 		p.groups = append(p.groups, target.PortGroup{ID: uint16(n), State: state})
 	}
+	for _, a := range st.Addresses {
+		state := target.NonOptimized
+		if a.Holder != 0 && a.Holder == agreed.Head {
+			state = target.Optimized
+		}
+		p.groups = append(p.groups, target.PortGroup{ID: a.Group, State: state})
+	}
+	slices.SortFunc(p.groups, func(a, b target.PortGroup) int { return int(a.ID) - int(b.ID) })
 	v.adopt(agreed.Reservations)
 	old := v.place.Swap(p)
 	if old != nil && !slices.Equal(old.groups, p.groups) {

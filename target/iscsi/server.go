@@ -5,7 +5,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
+	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,9 +31,9 @@ type Config struct {
 	PingInterval  time.Duration // silence before a NOP-In, and again before the connection is dropped; default 5 s
 
 	// Generation numbers sessions: each call gives more than all calls before
-	// it for the same portal group, also in former lives of the process. By
-	// default it follows the clock.
-	Generation func() uint64
+	// it for the same portal group, also in former lives of the process, and at other
+	// nodes if the group moves. By default it follows the clock.
+	Generation func(group uint16) uint64
 }
 
 func (c Config) withDefaults() Config {
@@ -57,9 +60,9 @@ func orDefault[T int | time.Duration](v, d T) T {
 	return v
 }
 
-func clockGeneration() func() uint64 {
+func clockGeneration() func(uint16) uint64 {
 	var last atomic.Uint64
-	return func() uint64 {
+	return func(uint16) uint64 {
 		for {
 			old := last.Load()
 			next := max(old+1, uint64(time.Now().UnixNano()))
@@ -185,15 +188,39 @@ func (s *Server) DropAll() { s.drop(func(*conn) bool { return true }) }
 // Drop resets the connections of a target's sessions, and returns when nothing of
 // them can take effect any more, or when ctx has ended.
 func (s *Server) Drop(ctx context.Context, iqn string) {
-	s.mu.Lock()
-	var leaving []*tenure
-	for key, t := range s.sessions {
-		if key.target == iqn {
-			leaving = append(leaving, t)
-		}
+	s.dropForGood(ctx, func(c *conn) bool { return c.targetName() == iqn })
+}
+
+// DropAddress is Drop for the connections to one of this node's addresses.
+func (s *Server) DropAddress(ctx context.Context, local netip.Addr) {
+	s.dropForGood(ctx, func(c *conn) bool { return addressOf(c.nc.LocalAddr()).Addr() == local })
+}
+
+func addressOf(a net.Addr) netip.AddrPort {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		p := tcp.AddrPort()
+		return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
 	}
+	return netip.AddrPort{}
+}
+
+// Connection is one that a host has with this node.
+type Connection struct{ Local, Remote netip.AddrPort }
+
+// Connections are all at this moment.
+func (s *Server) Connections() (all []Connection) {
+	for _, c := range s.all() {
+		all = append(all, Connection{addressOf(c.nc.LocalAddr()), addressOf(c.nc.RemoteAddr())})
+	}
+	return all
+}
+
+func (s *Server) dropForGood(ctx context.Context, match func(*conn) bool) {
+	s.mu.Lock()
+	tenures := slices.Collect(maps.Values(s.sessions))
 	s.mu.Unlock()
-	s.drop(func(c *conn) bool { return c.targetName() == iqn })
+	leaving := slices.DeleteFunc(tenures, func(t *tenure) bool { return !match(t.conn) })
+	s.drop(match)
 	for _, t := range leaving {
 		select {
 		case <-t.gone:

@@ -86,7 +86,7 @@ func (s *Server) newTenure(c *conn, key sessionKey, t *scsi.Target) *tenure {
 		n.tsih = s.newTSIH()
 	}
 	port := fmt.Sprintf("%s,i,0x%x", key.initiator, key.isid)
-	n.nexus = t.Login(target.Nexus{Host: port, Port: key.group, Generation: s.Generation()}, key.initiator)
+	n.nexus = t.Login(target.Nexus{Host: port, Port: key.group, Generation: s.Generation(key.group)}, key.initiator)
 	s.sessions[key] = n
 	return n
 }

@@ -47,12 +47,17 @@ const (
 
 // NewLoad plans writes over the whole of a volume through all portals of nodes.
 func NewLoad(t testing.TB, target string, bytes uint64, nodes ...*Node) *Load {
-	l := &Load{t: t, target: target, blocks: bytes / BlockBytes,
-		ledger: ledger{begun: map[uint64]uint64{}, acknowledged: map[uint64]uint64{}}}
+	var portals []string
 	for _, n := range nodes {
-		l.portals = append(l.portals, n.Portals()...)
+		portals = append(portals, n.Portals()...)
 	}
-	return l
+	return NewLoadAt(t, target, bytes, portals...)
+}
+
+// NewLoadAt is NewLoad through certain portals only.
+func NewLoadAt(t testing.TB, target string, bytes uint64, portals ...string) *Load {
+	return &Load{t: t, target: target, blocks: bytes / BlockBytes, portals: portals,
+		ledger: ledger{begun: map[uint64]uint64{}, acknowledged: map[uint64]uint64{}}}
 }
 
 // Start begins to write, and checks a part of it, until Stop.

@@ -131,6 +131,17 @@ func (n *Node) kill() {
 	<-n.ended
 }
 
+// Stop tells the process to end, and waits until it has.
+func (n *Node) Stop() {
+	n.c.t.Helper()
+	n.signal(syscall.SIGTERM)
+	select {
+	case <-n.ended:
+	case <-time.After(30 * time.Second):
+		n.c.t.Fatalf("node %s does not stop", n.Name)
+	}
+}
+
 // Freeze stops the process (SIGSTOP) until Thaw.
 func (n *Node) Freeze() { n.signal(syscall.SIGSTOP) }
 
@@ -195,7 +206,7 @@ const answerTimeout = 3 * time.Second
 // Run gives the node an order through the command line.
 func (n *Node) Run(args ...string) Result {
 	timeout := orderTimeout
-	if args[0] == "status" || len(args) > 1 && args[1] == "show" {
+	if args[0] == "status" || len(args) > 1 && (args[1] == "show" || args[1] == "list") {
 		timeout = answerTimeout
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
