@@ -28,15 +28,9 @@ func (f *Flow) Head() uint16 {
 	return f.head
 }
 
-// Room says whether a queue with so many commands under way may have one more.
-// One entry stays empty, so that a full queue is told from an empty one; a queue
-// without flow control may be full.
-func (f *Flow) Room(commands int) bool {
-	if f.disabled {
-		return commands < int(f.size)
-	}
-	return commands < int(f.size)-1
-}
+// Room says whether a queue with so many commands under way may have one more:
+// there is a completion queue entry for each (MAXCMD).
+func (f *Flow) Room(commands int) bool { return commands < int(f.size) }
 
 // ReplacesResponse says whether the last data to the host may stand for success
 // (NVMe TCP Transport 3.3.2.2, SUCCESS): the host must not need SQHD, nor the result.
