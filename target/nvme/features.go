@@ -56,7 +56,6 @@ const (
 
 // feature is one feature: how to get it, and to set it if a host may.
 type feature struct {
-	name      string
 	discovery bool
 	space     bool                                                           // of a namespace
 	size      uint32                                                         // of its data, bytes
@@ -83,21 +82,21 @@ func init() {
 	recovery := func(f *features) *uint32 { return &f.recovery }
 	normal := func(f *features) *uint32 { return &f.normal }
 	featureTable = map[uint8]*feature{
-		featureArbitration:  {name: "Arbitration", get: word(arbitration), set: store(arbitration, 0xFFFFFFFF)},
-		featurePower:        {name: "Power Management", get: constant(0), set: setPower},
-		featureTemperature:  {name: "Temperature Threshold", get: constant(defaultTemperature)},
-		featureRecovery:     {name: "Error Recovery", get: word(recovery), set: store(recovery, 0xFFFF)},
-		featureWriteCache:   {name: "Volatile Write Cache", get: getCache},
-		featureQueues:       {name: "Number of Queues", get: getQueues, set: setQueues},
-		featureWriteNormal:  {name: "Write Atomicity Normal", get: word(normal), set: store(normal, 1)},
-		featureEvents:       {name: "Asynchronous Event Configuration", discovery: true, get: word(func(f *features) *uint32 { return &f.events }), set: setEvents},
-		featureTimestamp:    {name: "Timestamp", size: timestampSize, get: getTimestamp, set: setTimestamp},
-		featureKeepAlive:    {name: "Keep Alive Timer", discovery: true, get: word(func(f *features) *uint32 { return &f.keepAlive }), set: setKeepAlive},
-		featureBehaviour:    {name: "Host Behavior Support", size: behaviourSize, get: getBehaviour, set: setBehaviour},
-		featureHostID:       {name: "Host Identifier", size: 16, get: getHostID},
-		featureResvMask:     {name: "Reservation Notification Mask", space: true, get: getMask, set: setMask},
-		featureResvPersist:  {name: "Reservation Persistence", space: true, get: getPersistence, set: setPersistence},
-		featureWriteProtect: {name: "Namespace Write Protection", space: true, get: getWriteProtect},
+		featureArbitration:  {get: word(arbitration), set: store(arbitration, 0xFFFFFFFF)},
+		featurePower:        {get: constant(0), set: setPower},
+		featureTemperature:  {get: constant(defaultTemperature)},
+		featureRecovery:     {get: word(recovery), set: store(recovery, 0xFFFF)},
+		featureWriteCache:   {get: getCache},
+		featureQueues:       {get: getQueues, set: setQueues},
+		featureWriteNormal:  {get: word(normal), set: store(normal, 1)},
+		featureEvents:       {discovery: true, get: word(func(f *features) *uint32 { return &f.events }), set: setEvents},
+		featureTimestamp:    {size: timestampSize, get: getTimestamp, set: setTimestamp},
+		featureKeepAlive:    {discovery: true, get: word(func(f *features) *uint32 { return &f.keepAlive }), set: setKeepAlive},
+		featureBehaviour:    {size: behaviourSize, get: getBehaviour, set: setBehaviour},
+		featureHostID:       {size: 16, get: getHostID},
+		featureResvMask:     {space: true, get: getMask, set: setMask},
+		featureResvPersist:  {space: true, get: getPersistence, set: setPersistence},
+		featureWriteProtect: {space: true, get: getWriteProtect},
 	}
 }
 

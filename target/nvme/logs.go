@@ -19,7 +19,6 @@ const (
 // logPage is one log page: its whole content now. Reading it without RAE clears
 // what it tells.
 type logPage struct {
-	name      string
 	discovery bool // a discovery controller has it
 	io        bool // an I/O controller has it
 	page      func(c *Controller, r *Request, retain bool) ([]byte, Status)
@@ -29,16 +28,16 @@ var logPages map[uint8]*logPage
 
 func init() {
 	logPages = map[uint8]*logPage{
-		logSupported:         {"Supported Log Pages", true, true, supportedPage},
-		logErrors:            {"Error Information", true, true, errorPage},
-		logSMART:             {"SMART / Health Information", false, true, healthPage},
-		logFirmware:          {"Firmware Slot Information", false, true, firmwarePage},
-		logChangedNamespaces: {"Changed Attached Namespace List", false, true, changedPage},
-		logEffects:           {"Commands Supported and Effects", false, true, effectsPage},
-		logANA:               {"Asymmetric Namespace Access", false, true, anaPage},
-		logFeatures:          {"Feature Identifiers Supported and Effects", false, true, featuresPage},
-		logDiscovery:         {"Discovery", true, false, discoveryPage},
-		logReservations:      {"Reservation Notification", false, true, reservationPage},
+		logSupported:         {true, true, supportedPage},
+		logErrors:            {true, true, errorPage},
+		logSMART:             {false, true, healthPage},
+		logFirmware:          {false, true, firmwarePage},
+		logChangedNamespaces: {false, true, changedPage},
+		logEffects:           {false, true, effectsPage},
+		logANA:               {false, true, anaPage},
+		logFeatures:          {false, true, featuresPage},
+		logDiscovery:         {true, false, discoveryPage},
+		logReservations:      {false, true, reservationPage},
 	}
 }
 

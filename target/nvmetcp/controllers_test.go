@@ -21,9 +21,6 @@ func (r *rig) refused(o nvmehost.Options, name string, queue, controller uint16,
 	if o.Host.NQN == "" {
 		o.Host = nvmehost.DefaultHost
 	}
-	if o.Size == 0 {
-		o.Size = 128
-	}
 	q, err := nvmehost.Open(r.ctx, r.address, o)
 	if err != nil {
 		r.Fatal(err)
@@ -82,7 +79,7 @@ func TestAConnectIsRefusedForGoodOnlyWhereItIsWrong(t *testing.T) {
 	r.refused(o, "nqn.2026-11.com.example:none", 0, 0xFFFF, nvme.InvalidHost|nvme.DoNotRetry, 0)
 	r.refused(o, nqn, 0, 1, nvme.ConnectInvalid|nvme.DoNotRetry, 1<<16|16)
 	r.refused(nvmehost.Options{Size: 200}, nqn, 0, 0xFFFF, nvme.ConnectInvalid|nvme.DoNotRetry, 44)
-	r.refused(nvmehost.Options{Size: 1}, nqn, 0, 0xFFFF, nvme.ConnectInvalid|nvme.DoNotRetry, 44)
+	r.refused(nvmehost.Options{Size: 129}, nqn, 0, 0xFFFF, nvme.ConnectInvalid|nvme.DoNotRetry, 44)
 	r.refused(o, strings.Repeat("x", 230), 0, 0xFFFF, nvme.ConnectInvalid|nvme.DoNotRetry, 1<<16|256)
 
 	c := r.host(o)

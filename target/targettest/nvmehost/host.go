@@ -31,6 +31,13 @@ type Options struct {
 // DefaultHost is the host of Options that name none.
 var DefaultHost = nvme.Host{NQN: "nqn.2014-08.org.nvmexpress:uuid:00000000-0000-0000-0000-000000000001", ID: [16]byte{15: 1}}
 
+func (o *Options) size() uint16 {
+	if o.Size == 0 {
+		return 128
+	}
+	return o.Size
+}
+
 func (o *Options) maxData() int {
 	if o.MaxData == 0 {
 		return 1 << 30
@@ -52,9 +59,6 @@ type Controller struct {
 func Dial(ctx context.Context, address, nqn string, o Options) (*Controller, error) {
 	if o.Host.NQN == "" {
 		o.Host = DefaultHost
-	}
-	if o.Size == 0 {
-		o.Size = 128
 	}
 	if o.Queues == 0 {
 		o.Queues = 1
@@ -123,7 +127,7 @@ func Connect(o *Options, nqn string, id, controller uint16) *Command {
 	cmd := &Command{Out: make([]byte, nvme.ConnectSize)}
 	cmd.Command[0], cmd.Command[4] = byte(nvme.Fabrics), nvme.Connect
 	le.PutUint16(cmd.Command[42:], id)
-	le.PutUint16(cmd.Command[44:], o.Size-1)
+	le.PutUint16(cmd.Command[44:], o.size()-1)
 	if o.NoFlow {
 		cmd.Command[46] = 4
 	}

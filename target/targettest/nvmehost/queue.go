@@ -60,6 +60,7 @@ type Queue struct {
 	wake     sync.Cond
 	out      []net.Buffers
 	commands map[uint16]*Command
+	backlog  []*Command // for which the queue has no room yet
 	next     uint16
 	head     uint16
 	err      error
@@ -142,7 +143,11 @@ func (q *Queue) fail(err error) {
 		c.err = err
 		close(c.done)
 	}
-	q.commands = nil
+	for _, c := range q.backlog {
+		c.err = err
+		close(c.done)
+	}
+	q.commands, q.backlog = nil, nil
 	q.wake.Broadcast()
 	close(q.ended)
 }
@@ -164,6 +169,16 @@ func (q *Queue) Start(all ...*Command) {
 			close(c.done)
 			continue
 		}
+		q.backlog = append(q.backlog, c)
+	}
+	q.fill()
+}
+
+// fill sends what the queue has room for; mu is held.
+func (q *Queue) fill() {
+	for len(q.backlog) > 0 && len(q.commands) < int(q.o.size())-1 {
+		c := q.backlog[0]
+		q.backlog = q.backlog[1:]
 		for q.commands[q.next] != nil {
 			q.next++
 		}
@@ -333,6 +348,7 @@ func (q *Queue) response(header []byte) error {
 	delete(q.commands, r.CommandID)
 	c.Status, c.Result = nvme.Status(r.Status), r.Result
 	close(c.done)
+	q.fill()
 	return nil
 }
 
@@ -401,6 +417,7 @@ func (q *Queue) data(header []byte, common *pdu.Common, at, left int) error {
 		delete(q.commands, d.CommandID)
 		c.Status = nvme.Success
 		close(c.done)
+		q.fill()
 	}
 	return nil
 }
