@@ -85,3 +85,27 @@ func registered(t *testing.T, kind Type) State {
 	}
 	return s
 }
+
+// NVMe registers a host, through every port and every controller of it.
+func TestARegistrantThroughEveryPortIsEachOfItsHostsNexuses(t *testing.T) {
+	host := Nexus{Host: "nqn.a,h,0x01"}
+	s, _ := Apply(State{}, Request{Kind: Register, Nexus: host, Service: 7})
+	s, _ = Apply(s, Request{Kind: Reserve, Nexus: host, Key: 7, Type: ExclusiveAccess})
+	for n, allowed := range map[Nexus]bool{
+		host:                          true,
+		{"nqn.a,h,0x01,i,0x0001", 1}:  true,
+		{"nqn.a,h,0x01,i,0x0002", 9}:  true,
+		{"nqn.a,h,0x02,i,0x0001", 1}:  false,
+		{"nqn.a,i,0x0001", 1}:         false,
+		{"iqn.b,i,0x000000000001", 1}: false,
+		{"nqn.a,h,0x01", 1}:           true,
+	} {
+		if s.Allows(n, Writes) != allowed || host.Covers(n) != allowed || s.Holds(n) != allowed {
+			t.Errorf("%v: allowed %t", n, !allowed)
+		}
+	}
+	one := Nexus{"nqn.a,h,0x01,i,0x0001", 1}
+	if one.Covers(host) || one.Covers(Nexus{one.Host, 2}) || !one.Covers(one) {
+		t.Error("one nexus stands for others")
+	}
+}

@@ -3,6 +3,7 @@ package reserve
 import (
 	"cmp"
 	"slices"
+	"strings"
 )
 
 // Nexus is an I_T nexus by the names of its ports.
@@ -10,6 +11,17 @@ type Nexus struct {
 	Host string // initiator port: IQN and ISID ("iqn...,i,0x..."), or host NQN and Host ID
 	Port uint16 // relative target port id; 0 stands for every port (NVMe registers hosts)
 }
+
+// everyPort is the nexus's host through every port: its name without what comes
+// after ",i,", which is the initiator port's.
+func (n Nexus) everyPort() Nexus {
+	host, _, _ := strings.Cut(n.Host, ",i,")
+	return Nexus{Host: host}
+}
+
+// Covers says whether o is this nexus, or one of the host that this is through
+// every port.
+func (n Nexus) Covers(o Nexus) bool { return n == o || n.Port == 0 && n == o.everyPort() }
 
 func compare(a, b Nexus) int {
 	return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port))
@@ -115,9 +127,13 @@ func (s *State) registrant(n Nexus) (int, bool) {
 	return slices.BinarySearchFunc(s.Registrants, n, func(r Registrant, n Nexus) int { return compare(r.Nexus, n) })
 }
 
-// Registered is a nexus's key, 0 if it has registered none.
+// Registered is a nexus's key, or its host's through every port; 0 if neither has
+// registered one.
 func (s *State) Registered(n Nexus) uint64 {
 	if i, ok := s.registrant(n); ok {
+		return s.Registrants[i].Key
+	}
+	if i, ok := s.registrant(n.everyPort()); ok {
 		return s.Registrants[i].Key
 	}
 	return 0
@@ -131,5 +147,5 @@ func (s *State) Holds(n Nexus) bool {
 	case s.Type.AllRegistrants():
 		return s.Registered(n) != 0
 	}
-	return s.Holder == n
+	return s.Holder.Covers(n)
 }

@@ -308,7 +308,7 @@ func (m *memory) complete(ticket uint64, op *target.Op) {
 func covers(s target.Scope, n, o target.Nexus) bool {
 	switch s {
 	case target.FenceNexus:
-		return n.Host == o.Host && n.Port == o.Port && o.Generation <= n.Generation
+		return n.Ports().Covers(o.Ports()) && o.Generation <= n.Generation
 	case target.FenceHost:
 		return n.Host == o.Host
 	}

@@ -39,6 +39,7 @@ var byName = map[string][]string{
 // these.
 var Pure = []string{
 	"target/iscsi/pdu", "target/iscsi/session", "target/reserve",
+	"target/nvmetcp/pdu", "target/nvmetcp/queue",
 	"replication/wire", "replication/mirror",
 	"node/cluster", "node/failover", "node/lease",
 	"node/address/assign", "node/address/claim", "node/address/frame",

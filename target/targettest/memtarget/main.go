@@ -1,5 +1,5 @@
 // Command memtarget serves a memory device as logical unit 0 of an iSCSI
-// target until it is killed. Conformance tools and benchmarks run against it.
+// target, and with -nvme as namespace 1 of an NVMe subsystem, until it is killed. Conformance tools and benchmarks run against it.
 package main
 
 import (
@@ -21,6 +21,8 @@ import (
 func main() {
 	listen := flag.String("listen", "127.0.0.1:0", "address to serve at")
 	second := flag.String("second", "", "address of another portal group, as of another node")
+	nvmeListen := flag.String("nvme", "", "address to serve NVMe/TCP at as well")
+	nqn := flag.String("nqn", "nqn.2026-11.com.example:memory", "subsystem name")
 	iqn := flag.String("iqn", "iqn.2026-11.com.example:memory", "target name")
 	size := flag.Uint64("size", 256<<20, "capacity, bytes")
 	block := flag.Uint64("block", 512, "logical block, bytes: 512 or 4096")
@@ -29,13 +31,17 @@ func main() {
 	profile := flag.String("profile", "", "address for net/http/pprof")
 	verbose := flag.Bool("v", false, "log sessions and rejects")
 	flag.Parse()
-	if err := serve(*listen, *second, *iqn, *size, *block, *null, *readOnly, *profile, *verbose); err != nil {
+	front := func(d target.Device) error { return nil }
+	if *nvmeListen != "" {
+		front = func(d target.Device) error { return serveNVMe(*nvmeListen, *nqn, d, *verbose) }
+	}
+	if err := serve(front, *listen, *second, *iqn, *size, *block, *null, *readOnly, *profile, *verbose); err != nil {
 		fmt.Fprintln(os.Stderr, "memtarget:", err)
 		os.Exit(1)
 	}
 }
 
-func serve(listen, second, iqn string, size, block uint64, null, readOnly bool, profile string, verbose bool) error {
+func serve(also func(target.Device) error, listen, second, iqn string, size, block uint64, null, readOnly bool, profile string, verbose bool) error {
 	if profile != "" {
 		go func() { fmt.Fprintln(os.Stderr, "memtarget:", http.ListenAndServe(profile, nil)) }()
 	}
@@ -61,6 +67,11 @@ func serve(listen, second, iqn string, size, block uint64, null, readOnly bool, 
 		var device target.Device = memory.Through(portals[i].Group)
 		if null {
 			device = nullDevice{device}
+		}
+		if i == 0 {
+			if err := also(device); err != nil {
+				return err
+			}
 		}
 		server, err := node(iqn, device, portals, portals[i].Group, verbose)
 		if err != nil {
