@@ -38,7 +38,7 @@ var byName = map[string][]string{
 // So one seed replays any failure, and what can lose data is found by reading
 // these.
 var Pure = []string{
-	"target/iscsi/pdu", "target/iscsi/session", "target/reserve",
+	"target/iscsi/pdu", "target/iscsi/session", "target/nvme/auth", "target/reserve",
 	"target/nvmetcp/pdu", "target/nvmetcp/queue",
 	"replication/wire", "replication/mirror",
 	"node/cluster", "node/failover", "node/lease",
