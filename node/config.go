@@ -21,14 +21,21 @@ type Config struct {
 	GossipPort uint16
 	ISCSIPort  uint16
 	Portals    []netip.AddrPort // every address at ISCSIPort if empty
-	Log        *slog.Logger
+
+	// Ports for NVMe/TCP hosts, on the address of every portal; 0: none.
+	NVMePort      uint16
+	DiscoveryPort uint16
+	Log           *slog.Logger
 }
 
-// Default ports. 3260 is IANA's for iSCSI.
+// Default ports. 3260 is IANA's for iSCSI, 4420 and 8009 for NVMe over Fabrics and
+// its discovery.
 const (
-	DefaultPeerPort   = 7480
-	DefaultGossipPort = 7481
-	DefaultISCSIPort  = 3260
+	DefaultPeerPort      = 7480
+	DefaultGossipPort    = 7481
+	DefaultISCSIPort     = 3260
+	DefaultNVMePort      = 4420
+	DefaultDiscoveryPort = 8009
 )
 
 // portalsMax bounds a discovery's answer.
@@ -63,6 +70,14 @@ func (c Config) complete() (Config, error) {
 	for i, p := range c.Portals {
 		if p.Port() == 0 || p.Addr().IsUnspecified() || slices.Contains(c.Portals[:i], p) {
 			return c, problem("invalid", "%s is no portal: it needs an address and a port that hosts can reach, once", p)
+		}
+	}
+	if c.NVMePort == 0 {
+		c.DiscoveryPort = 0
+	}
+	for _, text := range append(c.NVMeTexts(), c.DiscoveryTexts()...) {
+		if slices.Contains(c.PortalTexts(), text) || c.NVMePort == c.DiscoveryPort {
+			return c, problem("invalid", "the ports for iSCSI, NVMe/TCP and NVMe discovery must differ")
 		}
 	}
 	if len(c.Portals) > portalsMax {
@@ -105,6 +120,27 @@ func (c Config) PortalTexts() (texts []string) {
 		texts = append(texts, p.String())
 	}
 	return texts
+}
+
+// NVMeTexts are the NVMe/TCP portals, ip:port.
+func (c Config) NVMeTexts() []string { return c.at(c.NVMePort) }
+
+// DiscoveryTexts are where NVMe hosts are told of all nodes' portals, ip:port.
+func (c Config) DiscoveryTexts() []string { return c.at(c.DiscoveryPort) }
+
+// at is a port on the address of every portal.
+func (c Config) at(port uint16) (texts []string) {
+	for _, p := range c.Portals {
+		if text := netip.AddrPortFrom(p.Addr(), port).String(); port != 0 && !slices.Contains(texts, text) {
+			texts = append(texts, text)
+		}
+	}
+	return texts
+}
+
+// hostTexts are all addresses for hosts, ip:port.
+func (c Config) hostTexts() []string {
+	return slices.Concat(c.PortalTexts(), c.NVMeTexts(), c.DiscoveryTexts())
 }
 
 // SocketPath is where the node in a folder takes orders.

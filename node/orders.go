@@ -52,7 +52,20 @@ func (n *Node) DeleteVolume(ctx context.Context, name string) error {
 
 // AddHost names an initiator.
 func (n *Node) AddHost(ctx context.Context, name, iqn string) error {
-	return n.order(ctx, cluster.Command{AddHost: &cluster.AddHost{Name: name, IQN: iqn}})
+	return n.AddHostAs(ctx, cluster.AddHost{Name: name, IQN: iqn})
+}
+
+// AddHostAs names an initiator that has an NQN, beside an IQN or instead of one.
+func (n *Node) AddHostAs(ctx context.Context, h cluster.AddHost) error {
+	return n.order(ctx, cluster.Command{AddHost: &h})
+}
+
+// SetNQN gives a host that is known by its IQN an NQN, too.
+func (n *Node) SetNQN(ctx context.Context, host, nqn string) error {
+	if err := n.knowsHost(host); err != nil {
+		return err
+	}
+	return n.order(ctx, cluster.Command{SetNQN: &cluster.SetNQN{Host: host, NQN: nqn}})
 }
 
 // DeleteHost forgets an initiator that nothing is published to.
@@ -72,6 +85,15 @@ func (n *Node) SetCHAP(ctx context.Context, host string, chap cluster.CHAP) erro
 	return n.order(ctx, cluster.Command{SetCHAP: &cluster.SetCHAP{Host: host, CHAP: chap}})
 }
 
+// SetDHCHAP sets what an NVMe host has to prove from its next connection on, and what
+// is proven to it. Without a secret it has to prove nothing.
+func (n *Node) SetDHCHAP(ctx context.Context, host string, secrets cluster.DHCHAP) error {
+	if err := n.knowsHost(host); err != nil {
+		return err
+	}
+	return n.order(ctx, cluster.Command{SetDHCHAP: &cluster.SetDHCHAP{Host: host, DHCHAP: secrets}})
+}
+
 // Publish exports a volume to a host, as a target of its own.
 func (n *Node) Publish(ctx context.Context, volume, host string, readOnly bool) error {
 	return n.export(ctx, cluster.SetExport{Volume: volume, Host: host, ReadOnly: readOnly})
@@ -80,7 +102,7 @@ func (n *Node) Publish(ctx context.Context, volume, host string, readOnly bool) 
 // PublishAs exports a volume to a host as a logical unit of the cluster's
 // target, where the host finds all that is published to it in this way.
 func (n *Node) PublishAs(ctx context.Context, volume, host string, lun uint16, readOnly bool) error {
-	return n.export(ctx, cluster.SetExport{Volume: volume, Host: host, ReadOnly: readOnly, Numbered: true, LUN: lun})
+	return n.export(ctx, cluster.SetExport{Volume: volume, Host: host, ReadOnly: readOnly, Numbered: true, LUN: lun, Namespace: true})
 }
 
 // Withdraw takes a volume back from a host.

@@ -10,7 +10,7 @@ import (
 
 // portsAreFree finds out whether this node could listen where it was told to.
 func (c Config) portsAreFree() error {
-	for _, address := range append([]string{c.Peer(), c.gossip()}, c.PortalTexts()...) {
+	for _, address := range append([]string{c.Peer(), c.gossip()}, c.hostTexts()...) {
 		l, err := net.Listen("tcp", address)
 		if err != nil {
 			return listenProblem(address, err)

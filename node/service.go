@@ -189,7 +189,7 @@ func (s *service) register() wire.Incarnation {
 	c := s.node.config
 	for s.ctx.Err() == nil {
 		ctx, cancel := context.WithTimeout(s.ctx, 10*time.Second)
-		r, err := s.propose(ctx, cluster.Command{Register: &cluster.Register{Node: s.record.Node, Peer: c.Peer(), Gossip: c.gossip(), Portals: c.PortalTexts()}})
+		r, err := s.propose(ctx, cluster.Command{Register: &cluster.Register{Node: s.record.Node, Peer: c.Peer(), Gossip: c.gossip(), Portals: c.PortalTexts(), NVMe: c.NVMeTexts(), Discovery: c.DiscoveryTexts()}})
 		cancel()
 		if err == nil {
 			return r.Incarnation

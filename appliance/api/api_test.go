@@ -147,7 +147,7 @@ func TestTheClientSpeaksAllOfTheAPI(t *testing.T) {
 	must(r.client.AddExport(ctx, api.Export{Volume: "db", Host: "web", ReadOnly: true}))
 	exports, err := r.client.Exports(ctx)
 	must(err)
-	if len(exports) != 1 || exports[0] != (api.Export{Volume: "db", Host: "web", ReadOnly: true, IQN: v.IQN}) {
+	if len(exports) != 1 || exports[0] != (api.Export{Volume: "db", Host: "web", ReadOnly: true, IQN: v.IQN, NQN: v.NQN, NSID: v.NSID}) {
 		t.Errorf("exports: %+v", exports)
 	}
 	must(r.client.DeleteExport(ctx, "db", "web"))
@@ -155,6 +155,17 @@ func TestTheClientSpeaksAllOfTheAPI(t *testing.T) {
 	must(r.client.AddExport(ctx, api.Export{Volume: "db", Host: "web", LUN: &lun}))
 	exports, err = r.client.Exports(ctx)
 	must(err)
+	if e := exports[0]; e.NQN != "nqn.2026-11.io.ashlar:prod" || e.NSID != 1 {
+		t.Errorf("exports: %+v", exports)
+	}
+	const nqn = "nqn.2014-08.org.nvmexpress:uuid:0cd8ea3f-8b26-4b5c-8c4e-4f8f5e1b6a01"
+	must(r.client.SetNQN(ctx, "web", nqn))
+	must(r.client.SetDHCHAP(ctx, "web", api.DHCHAP{Secret: "DHHC-1:00:ia6zGodOr4SEG0Zzaw398rpY0wqipUWj4jWjUh4HWUz6aQ2n:"}))
+	hosts, err := r.client.Hosts(ctx)
+	must(err)
+	if h := hosts[0]; h.NQN != nqn || h.DHCHAP != "one-way" {
+		t.Errorf("hosts: %+v", hosts)
+	}
 	if len(exports) != 1 || exports[0].LUN == nil || *exports[0].LUN != lun || exports[0].IQN != "iqn.2026-11.io.ashlar:prod" {
 		t.Errorf("exports: %+v", exports)
 	}
@@ -183,7 +194,7 @@ func TestTheClientSpeaksAllOfTheAPI(t *testing.T) {
 	if c.Name != "prod" || c.SegmentSize != 4<<20 || len(c.Nodes) != 1 || len(c.Volumes) != 0 || c.State != "healthy" {
 		t.Errorf("cluster: %+v", c)
 	}
-	hosts, err := r.client.Hosts(ctx)
+	hosts, err = r.client.Hosts(ctx)
 	must(err)
 	if len(hosts) != 0 {
 		t.Errorf("hosts: %+v", hosts)

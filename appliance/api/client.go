@@ -188,6 +188,16 @@ func (c *Client) SetCHAP(ctx context.Context, host string, in CHAP) error {
 	return c.do(ctx, "PUT", "/hosts/"+url.PathEscape(host)+"/chap", in, nil)
 }
 
+// SetNQN gives a host that is known by its IQN an NQN, too.
+func (c *Client) SetNQN(ctx context.Context, host, nqn string) error {
+	return c.do(ctx, "PUT", "/hosts/"+url.PathEscape(host)+"/nqn", HostNQN{nqn}, nil)
+}
+
+// SetDHCHAP sets what an NVMe host has to prove from its next connection on.
+func (c *Client) SetDHCHAP(ctx context.Context, host string, in DHCHAP) error {
+	return c.do(ctx, "PUT", "/hosts/"+url.PathEscape(host)+"/dhchap", in, nil)
+}
+
 func (c *Client) DeleteHost(ctx context.Context, name string) error {
 	return c.do(ctx, "DELETE", "/hosts/"+url.PathEscape(name), nil, nil)
 }

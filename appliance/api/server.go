@@ -177,7 +177,14 @@ func (s server) hosts(a huma.API) {
 	})
 	order(a, http.MethodPost, "/hosts", "add-host", "Name an initiator", orderTimeout,
 		func(ctx context.Context, in *input[Host]) error {
-			return s.node.AddHost(ctx, in.Body.Name, in.Body.IQN)
+			return s.node.AddHostAs(ctx, cluster.AddHost{Name: in.Body.Name, IQN: in.Body.IQN, NQN: in.Body.NQN})
+		})
+	order(a, http.MethodPut, "/hosts/{name}/nqn", "set-nqn", "Give an initiator that is known by its IQN an NQN, too", orderTimeout,
+		func(ctx context.Context, in *struct {
+			Name string `path:"name" maxLength:"64"`
+			Body HostNQN
+		}) error {
+			return s.node.SetNQN(ctx, in.Name, in.Body.NQN)
 		})
 	order(a, http.MethodPut, "/hosts/{name}/chap", "set-chap", "Set what an initiator has to prove from its next login on", orderTimeout,
 		func(ctx context.Context, in *struct {
@@ -185,6 +192,13 @@ func (s server) hosts(a huma.API) {
 			Body CHAP
 		}) error {
 			return s.node.SetCHAP(ctx, in.Name, cluster.CHAP{Secret: []byte(in.Body.Secret), Mutual: []byte(in.Body.MutualSecret)})
+		})
+	order(a, http.MethodPut, "/hosts/{name}/dhchap", "set-dhchap", "Set what an NVMe host has to prove from its next connection on", orderTimeout,
+		func(ctx context.Context, in *struct {
+			Name string `path:"name" maxLength:"64"`
+			Body DHCHAP
+		}) error {
+			return s.node.SetDHCHAP(ctx, in.Name, cluster.DHCHAP{Host: []byte(in.Body.Secret), Controller: []byte(in.Body.ControllerSecret)})
 		})
 	order(a, http.MethodDelete, "/hosts/{name}", "delete-host", "Forget an initiator", orderTimeout,
 		func(ctx context.Context, in *named) error { return s.node.DeleteHost(ctx, in.Name) })

@@ -16,6 +16,8 @@ type Status struct {
 	Leader      string   `json:"leader" doc:"Node that leads the control plane, empty while nobody does"`
 	Peer        string   `json:"peer" doc:"Address for the other nodes"`
 	Portals     []string `json:"portals" nullable:"false" doc:"Addresses for hosts"`
+	NVMe        []string `json:"nvme_portals" nullable:"false" doc:"Addresses for NVMe/TCP hosts"`
+	Discovery   []string `json:"nvme_discovery" nullable:"false" doc:"Addresses where NVMe/TCP hosts are told of all nodes' portals"`
 }
 
 // Cluster is the whole at a glance.
@@ -39,6 +41,8 @@ type Node struct {
 	Voter       bool     `json:"voter" doc:"Takes part in the cluster's elections"`
 	Peer        string   `json:"peer"`
 	Portals     []string `json:"portals" nullable:"false"`
+	NVMe        []string `json:"nvme_portals" nullable:"false"`
+	Discovery   []string `json:"nvme_discovery" nullable:"false"`
 	Disks       int      `json:"disks"`
 	Heads       int      `json:"heads" doc:"Volumes that it is the head of"`
 	Drained     bool     `json:"drained" doc:"Serves no hosts until it is told to again"`
@@ -72,6 +76,8 @@ type Volume struct {
 	InSync   int      `json:"in_sync" doc:"Copies of segments in sync"`
 	Replicas int      `json:"replicas" doc:"Copies of segments there should be"`
 	IQN      string   `json:"iqn" doc:"Name of its own iSCSI target, where it is LUN 0"`
+	NQN      string   `json:"nqn" doc:"Name of its own NVMe subsystem"`
+	NSID     uint32   `json:"nsid" doc:"Its namespace there"`
 	Exports  []Export `json:"exports" nullable:"false"`
 }
 
@@ -102,11 +108,24 @@ type Verification struct {
 	Differences []string `json:"differences" nullable:"false" doc:"What was found, in words; empty when all copies are equal"`
 }
 
-// Host is an initiator.
+// Host is an initiator. It has an IQN, an NQN, or both.
 type Host struct {
-	Name string `json:"name"`
-	IQN  string `json:"iqn"`
-	CHAP string `json:"chap,omitempty" readOnly:"true" enum:"none,one-way,mutual" doc:"What has to be proven at login: nothing, who the host is, or that and who the cluster is"`
+	Name   string `json:"name"`
+	IQN    string `json:"iqn,omitempty" doc:"Its name with iSCSI"`
+	NQN    string `json:"nqn,omitempty" doc:"Its name with NVMe"`
+	CHAP   string `json:"chap,omitempty" readOnly:"true" enum:"none,one-way,mutual" doc:"What has to be proven at login: nothing, who the host is, or that and who the cluster is"`
+	DHCHAP string `json:"dhchap,omitempty" readOnly:"true" enum:"none,one-way,mutual" doc:"The same with NVMe, for each queue (DH-HMAC-CHAP)"`
+}
+
+// HostNQN is a host's name with NVMe.
+type HostNQN struct {
+	NQN string `json:"nqn"`
+}
+
+// DHCHAP is what an NVMe host has to prove. No answer ever holds it.
+type DHCHAP struct {
+	Secret           string `json:"secret,omitempty" writeOnly:"true" doc:"As nvme gen-dhchap-key writes it: DHHC-1:hh:BASE64:; none: the host has to prove nothing"`
+	ControllerSecret string `json:"controller_secret,omitempty" writeOnly:"true" doc:"What the cluster proves to the host, another one"`
 }
 
 // CHAP is what a host has to prove at login. No answer ever holds it.
@@ -125,6 +144,8 @@ type Export struct {
 	ReadOnly bool    `json:"read_only"`
 	LUN      *uint16 `json:"lun,omitempty" maximum:"16383" doc:"Its number at the cluster's own target, beside the host's other volumes there; none: it is LUN 0 of a target of its own"`
 	IQN      string  `json:"iqn,omitempty" readOnly:"true" doc:"Name of the iSCSI target where the host finds it"`
+	NQN      string  `json:"nqn,omitempty" readOnly:"true" doc:"Name of the NVMe subsystem where the host finds it"`
+	NSID     uint32  `json:"nsid,omitempty" readOnly:"true" doc:"Its namespace there"`
 }
 
 // Secret lets other nodes join.

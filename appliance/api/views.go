@@ -40,7 +40,7 @@ func find[T any](n *node.Node, list func(*node.Node, *cluster.State) []T, what, 
 
 func (s server) status() Status {
 	c := s.node.Config()
-	out := Status{Version: s.version, Folder: c.Dir, State: "alone", Name: c.Name, Peer: c.Peer(), Portals: c.PortalTexts()}
+	out := Status{Version: s.version, Folder: c.Dir, State: "alone", Name: c.Name, Peer: c.Peer(), Portals: c.PortalTexts(), NVMe: texts(c.NVMeTexts()), Discovery: texts(c.DiscoveryTexts())}
 	self, ok := s.node.Self()
 	if !ok {
 		return out
@@ -91,7 +91,8 @@ func nodeViews(_ *node.Node, s *cluster.State) []Node {
 	out := []Node{}
 	for _, id := range s.NodeIDs() {
 		n := s.Nodes[id]
-		v := Node{ID: uint16(id), Name: n.Name, State: "down", Incarnation: uint64(n.Incarnation), Voter: n.Voter, Drained: n.Drained, Peer: n.Peer, Portals: n.Portals}
+		v := Node{ID: uint16(id), Name: n.Name, State: "down", Incarnation: uint64(n.Incarnation), Voter: n.Voter, Drained: n.Drained, Peer: n.Peer, Portals: n.Portals,
+			NVMe: texts(n.NVMe), Discovery: texts(n.Discovery)}
 		switch {
 		case n.Up:
 			v.State = "up"
@@ -150,7 +151,7 @@ func volumeViews(_ *node.Node, s *cluster.State) []Volume {
 
 func volumeView(s *cluster.State, v *cluster.Volume) Volume {
 	out := Volume{ID: uint64(v.ID), Name: v.Name, Size: v.Bytes, Copies: v.Copies, State: "healthy",
-		Head: nodeName(s, v.Head), Epoch: v.Epoch, Segments: len(v.Segments), IQN: s.IQN(v), Exports: []Export{}}
+		Head: nodeName(s, v.Head), Epoch: v.Epoch, Segments: len(v.Segments), IQN: s.IQN(v), NQN: s.NQN(v), NSID: v.OwnNSID(), Exports: []Export{}}
 	for _, g := range v.Segments {
 		usable := 0
 		for _, r := range g.Replicas {
@@ -179,9 +180,9 @@ func volumeView(s *cluster.State, v *cluster.Volume) Volume {
 }
 
 func exportView(s *cluster.State, v *cluster.Volume, e cluster.Export) Export {
-	out := Export{Volume: v.Name, Host: e.Host, ReadOnly: e.ReadOnly, IQN: s.IQN(v)}
+	out := Export{Volume: v.Name, Host: e.Host, ReadOnly: e.ReadOnly, IQN: s.IQN(v), NQN: s.NQN(v), NSID: v.OwnNSID()}
 	if e.Numbered {
-		out.LUN, out.IQN = &e.LUN, s.ClusterIQN()
+		out.LUN, out.IQN, out.NQN, out.NSID = &e.LUN, s.ClusterIQN(), s.ClusterNQN(), v.NSID
 	}
 	return out
 }
@@ -206,7 +207,8 @@ func volumeDetails(_ *node.Node, s *cluster.State) []VolumeDetail {
 func hostViews(_ *node.Node, s *cluster.State) []Host {
 	out := []Host{}
 	for _, name := range slices.Sorted(maps.Keys(s.Hosts)) {
-		out = append(out, Host{name, s.Hosts[name].IQN, chapView(s.Hosts[name].CHAP)})
+		h := s.Hosts[name]
+		out = append(out, Host{name, h.IQN, h.NQN, chapView(h.CHAP), dhchapView(h.DHCHAP)})
 	}
 	return out
 }
@@ -236,3 +238,16 @@ func chapView(c *cluster.CHAP) string {
 	}
 	return "mutual"
 }
+
+func dhchapView(d *cluster.DHCHAP) string {
+	switch {
+	case d == nil:
+		return "none"
+	case len(d.Controller) == 0:
+		return "one-way"
+	}
+	return "mutual"
+}
+
+// texts are a list where there is none, too.
+func texts(all []string) []string { return append([]string{}, all...) }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"ashlar/appliance/api"
@@ -111,7 +112,7 @@ func complain(w io.Writer, err error, asJSON bool) {
 type action func(c *cli.Context, node *api.Client) error
 
 // leaf is a command that gives orders to a node. Its arguments are the words of
-// args, all required.
+// args, required unless they are in brackets.
 func leaf(name, usage, args, example string, do action, flags ...cli.Flag) *cli.Command {
 	return &cli.Command{
 		Name: name, Usage: usage, ArgsUsage: args,
@@ -135,9 +136,10 @@ func leaf(name, usage, args, example string, do action, flags ...cli.Flag) *cli.
 
 func checkArguments(c *cli.Context, args string) error {
 	words := strings.Fields(args)
+	needed := slices.DeleteFunc(slices.Clone(words), func(w string) bool { return strings.HasPrefix(w, "[") })
 	switch {
-	case c.NArg() < len(words):
-		u := misuse("%s: %s is missing", commandPath(c), strings.Join(words[c.NArg():], " "))
+	case c.NArg() < len(needed):
+		u := misuse("%s: %s is missing", commandPath(c), strings.Join(needed[c.NArg():], " "))
 		u.next = "usage: ashlar " + commandPath(c) + " " + args
 		return u
 	case c.NArg() > len(words):

@@ -36,6 +36,32 @@ func setCHAP(c *cli.Context, n *api.Client) error {
 	return done(c, struct{}{}, "host %q has to prove who it is from its next login on", name)
 }
 
+// setDHCHAP takes secrets from files only, too.
+func setDHCHAP(c *cli.Context, n *api.Client) error {
+	name, off := c.Args().First(), c.Bool("off")
+	if off == c.IsSet("secret-file") || off && c.IsSet("controller-secret-file") {
+		return misuse("host dhchap: give either --secret-file FILE or --off")
+	}
+	if c.String("secret-file") == "-" && c.String("controller-secret-file") == "-" {
+		return misuse("host dhchap: only one of the secrets can come from stdin")
+	}
+	var in api.DHCHAP
+	var err error
+	if in.Secret, err = fileSecret(c, "secret-file"); err != nil {
+		return err
+	}
+	if in.ControllerSecret, err = fileSecret(c, "controller-secret-file"); err != nil {
+		return err
+	}
+	if err := n.SetDHCHAP(c.Context, name, in); err != nil {
+		return err
+	}
+	if off {
+		return done(c, struct{}{}, "host %q connects without proving who it is", name)
+	}
+	return done(c, struct{}{}, "host %q has to prove who it is from its next connection on", name)
+}
+
 // fileSecret is the first line of the file that a flag names, empty without the flag.
 func fileSecret(c *cli.Context, flag string) (string, error) {
 	if !c.IsSet(flag) {

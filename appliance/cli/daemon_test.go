@@ -47,7 +47,7 @@ type daemon struct {
 func newDaemon(t *testing.T, host int) *daemon {
 	t.Helper()
 	ip := fmt.Sprintf("127.0.0.%d", host)
-	free, err := freeport.Take([]string{ip}, 3)
+	free, err := freeport.Take([]string{ip}, 5)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,8 @@ func newDaemon(t *testing.T, host int) *daemon {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	d := &daemon{t: t, dir: dir, peer: net.JoinHostPort(ip, ports[0]), args: []string{"serve", "--dir", dir, "--name", fmt.Sprintf("node%d", host),
-		"--address", ip, "--peer-port", ports[0], "--gossip-port", ports[1], "--iscsi-port", ports[2]}}
+		"--address", ip, "--peer-port", ports[0], "--gossip-port", ports[1], "--iscsi-port", ports[2],
+		"--nvme-port", ports[3], "--nvme-discovery-port", ports[4]}}
 	d.start()
 	t.Cleanup(func() { d.end(syscall.SIGKILL) })
 	return d

@@ -9,24 +9,38 @@ import (
 
 func hostCommand() *cli.Command {
 	return group("host", "initiators that volumes are published to",
-		leaf("add", "name an initiator", "NAME IQN", "ashlar host add web1 iqn.1993-08.org.debian:01:abcdef", func(c *cli.Context, n *api.Client) error {
-			h := api.Host{Name: c.Args().Get(0), IQN: c.Args().Get(1)}
+		leaf("add", "name an initiator", "NAME [IQN]", "ashlar host add web1 iqn.1993-08.org.debian:01:abcdef", func(c *cli.Context, n *api.Client) error {
+			h := api.Host{Name: c.Args().Get(0), IQN: c.Args().Get(1), NQN: c.String("nqn")}
+			if h.IQN == "" && h.NQN == "" {
+				return misuse("host add: a host has an IQN, for iSCSI, or --nqn NQN, for NVMe, or both")
+			}
 			if err := n.AddHost(c.Context, h); err != nil {
 				return err
 			}
 			return done(c, h, "host %q is known", h.Name)
+		}, &cli.StringFlag{Name: "nqn", Usage: "its name with NVMe: /etc/nvme/hostnqn on the host"}),
+		leaf("nqn", "give a host that is known by its IQN an NQN, too", "NAME NQN", "ashlar host nqn web1 nqn.2014-08.org.nvmexpress:uuid:...", func(c *cli.Context, n *api.Client) error {
+			name, nqn := c.Args().Get(0), c.Args().Get(1)
+			if err := n.SetNQN(c.Context, name, nqn); err != nil {
+				return err
+			}
+			return done(c, api.HostNQN{NQN: nqn}, "host %q is %s with NVMe", name, nqn)
 		}),
 		leaf("chap", "have an initiator prove who it is when it logs in", "NAME", "ashlar host chap web1 --secret-file /root/web1.chap", setCHAP,
 			&cli.StringFlag{Name: "secret-file", Usage: "file with the host's secret of 12 to 16 bytes, or - for stdin"},
 			&cli.StringFlag{Name: "mutual-secret-file", Usage: "file with another secret, which the cluster proves to know; its name is the cluster's"},
+			&cli.BoolFlag{Name: "off", Usage: "nothing has to be proven any more"}),
+		leaf("dhchap", "have an NVMe host prove who it is on each queue", "NAME", "ashlar host dhchap web1 --secret-file /root/web1.key", setDHCHAP,
+			&cli.StringFlag{Name: "secret-file", Usage: "file with the host's secret, of nvme gen-dhchap-key, or - for stdin"},
+			&cli.StringFlag{Name: "controller-secret-file", Usage: "file with another one, which the cluster proves to know"},
 			&cli.BoolFlag{Name: "off", Usage: "nothing has to be proven any more"}),
 		leaf("list", "all hosts", "", "ashlar host list", func(c *cli.Context, n *api.Client) error {
 			all, err := n.Hosts(c.Context)
 			if err != nil {
 				return err
 			}
-			return list(c, all, "There are no hosts; add one with: ashlar host add NAME IQN", table.Row{"host", "iqn", "chap"},
-				func(h api.Host) table.Row { return table.Row{h.Name, h.IQN, h.CHAP} })
+			return list(c, all, "There are no hosts; add one with: ashlar host add NAME IQN", table.Row{"host", "iqn", "chap", "nqn", "dhchap"},
+				func(h api.Host) table.Row { return table.Row{h.Name, dash(h.IQN), h.CHAP, dash(h.NQN), h.DHCHAP} })
 		}),
 		leaf("delete", "forget an initiator", "NAME", "ashlar host delete web1", func(c *cli.Context, n *api.Client) error {
 			name := c.Args().First()

@@ -26,7 +26,7 @@ func nodeCommand() *cli.Command {
 			}
 			return show(c, v, func() {
 				facts(c, table.Row{"node", v.Name}, table.Row{"number", v.ID}, table.Row{"state", v.State}, table.Row{"incarnation", v.Incarnation},
-					table.Row{"voter", yes(v.Voter)}, table.Row{"peer address", v.Peer}, table.Row{"portals", strings.Join(v.Portals, " ")},
+					table.Row{"voter", yes(v.Voter)}, table.Row{"peer address", v.Peer}, table.Row{"portals", strings.Join(v.Portals, " ")}, table.Row{"nvme portals", dash(strings.Join(v.NVMe, " "))}, table.Row{"nvme discovery", dash(strings.Join(v.Discovery, " "))},
 					table.Row{"disks", v.Disks}, table.Row{"head of volumes", v.Heads}, table.Row{"drained", yes(v.Drained)})
 			})
 		}),

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -31,6 +32,8 @@ func serveCommand(version string) *cli.Command {
 			&cli.UintFlag{Name: "peer-port", Value: node.DefaultPeerPort, Usage: "TCP port for the other nodes"},
 			&cli.UintFlag{Name: "gossip-port", Value: node.DefaultGossipPort, Usage: "TCP and UDP port for membership"},
 			&cli.UintFlag{Name: "iscsi-port", Value: node.DefaultISCSIPort, Usage: "TCP port for hosts, on every address"},
+			&cli.UintFlag{Name: "nvme-port", Value: node.DefaultNVMePort, Usage: "TCP port for NVMe/TCP hosts, on the address of every portal; 0: none"},
+			&cli.UintFlag{Name: "nvme-discovery-port", Value: node.DefaultDiscoveryPort, Usage: "TCP port where NVMe/TCP hosts learn of all portals; 0: none"},
 			&cli.StringSliceFlag{Name: "portal", Usage: "IP:PORT for hosts, instead of every address at the iSCSI port"},
 			&cli.BoolFlag{Name: "debug", Usage: "log more"},
 		},
@@ -71,9 +74,10 @@ func nodeConfig(c *cli.Context) (node.Config, error) {
 		}
 		config.Portals = append(config.Portals, p)
 	}
-	for flag, port := range map[string]*uint16{"peer-port": &config.PeerPort, "gossip-port": &config.GossipPort, "iscsi-port": &config.ISCSIPort} {
+	for flag, port := range map[string]*uint16{"peer-port": &config.PeerPort, "gossip-port": &config.GossipPort, "iscsi-port": &config.ISCSIPort,
+		"nvme-port": &config.NVMePort, "nvme-discovery-port": &config.DiscoveryPort} {
 		n := c.Uint(flag)
-		if n == 0 || n > 65535 {
+		if n == 0 && !strings.HasPrefix(flag, "nvme") || n > 65535 {
 			return config, misuse("--%s: %d is no port", flag, n)
 		}
 		*port = uint16(n)

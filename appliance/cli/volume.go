@@ -99,7 +99,7 @@ func showVolume(c *cli.Context, n *api.Client) error {
 	return show(c, v, func() {
 		facts(c, table.Row{"volume", v.Name}, table.Row{"number", v.ID}, table.Row{"size", formatSize(v.Size)}, table.Row{"state", v.State},
 			table.Row{"copies", v.Copies}, table.Row{"in sync", inSync(v.Volume)}, table.Row{"head", dash(v.Head)}, table.Row{"epoch", v.Epoch},
-			table.Row{"iqn", v.IQN}, table.Row{"hosts", hostsOf(v.Volume)})
+			table.Row{"iqn", v.IQN}, table.Row{"nqn", fmt.Sprintf("%s, namespace %d (nvme connect-all -t tcp -a ADDRESS)", v.NQN, v.NSID)}, table.Row{"hosts", hostsOf(v.Volume)})
 		fmt.Fprintln(c.App.Writer)
 		t := newTable(c)
 		t.AppendHeader(table.Row{"segment", "node", "disk", "in sync"})

@@ -244,7 +244,15 @@ With Linux' own initiator (Debian: open-iscsi, multipath-tools; as root):
   iscsiadm -m node -T %[5]s --login
   multipath -ll
 
-`, d.servers[0].dir, program, unit, d.servers[0].portal(), d.volume.IQN)
+or with NVMe/TCP (Debian: nvme-cli; as root), which does without multipathd:
+
+  modprobe nvme-tcp
+  ashlar host add here-nvme --nqn "$(cat /etc/nvme/hostnqn)"
+  ashlar export add demo here-nvme
+  nvme connect-all -t tcp -a %[6]s -s %[7]d
+  nvme list-subsys
+
+`, d.servers[0].dir, program, unit, d.servers[0].portal(), d.volume.IQN, d.servers[0].ip, d.servers[0].ports.discovery)
 }
 
 func (d *demo) server(name string) *server {

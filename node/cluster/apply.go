@@ -80,8 +80,12 @@ func (s *State) change(c Command) Result {
 		return s.addHost(c.AddHost)
 	case c.DeleteHost != nil:
 		return s.deleteHost(c.DeleteHost)
+	case c.SetNQN != nil:
+		return s.setNQN(c.SetNQN)
 	case c.SetCHAP != nil:
 		return s.setCHAP(c.SetCHAP)
+	case c.SetDHCHAP != nil:
+		return s.setDHCHAP(c.SetDHCHAP)
 	case c.SetExport != nil:
 		return s.setExport(c.SetExport)
 	case c.Eject != nil:
@@ -167,6 +171,7 @@ func (s *State) register(c *Register) Result {
 	n.Incarnation++
 	n.Up = true
 	n.Peer, n.Gossip, n.Portals, n.Fabrics = c.Peer, c.Gossip, c.Portals, nil
+	n.NVMe, n.Discovery = c.NVMe, c.Discovery
 	s.endSessions(n.ID)
 	s.forgetAddresses()
 	s.settle()
@@ -248,17 +253,22 @@ func (s *State) addHost(c *AddHost) Result {
 	if !nameRule.MatchString(c.Name) {
 		return badName("host", c.Name)
 	}
-	if !iqnRule.MatchString(c.IQN) || len(c.IQN) > 223 {
+	if (c.IQN != "" || c.NQN == "") && (!iqnRule.MatchString(c.IQN) || len(c.IQN) > 223) {
 		return problem(Invalid, "%q is no initiator name: it looks like iqn.1993-08.org.debian:01:abcdef (see /etc/iscsi/initiatorname.iscsi on the host)", c.IQN)
 	}
 	if h := s.Hosts[c.Name]; h != nil {
-		return problem(Exists, "host %q with %s is there already", h.Name, h.IQN)
+		return problem(Exists, "host %q with %s is there already", h.Name, h.names())
 	}
 	// At most one has this IQN, so that the map's order does not reach the answer.
 	if h := s.HostWith(c.IQN); h != nil {
-		return problem(Exists, "host %q with %s is there already", h.Name, h.IQN)
+		return problem(Exists, "host %q with %s is there already", h.Name, h.names())
 	}
-	s.Hosts[c.Name] = &Host{Name: c.Name, IQN: c.IQN}
+	if c.NQN != "" {
+		if r := s.checkNQN(c.NQN); r.Problem != "" {
+			return r
+		}
+	}
+	s.Hosts[c.Name] = &Host{Name: c.Name, IQN: c.IQN, NQN: c.NQN}
 	return Result{}
 }
 

@@ -16,6 +16,8 @@ type CHAP struct {
 	Mutual Secret `json:",omitempty"` // none: the cluster does not prove itself
 }
 
+func (CHAP) String() string { return "(secrets)" }
+
 // SetCHAP sets what a host has to prove from its next login on. Without a
 // Secret it has to prove nothing any more.
 type SetCHAP struct {

@@ -8,7 +8,7 @@ import (
 
 func TestSecretsAreLongEnoughAndDiffer(t *testing.T) {
 	r := newRig(t, 1, 1)
-	r.good(Command{AddHost: &AddHost{"h", "iqn.2001-04.com.example:h"}})
+	r.good(Command{AddHost: &AddHost{Name: "h", IQN: "iqn.2001-04.com.example:h"}})
 	set := func(host, secret, mutual string) Command {
 		return Command{SetCHAP: &SetCHAP{Host: host, CHAP: CHAP{Secret: Secret(secret), Mutual: Secret(mutual)}}}
 	}
@@ -43,8 +43,8 @@ func TestSecretsAreNeverShown(t *testing.T) {
 
 func TestNamesOfInitiatorsAreComparedWithoutCase(t *testing.T) {
 	r := newRig(t, 1, 1)
-	r.good(Command{AddHost: &AddHost{"h", "naa.0123456789ABCDEF"}})
-	r.refuse(Exists, Command{AddHost: &AddHost{"i", "naa.0123456789abcdef"}})
+	r.good(Command{AddHost: &AddHost{Name: "h", IQN: "naa.0123456789ABCDEF"}})
+	r.refuse(Exists, Command{AddHost: &AddHost{Name: "i", IQN: "naa.0123456789abcdef"}})
 	if h := r.HostWith("NAA.0123456789abcdef"); h == nil || h.Name != "h" {
 		t.Errorf("found %v", h)
 	}

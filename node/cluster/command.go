@@ -20,7 +20,9 @@ type Command struct {
 	DeleteVolume *DeleteVolume `json:",omitempty"`
 	AddHost      *AddHost      `json:",omitempty"`
 	DeleteHost   *DeleteHost   `json:",omitempty"`
+	SetNQN       *SetNQN       `json:",omitempty"`
 	SetCHAP      *SetCHAP      `json:",omitempty"`
+	SetDHCHAP    *SetDHCHAP    `json:",omitempty"`
 	SetExport    *SetExport    `json:",omitempty"`
 	Eject        *Eject        `json:",omitempty"`
 	Join         *Join         `json:",omitempty"`
@@ -62,6 +64,8 @@ type Register struct {
 	Node         wire.NodeID
 	Peer, Gossip string
 	Portals      []string
+	NVMe         []string `json:",omitempty"`
+	Discovery    []string `json:",omitempty"`
 }
 
 // SetVoter follows raft's own configuration.
@@ -114,8 +118,11 @@ type CreateVolume struct {
 // DeleteVolume removes a volume that has no exports.
 type DeleteVolume struct{ Name string }
 
-// AddHost names an initiator.
-type AddHost struct{ Name, IQN string }
+// AddHost names an initiator, by its IQN, its NQN, or both.
+type AddHost struct {
+	Name, IQN string
+	NQN       string `json:",omitempty"`
+}
 
 // DeleteHost forgets an initiator without exports.
 type DeleteHost struct{ Name string }

@@ -13,6 +13,7 @@ type SetExport struct {
 	ReadOnly     bool
 	Numbered     bool   `json:",omitempty"` // with LUN, at the cluster's target; else at a target of its own
 	LUN          uint16 `json:",omitempty"`
+	Namespace    bool   `json:",omitempty"` // if it is Numbered, it gets an NSID in the cluster's NVMe subsystem, too
 	Remove       bool
 }
 
@@ -41,6 +42,11 @@ func (s *State) setExport(c *SetExport) Result {
 		}
 	}
 	v = s.editVolume(v.ID)
+	if !c.Remove && c.Numbered && c.Namespace {
+		if r := s.giveNSID(v, h); r.Problem != "" {
+			return r
+		}
+	}
 	v.Exports = slices.Clone(v.Exports)
 	if c.Remove {
 		v.Exports = slices.Delete(v.Exports, i, i+1)

@@ -7,7 +7,7 @@ func TestANumberIsNeverAnotherVolumes(t *testing.T) {
 	r.volume("v", 1, 1)
 	r.volume("w", 1, 1)
 	for _, h := range []string{"h", "i"} {
-		r.good(Command{AddHost: &AddHost{h, "iqn.2001-04.com.example:" + h}})
+		r.good(Command{AddHost: &AddHost{Name: h, IQN: "iqn.2001-04.com.example:" + h}})
 	}
 	export := func(volume, host string, lun uint16) Command {
 		return Command{SetExport: &SetExport{Volume: volume, Host: host, Numbered: true, LUN: lun}}

@@ -35,23 +35,23 @@ func TestInitiatorNamesAreOfAFormatOfISCSI(t *testing.T) {
 func TestEachNameIsThereOnce(t *testing.T) {
 	r := newRig(t, 1, 1)
 	r.volume("v", 1, 1)
-	r.good(Command{AddHost: &AddHost{"h", "iqn.2001-04.com.example:h"}})
-	r.good(Command{AddHost: &AddHost{"i", "iqn.2001-04.com.example:i"}})
+	r.good(Command{AddHost: &AddHost{Name: "h", IQN: "iqn.2001-04.com.example:h"}})
+	r.good(Command{AddHost: &AddHost{Name: "i", IQN: "iqn.2001-04.com.example:i"}})
 	r.refuse(Exists, Command{AddNode: &AddNode{Name: "n1", Peer: "else"}})
 	r.refuse(Exists, Command{AddNode: &AddNode{Name: "else", Peer: node(1).Peer}})
 	r.refuse(Exists, Command{AddDisk: &AddDisk{ID: disk(1), Node: 1}})
 	r.refuse(Exists, Command{CreateVolume: &CreateVolume{Name: "v", Bytes: mib, Copies: 1}})
-	r.refuse(Exists, Command{AddHost: &AddHost{"h", "iqn.2001-04.com.example:else"}})
-	r.refuse(Exists, Command{AddHost: &AddHost{"else", "iqn.2001-04.com.example:h"}})
+	r.refuse(Exists, Command{AddHost: &AddHost{Name: "h", IQN: "iqn.2001-04.com.example:else"}})
+	r.refuse(Exists, Command{AddHost: &AddHost{Name: "else", IQN: "iqn.2001-04.com.example:h"}})
 }
 
 // TestARefusalIsTheSameOnEveryNode: it is part of the state, so Go's random order
 // of maps must not reach it, here where two hosts are in the way.
 func TestARefusalIsTheSameOnEveryNode(t *testing.T) {
 	r := newRig(t, 1, 1)
-	r.good(Command{AddHost: &AddHost{"h", "iqn.2001-04.com.example:h"}})
-	r.good(Command{AddHost: &AddHost{"i", "iqn.2001-04.com.example:i"}})
-	c := Command{AddHost: &AddHost{"h", "iqn.2001-04.com.example:i"}}
+	r.good(Command{AddHost: &AddHost{Name: "h", IQN: "iqn.2001-04.com.example:h"}})
+	r.good(Command{AddHost: &AddHost{Name: "i", IQN: "iqn.2001-04.com.example:i"}})
+	c := Command{AddHost: &AddHost{Name: "h", IQN: "iqn.2001-04.com.example:i"}}
 	_, first := r.Apply(r.Index+1, c)
 	for range 100 {
 		if _, again := r.Apply(r.Index+1, c); again != first {
@@ -72,7 +72,7 @@ func TestNumbersAreNeverGivenTwice(t *testing.T) {
 func TestWhatIsPublishedIsNotDeleted(t *testing.T) {
 	r := newRig(t, 1, 1)
 	r.volume("v", 1, 1)
-	r.good(Command{AddHost: &AddHost{"h", "iqn.2001-04.com.example:h"}})
+	r.good(Command{AddHost: &AddHost{Name: "h", IQN: "iqn.2001-04.com.example:h"}})
 	export := func(volume, host string, remove bool) Command {
 		return Command{SetExport: &SetExport{Volume: volume, Host: host, ReadOnly: true, Remove: remove}}
 	}

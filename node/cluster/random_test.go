@@ -83,12 +83,12 @@ func (g *chaos) fresh(s *State) Command {
 	if s.Nodes[n] != nil {
 		incarnation = s.Nodes[n].Incarnation
 	}
-	switch g.IntN(25) {
+	switch g.IntN(26) {
 	case 0:
 		a := node(1 + g.IntN(7))
 		return Command{AddNode: &a}
 	case 1, 2:
-		return Command{Register: &Register{Node: n, Peer: fmt.Sprint(n), Portals: []string{"p"}}}
+		return Command{Register: &Register{Node: n, Peer: fmt.Sprint(n), Portals: []string{"p"}, NVMe: []string{"q"}, Discovery: []string{"d"}}}
 	case 3:
 		return Command{SetVoter: &SetVoter{n, g.IntN(3) > 0}}
 	case 4:
@@ -108,10 +108,10 @@ func (g *chaos) fresh(s *State) Command {
 		if g.IntN(4) == 0 {
 			return Command{DeleteVolume: &DeleteVolume{name("v")}}
 		}
-		return Command{AddHost: &AddHost{name("h"), "iqn.2001-04.com.example:" + name("i")}}
+		return Command{AddHost: &AddHost{Name: name("h"), IQN: "iqn.2001-04.com.example:" + name("i")}}
 	case 10:
 		return Command{SetExport: &SetExport{Volume: name("v"), Host: name("h"), Remove: g.IntN(3) == 0,
-			ReadOnly: g.IntN(2) == 0, Numbered: g.IntN(2) == 0, LUN: uint16(g.IntN(3))}}
+			ReadOnly: g.IntN(2) == 0, Numbered: g.IntN(2) == 0, LUN: uint16(g.IntN(3)), Namespace: true}}
 	case 11:
 		if g.IntN(3) == 0 {
 			return Command{DeleteHost: &DeleteHost{name("h")}}
@@ -133,6 +133,8 @@ func (g *chaos) fresh(s *State) Command {
 		return Command{Replace: &Replace{g.disk()}}
 	case 16, 17, 18:
 		return g.address(s, n, incarnation)
+	case 19:
+		return g.nvme(name("h"))
 	}
 	return g.more(s, v, n, incarnation)
 }
@@ -349,7 +351,7 @@ func writeLog(t *testing.T, name string) {
 	for _, c := range commands {
 		r.good(c)
 	}
-	for range 500 {
+	for range 600 {
 		c := g.command(r.State)
 		c.Version = 1
 		r.do(c)

@@ -41,6 +41,7 @@ type State struct {
 
 	LastNode   wire.NodeID // highest numbers ever given: none is used twice
 	LastVolume wire.VolumeID
+	LastNSID   uint32 `json:",omitempty"` // of the cluster's own NVMe subsystem
 
 	// Edited are the volumes that the command in hand has copied already; nil
 	// between commands.
@@ -59,6 +60,8 @@ type Node struct {
 	Peer        string   // host:port where it serves the other nodes and the API
 	Gossip      string   // host:port of its serf agent
 	Portals     []string // ip:port of its iSCSI portals
+	NVMe        []string `json:",omitempty"` // ip:port of its NVMe/TCP portals
+	Discovery   []string `json:",omitempty"` // ip:port where it tells NVMe hosts of all nodes' portals
 	Incarnation wire.Incarnation
 	Up          bool // registered, and not fenced since
 	Voter       bool // takes part in raft elections and grants leases
@@ -91,6 +94,7 @@ type Volume struct {
 
 	Segments []Segment
 	Exports  []Export
+	NSID     uint32 `json:",omitempty"` // in the cluster's own NVMe subsystem, for good; 0: none yet
 
 	Reservations *reserve.State `json:",omitempty"` // nil: there were none yet
 }
@@ -108,11 +112,13 @@ type Replica struct {
 	InSync bool // holds every acknowledged write; may be read, promoted, copied from
 }
 
-// Host is an initiator that volumes are published to.
+// Host is an initiator that volumes are published to. It has an IQN, an NQN, or both.
 type Host struct {
-	Name string
-	IQN  string
-	CHAP *CHAP `json:",omitempty"` // nil: it has to prove nothing
+	Name   string
+	IQN    string
+	NQN    string  `json:",omitempty"`
+	CHAP   *CHAP   `json:",omitempty"` // nil: it has to prove nothing with iSCSI
+	DHCHAP *DHCHAP `json:",omitempty"` // nil: it has to prove nothing with NVMe
 
 	// LUNs are the numbers that volumes were ever published to it with. A number
 	// is never another volume's, since hosts remember what was there.
@@ -252,7 +258,7 @@ func (g Segment) On(n wire.NodeID) *Replica {
 // compared without regard to case (RFC 3722).
 func (s *State) HostWith(iqn string) *Host {
 	for _, h := range s.Hosts {
-		if strings.EqualFold(h.IQN, iqn) {
+		if h.IQN != "" && strings.EqualFold(h.IQN, iqn) {
 			return h
 		}
 	}
