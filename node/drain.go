@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"ashlar/node/engine"
 	"ashlar/replication/wire"
 	"ashlar/target/iscsi"
+	"ashlar/target/nvmetcp"
 )
 
 const (
@@ -64,6 +66,15 @@ func (d *drain) answerAboutHosts(e *engine.Engine) {
 
 // here is who is logged in at this node.
 func (d *drain) here() []visit {
+	all := d.redirectable()
+	for _, c := range d.service.nvme.Connected() {
+		all = append(all, visit{c.Host, c.Subsystem})
+	}
+	return all
+}
+
+// redirectable are those of them that can be sent elsewhere.
+func (d *drain) redirectable() []visit {
 	all := []visit{}
 	for _, s := range d.service.server.LoggedIn() {
 		all = append(all, visit{s.Initiator, s.Target})
@@ -108,14 +119,23 @@ func (d *drain) ask() (stop func()) {
 	ended := make(chan struct{})
 	d.service.tasks.Go(func() {
 		defer close(ended)
-		if err := d.service.server.Drain(ctx, iscsi.Scope{}, drainPatience); err != nil {
-			d.service.log.Warn("hosts that did not log out", "error", err)
-		}
+		d.empty(ctx, drainPatience)
 	})
 	return func() {
 		cancel()
 		<-ended
 	}
+}
+
+// empty has all hosts leave this node; it is false where they did not within patience.
+func (d *drain) empty(ctx context.Context, patience time.Duration) bool {
+	ended := make(chan error, 1)
+	go func() { ended <- d.service.nvme.Drain(ctx, nvmetcp.Scope{}, patience) }()
+	err := errors.Join(d.service.server.Drain(ctx, iscsi.Scope{}, patience), <-ended)
+	if err != nil {
+		d.service.log.Warn("hosts that did not leave", "error", err)
+	}
+	return err == nil
 }
 
 func (d *drain) isOn() bool {
@@ -163,6 +183,7 @@ func (d *drain) end(ctx context.Context, e *engine.Engine) {
 	d.on, d.sent = false, nil
 	d.mu.Unlock()
 	d.service.server.Resume(iscsi.Scope{})
+	d.service.nvme.Resume(nvmetcp.Scope{})
 	for who, n := range sent {
 		d.service.tasks.Go(func() { e.Ask(ctx, n, aboutReturn, who) })
 	}
@@ -234,15 +255,14 @@ func (d *drain) leave(ctx context.Context, e *engine.Engine) {
 	d.mu.Lock()
 	d.leaving = true
 	d.mu.Unlock()
-	here := d.here()
-	if len(here) == 0 {
+	if len(d.here()) == 0 {
 		return
 	}
+	here := d.redirectable()
 	if !d.isOn() {
 		d.begin(ctx, e)
 	}
-	if err := d.service.server.Drain(ctx, iscsi.Scope{}, leavePatience); err != nil {
-		d.service.log.Warn("hosts that did not log out", "error", err)
+	if !d.empty(ctx, leavePatience) {
 		return
 	}
 	limit := time.NewTimer(redirectMax)

@@ -24,6 +24,19 @@ func (c Config) portsAreFree() error {
 	return u.Close()
 }
 
+// listen takes addresses, ip:port: with an error those before the one that it
+// cannot have.
+func listen(addresses []string) (all []net.Listener, err error) {
+	for _, address := range addresses {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return all, listenProblem(address, err)
+		}
+		all = append(all, l)
+	}
+	return all, nil
+}
+
 func listenProblem(address string, err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):

@@ -20,6 +20,7 @@ import (
 	"ashlar/replication/wire"
 	"ashlar/target"
 	"ashlar/target/iscsi"
+	"ashlar/target/nvmetcp"
 	"ashlar/target/scsi"
 )
 
@@ -32,10 +33,13 @@ type service struct {
 
 	network   *peer.Network
 	consensus *consensus.Consensus
-	portals   []net.Listener
+	portals   []net.Listener // iSCSI
+	ports     []net.Listener // NVMe/TCP, and its discovery
 	watch     *target.StallWatch
 	server    *iscsi.Server
+	nvme      *nvmetcp.Server
 	directory *directory
+	spaces    *subsystems
 	drain     *drain
 	disks     *disks
 	addresses *addresses
@@ -57,6 +61,7 @@ func (n *Node) newService(r record, hints map[wire.NodeID]string) (s *service, e
 	s = &service{node: n, record: r, log: n.log.With("node", r.Name), registered: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.directory = &directory{service: s, targets: map[targetKey]*scsi.Target{}, hosts: map[string]*numbered{}}
+	s.spaces = newSubsystems(s)
 	s.drain = &drain{service: s}
 	s.addresses = newAddresses(s)
 	s.disks = &disks{service: s, open: map[cluster.DiskID]*disk.Store{}, missing: map[cluster.DiskID]error{}, full: map[cluster.DiskID]bool{}}
@@ -76,12 +81,11 @@ func (n *Node) newService(r record, hints map[wire.NodeID]string) (s *service, e
 		return s, listenProblem(n.config.Peer(), err)
 	}
 	engine.Handle(s.network, s.engine.Load)
-	for _, address := range n.config.PortalTexts() {
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			return s, listenProblem(address, err)
-		}
-		s.portals = append(s.portals, l)
+	if s.portals, err = listen(n.config.PortalTexts()); err != nil {
+		return s, err
+	}
+	if s.ports, err = listen(slices.Concat(n.config.NVMeTexts(), n.config.DiscoveryTexts())); err != nil {
+		return s, err
 	}
 	s.consensus, err = consensus.Open(consensus.Config{Folder: n.folder.raft(), Network: s.network, Addresses: hints, Fatal: n.end, Log: s.log})
 	return s, err
@@ -92,10 +96,14 @@ func (n *Node) newService(r record, hints map[wire.NodeID]string) (s *service, e
 func (s *service) start() {
 	s.watch = target.NewStallWatch()
 	s.server = iscsi.NewServer(iscsi.Config{Directory: s.directory, Watch: s.watch, Generation: s.generation, Log: s.log})
+	s.nvme = nvmetcp.NewServer(nvmetcp.Config{Directory: s.spaces, Watch: s.watch, Generation: s.generation, Log: s.log})
 	s.network.Serve()
 	s.tasks.Go(func() { s.serveJoins(s.network.Stream(peer.API)) })
 	for _, l := range s.portals {
-		s.tasks.Go(func() { s.servePortal(l) })
+		s.tasks.Go(func() { s.servePortal(s.server.Serve, l) })
+	}
+	for _, l := range s.ports {
+		s.tasks.Go(func() { s.servePortal(s.nvme.Serve, l) })
 	}
 	s.tasks.Go(s.live)
 }
@@ -113,8 +121,8 @@ func (s *service) generation(group uint16) uint64 {
 	return reign<<32 | s.sessions.Add(1)
 }
 
-func (s *service) servePortal(l net.Listener) {
-	if err := s.server.Serve(l); s.ctx.Err() == nil {
+func (s *service) servePortal(serve func(net.Listener) error, l net.Listener) {
+	if err := serve(l); s.ctx.Err() == nil {
 		s.node.end(fmt.Errorf("the portal %s: %w", l.Addr(), err))
 	}
 }
@@ -143,7 +151,8 @@ func (s *service) live() {
 		s.node.end(fmt.Errorf("the data path cannot start: %w", err))
 		return
 	}
-	e.DropHosts(s.server.DropAll)
+	e.DropHosts(s.dropHosts)
+	e.Answer(aboutController, s.spaces.answer)
 	e.Follow(s.followed.Load)
 	s.drain.answerAboutHosts(e)
 	s.incarnation.Store(uint64(incarnation))
@@ -159,9 +168,15 @@ func (s *service) live() {
 	select {
 	case <-s.ctx.Done():
 	case <-e.Fenced():
-		s.server.DropAll()
+		s.dropHosts()
 		s.node.end(ErrFenced)
 	}
+}
+
+// dropHosts resets all connections of hosts.
+func (s *service) dropHosts() {
+	s.server.DropAll()
+	s.nvme.DropAll()
 }
 
 // peerEvent tells the engine, if there is one, of the network's news.
@@ -210,13 +225,15 @@ func (s *service) followExports() {
 	for s.ctx.Err() == nil {
 		now, changed := s.consensus.Watch()
 		limit, cancel := context.WithTimeout(s.ctx, fenceMax)
-		for _, iqn := range withdrawn(before, now) {
-			s.server.Drop(limit, iqn)
+		for _, v := range withdrawn(before, now) {
+			s.server.Drop(limit, before.IQN(v))
+			s.nvme.Drop(limit, before.NQN(v))
 		}
 		s.directory.forget(now)
 		before = now
 		var again <-chan time.Time
-		if !s.directory.follow(limit) {
+		complete := s.directory.follow(limit)
+		if !s.spaces.follow(limit) || !complete {
 			again = time.After(20 * time.Millisecond) // the engine is about to open the volume
 		}
 		cancel()
@@ -229,9 +246,9 @@ func (s *service) followExports() {
 	}
 }
 
-// withdrawn are the targets of one volume that fewer hosts may use than before,
+// withdrawn are the volumes whose own targets fewer hosts may use than before,
 // or differently.
-func withdrawn(before, now *cluster.State) (iqns []string) {
+func withdrawn(before, now *cluster.State) (volumes []*cluster.Volume) {
 	for id, old := range before.Volumes {
 		v := now.Volumes[id]
 		if v == old {
@@ -239,12 +256,12 @@ func withdrawn(before, now *cluster.State) (iqns []string) {
 		}
 		for _, e := range old.Exports {
 			if !e.Numbered && (v == nil || !slices.Contains(v.Exports, e)) {
-				iqns = append(iqns, before.IQN(old))
+				volumes = append(volumes, old)
 				break
 			}
 		}
 	}
-	return iqns
+	return volumes
 }
 
 // settle waits until this incarnation is registered: then its node can take orders.
@@ -271,9 +288,10 @@ func (s *service) close() (err error) {
 	s.cancel()
 	if s.server != nil {
 		s.server.Close()
+		s.nvme.Close()
 		s.watch.Close()
 	}
-	for _, l := range s.portals {
+	for _, l := range slices.Concat(s.portals, s.ports) {
 		l.Close()
 	}
 	s.tasks.Wait()
