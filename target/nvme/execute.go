@@ -91,7 +91,8 @@ func (c *Controller) Fail(r *Request, s Status) {
 //  3. an I/O command before the controller is enabled, or while hosts are sent away
 //  4. no such namespace
 //  5. the range
-//  6. a reservation, where no operation of the command meets it later
+//  6. a write to what is read-only
+//  7. a reservation, where no operation of the command meets it later
 func (c *Controller) begin(r *Request) (*command, bool) {
 	if !c.enter(r) {
 		r.finish(Interrupted)
@@ -120,6 +121,10 @@ func (c *Controller) begin(r *Request) (*command, bool) {
 	}
 	if found.ranged && !inRange(r.space, r.Command.SLBA(), uint64(r.Command.Blocks())) {
 		r.fail(LBAOutOfRange)
+		return nil, false
+	}
+	if found.effects&changesBlocks != 0 && r.space.device.Info().ReadOnly {
+		r.fail(WriteProtected)
 		return nil, false
 	}
 	if found.access != reserve.Always && !r.space.device.Reservations().Allows(c.nexus.Load().Ports(), found.access) {

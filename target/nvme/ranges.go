@@ -82,10 +82,6 @@ func datasetManagement(r *Request) {
 		r.fail(CommandSizeLimit)
 		return
 	}
-	if r.space.device.Info().ReadOnly {
-		r.fail(WriteProtected)
-		return
-	}
 	r.chain.kind = target.Unmap
 	nextPiece(r)
 }
