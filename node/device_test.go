@@ -19,11 +19,16 @@ func newThree(t *testing.T) []*Node {
 // newThreeWith is newThree with disks of that many bytes.
 func newThreeWith(t *testing.T, diskBytes uint64) (nodes []*Node) {
 	t.Helper()
-	nodes = append(nodes, newCluster(t))
+	return newThreeOf(t, diskBytes, newConfig)
+}
+
+func newThreeOf(t *testing.T, diskBytes uint64, config func(*testing.T, string) Config) (nodes []*Node) {
+	t.Helper()
+	nodes = append(nodes, newClusterOf(t, config(t, "node1")))
 	secret, err := nodes[0].Secret()
 	must(t, err)
 	for i := 2; i <= 3; i++ {
-		c := newConfig(t, fmt.Sprintf("node%d", i))
+		c := config(t, fmt.Sprintf("node%d", i))
 		c.Addresses = []netip.Addr{netip.MustParseAddr(fmt.Sprintf("127.0.0.%d", i))}
 		n := open(t, c)
 		must(t, n.JoinCluster(limit(t), nodes[0].Config().Peer(), secret))

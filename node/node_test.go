@@ -56,7 +56,12 @@ func open(t *testing.T, c Config) *Node {
 // newCluster is one node in a cluster of its own, ready for hosts.
 func newCluster(t *testing.T) *Node {
 	t.Helper()
-	n := open(t, newConfig(t, "node1"))
+	return newClusterOf(t, newConfig(t, "node1"))
+}
+
+func newClusterOf(t *testing.T, c Config) *Node {
+	t.Helper()
+	n := open(t, c)
 	if err := n.CreateCluster(limit(t), "test", segmentBytes); err != nil {
 		t.Fatal(err)
 	}
