@@ -1,11 +1,14 @@
 # Random writes of BLOCK (4 KiB) at queue depth 16 over BYTES of the disk from OFFSET (0) on,
 # in passes until fio-stop.sh: each pass writes every block once, in an order and
-# with a pattern of its own, then reads and checks every block.
+# with a pattern of its own, then reads and checks every block. DISK is the multipath device.
 set -eu
 mkdir -p /tmp/fio
+DISK=${DISK:-/dev/mapper/mpatha}
+echo "$DISK" >/tmp/fio/disk
+echo "$BYTES ${BLOCK:-4096}" >/tmp/fio/size
 cat >/tmp/fio/job <<JOB
 [pass]
-filename=/dev/mapper/mpatha
+filename=$DISK
 offset=${OFFSET:-0}
 size=$BYTES
 rw=randwrite
