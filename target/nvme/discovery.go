@@ -51,7 +51,7 @@ const (
 	adrfamIPv6     = 2
 	transportTCP   = 3
 	tlsRequired    = 1 // TREQ: secure channel required
-	tlsNone        = 2 // TREQ: not required
+	tlsUnsaid      = 0 // TREQ: not specified. Hosts take "not required" for an offer of TLS (libnvme 1.3)
 	disableSQFlow  = 4 // TREQ: disabling SQ flow control is supported
 	tls13          = 2 // SECTYPE
 )
@@ -79,7 +79,7 @@ func (d *Discovery) page() []byte {
 
 func entry(subtype byte, nqn string, p Portal, secure bool) []byte {
 	b := make([]byte, discoveryEntry)
-	b[0], b[1], b[2], b[3] = transportTCP, adrfamIPv4, subtype, tlsNone|disableSQFlow
+	b[0], b[1], b[2], b[3] = transportTCP, adrfamIPv4, subtype, tlsUnsaid|disableSQFlow
 	address := p.Address.Addr().Unmap()
 	if address.Is6() {
 		b[1] = adrfamIPv6
