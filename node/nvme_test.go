@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"ashlar/node/cluster"
+	"ashlar/node/freeport"
 	"ashlar/replication/wire"
 	"ashlar/target/nvme"
 	"ashlar/target/nvme/auth"
@@ -35,9 +36,9 @@ func hostOf(nqn string) nvme.Host {
 func nvmeConfig(t *testing.T, name string) Config {
 	t.Helper()
 	c := newConfig(t, name)
-	for _, other := range []*uint16{&c.NVMePort, &c.DiscoveryPort} {
-		*other = newConfig(t, name).ISCSIPort
-	}
+	ports, err := freeport.Take([]string{"127.0.0.1", "127.0.0.2", "127.0.0.3"}, 2)
+	must(t, err)
+	c.NVMePort, c.DiscoveryPort = ports[0], ports[1]
 	return c
 }
 
