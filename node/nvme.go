@@ -261,8 +261,8 @@ func (d *subsystems) challenge() uint32 {
 	return d.sequence.Add(1)
 }
 
-// Discovery is of the portals of all nodes that ever started, up or not, as for iSCSI. Only
-// a node that is up is worth being asked for the same.
+// Discovery is of the portals of all nodes that ever started, up or not, as for iSCSI. So
+// there is nothing to refer to other nodes for: hosts would follow referrals there and back.
 func (d *subsystems) Discovery(host nvme.Host) nvme.Discovery {
 	s := d.service.consensus.State()
 	out := nvme.Discovery{Generation: generation(s)}
@@ -273,9 +273,6 @@ func (d *subsystems) Discovery(host nvme.Host) nvme.Discovery {
 			continue
 		}
 		portals = append(portals, portalsNVMe(id, n.NVMe)...)
-		if id != d.service.record.Node && n.Up {
-			out.Referrals = append(out.Referrals, portalsNVMe(id, n.Discovery)...)
-		}
 	}
 	if len(numberedToNQN(s, host.NQN)) > 0 {
 		out.Listings = append(out.Listings, nvme.Listing{NQN: s.ClusterNQN(), Portals: portals})
@@ -305,7 +302,7 @@ func generation(s *cluster.State) uint64 {
 	say := func(v ...any) { fmt.Fprintf(h, "%q\n", v) }
 	for _, id := range s.NodeIDs() {
 		if n := s.Nodes[id]; n.Incarnation != 0 {
-			say(id, n.Up, n.NVMe, n.Discovery)
+			say(id, n.NVMe)
 		}
 	}
 	for _, id := range s.VolumeIDs() {

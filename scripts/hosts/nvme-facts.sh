@@ -8,7 +8,8 @@ nvme id-ctrl "/dev/$c" | grep -q "^subnqn *: $NQN\$" || fail subnqn
 nvme id-ns "$DISK" -n "$NSID" | grep -E '^(nsze|nuse|nsfeat|nmic|rescap|anagrpid|nguid|lbaf +0)'
 [ "$(blockdev --getsize64 "$DISK")" = "$BYTES" ] || fail "size $(blockdev --getsize64 "$DISK")"
 nvme ns-descs "$DISK" -n "$NSID" | grep -E 'nguid|uuid' || fail "no descriptors"
-nvme ana-log "/dev/$c" | grep -E 'state|grpid|nnsids' | head -n 6
+nvme ana-log "/dev/$c" >/tmp/ana || fail ana-log
+grep -E 'state|grpid|nnsids' /tmp/ana | head -n 6
 nvme smart-log "/dev/$c" | grep -E 'critical_warning' || fail smart-log
 nvme error-log "/dev/$c" >/dev/null || fail error-log
 nvme get-log "/dev/$c" -i 5 -l 512 >/dev/null || fail "get-log 5"

@@ -108,7 +108,9 @@ func TestHostUsesVolumesOverNVMe(t *testing.T) {
 	o.must(`for d in /dev/nvme*n*; do dd if=/dev/urandom of=$d bs=64K count=16 oflag=direct 2>&1; done`)
 	n.Must("export", "delete", "w", "linux")
 	disks(2)
+	// Linux goes on to ask for a subsystem that it may not use any more, until it is told not to.
 	n.Must("export", "delete", "v", "linux")
+	o.must("nvme disconnect -n " + o.v.NQN)
 	disks(1)
 
 	// A kernel that cannot prove who it is, and should, is refused.

@@ -70,11 +70,13 @@ func getLogPage(r *Request) {
 		r.finish(status)
 		return
 	}
-	if offset > uint64(len(page)) {
+	// Of the ANA page hosts know the most that it can be, and read so far: nvme-cli
+	// piece by piece.
+	if offset > uint64(len(page)) && uint8(r.Command.DW(10)) != logANA {
 		r.fail(InvalidField)
 		return
 	}
-	clear(r.Data[copy(r.Data, page[offset:]):])
+	clear(r.Data[copy(r.Data, page[min(offset, uint64(len(page))):]):])
 	r.ok()
 	c.deliver()
 }
