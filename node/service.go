@@ -96,7 +96,7 @@ func (n *Node) newService(r record, hints map[wire.NodeID]string) (s *service, e
 func (s *service) start() {
 	s.watch = target.NewStallWatch()
 	s.server = iscsi.NewServer(iscsi.Config{Directory: s.directory, Watch: s.watch, Generation: s.generation, Log: s.log})
-	s.nvme = nvmetcp.NewServer(nvmetcp.Config{Directory: s.spaces, Watch: s.watch, Generation: s.generation, Log: s.log})
+	s.nvme = nvmetcp.NewServer(nvmetcp.Config{Directory: s.spaces, Watch: s.watch, Generation: s.ownGeneration, Log: s.log})
 	s.network.Serve()
 	s.tasks.Go(func() { s.serveJoins(s.network.Stream(peer.API)) })
 	for _, l := range s.portals {
@@ -120,6 +120,9 @@ func (s *service) generation(group uint16) uint64 {
 	}
 	return reign<<32 | s.sessions.Add(1)
 }
+
+// ownGeneration is generation for this node's own group.
+func (s *service) ownGeneration() uint64 { return s.generation(uint16(s.record.Node)) }
 
 func (s *service) servePortal(serve func(net.Listener) error, l net.Listener) {
 	if err := serve(l); s.ctx.Err() == nil {
