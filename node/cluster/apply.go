@@ -100,6 +100,10 @@ func (s *State) change(c Command) Result {
 		return s.reserve(c.Reserve)
 	case c.Replace != nil:
 		return s.replace(c.Replace)
+	case c.Demote != nil:
+		return s.demote(c.Demote)
+	case c.Readmit != nil:
+		return s.readmit(c.Readmit)
 	}
 	return problem(Invalid, "the command asks for nothing this node knows")
 }

@@ -30,6 +30,8 @@ type Command struct {
 	MoveReplica  *MoveReplica  `json:",omitempty"`
 	Replace      *Replace      `json:",omitempty"`
 	Reserve      *Reserve      `json:",omitempty"`
+	Demote       *Demote       `json:",omitempty"`
+	Readmit      *Readmit      `json:",omitempty"`
 }
 
 // Create makes the cluster, and its first node, a voter.

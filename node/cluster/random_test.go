@@ -81,7 +81,7 @@ func (g *chaos) fresh(s *State) Command {
 	if s.Nodes[n] != nil {
 		incarnation = s.Nodes[n].Incarnation
 	}
-	switch g.IntN(22) {
+	switch g.IntN(23) {
 	case 0:
 		a := node(1 + g.IntN(7))
 		return Command{AddNode: &a}
@@ -129,6 +129,15 @@ func (g *chaos) fresh(s *State) Command {
 		return Command{MoveReplica: &MoveReplica{v.ID, segment, gen, replica.Disk, g.disk()}}
 	case 15:
 		return Command{Replace: &Replace{g.disk()}}
+	case 16:
+		if replica.Demoted {
+			return Command{Readmit: &Readmit{v.ID, replica.Node}}
+		}
+		d := &Demote{Node: replica.Node, Volumes: []VolumeEpoch{{v.ID, v.Epoch}}, Why: "it is slow", At: int64(len(g.past)) * 60_000}
+		if g.IntN(2) == 0 {
+			d.Disk = replica.Disk
+		}
+		return Command{Demote: d}
 	}
 	return g.more(s, v, n, incarnation)
 }

@@ -39,7 +39,7 @@ var byName = map[string][]string{
 // these.
 var Pure = []string{
 	"target/iscsi/pdu", "target/iscsi/session", "target/reserve",
-	"replication/wire", "replication/mirror",
+	"replication/wire", "replication/mirror", "replication/latency",
 	"node/cluster", "node/failover", "node/lease",
 	"node/address/assign", "node/address/claim", "node/address/frame",
 }
