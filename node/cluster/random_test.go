@@ -81,7 +81,7 @@ func (g *chaos) fresh(s *State) Command {
 	if s.Nodes[n] != nil {
 		incarnation = s.Nodes[n].Incarnation
 	}
-	switch g.IntN(23) {
+	switch g.IntN(24) {
 	case 0:
 		a := node(1 + g.IntN(7))
 		return Command{AddNode: &a}
@@ -129,9 +129,17 @@ func (g *chaos) fresh(s *State) Command {
 		return Command{MoveReplica: &MoveReplica{v.ID, segment, gen, replica.Disk, g.disk()}}
 	case 15:
 		return Command{Replace: &Replace{g.disk()}}
-	case 16:
+	case 16, 17:
+		if len(v.Segments) == 0 {
+			break
+		}
 		if replica.Demoted {
 			return Command{Readmit: &Readmit{v.ID, replica.Node}}
+		}
+		for _, r := range v.Segments[segment].Replicas { // one that may be demoted
+			if r.InSync && r.Node != v.Head {
+				replica = r
+			}
 		}
 		d := &Demote{Node: replica.Node, Volumes: []VolumeEpoch{{v.ID, v.Epoch}}, Why: "it is slow", At: int64(len(g.past)) * 60_000}
 		if g.IntN(2) == 0 {
@@ -326,7 +334,7 @@ func writeLog(t *testing.T, name string) {
 	for _, c := range commands {
 		r.good(c)
 	}
-	for range 400 {
+	for range 600 {
 		c := g.command(r.State)
 		c.Version = 1
 		r.do(c)
