@@ -8,7 +8,7 @@ import (
 
 // Demote leaves a node's copies out of their in-sync sets because they are slow,
 // where the set can do without: no set gets below what its volume needs to take
-// writes. It is asked for when the node has promised the heads' epochs.
+// writes, and no volume loses copies twice in DemoteEvery. It is asked for when the node has promised the heads' epochs.
 type Demote struct {
 	Node    wire.NodeID
 	Disk    DiskID `json:",omitempty"` // whose copies alone are meant; empty: all of the node's
@@ -39,8 +39,10 @@ type Demotion struct {
 	Times  int   // how often within forgiveAfter of one another
 }
 
+// Times in ms. Those that are compared were told with the commands.
 const (
-	forgiveAfter = 1_800_000 // ms: a demotion so long after the one before is a first one
+	DemoteEvery  = 60_000    // a volume loses copies to slowness once in so long at most
+	forgiveAfter = 1_800_000 // a demotion so long after the one before is a first one
 	demotionsMax = 256       // that are remembered
 )
 
@@ -52,6 +54,14 @@ func (s *State) DemotionOf(v wire.VolumeID, n wire.NodeID) *Demotion {
 		}
 	}
 	return nil
+}
+
+// DemotedLately says whether a volume lost a copy to slowness so shortly before a
+// time, ms since 1970, or after it, that it must lose no other.
+func (s *State) DemotedLately(v wire.VolumeID, at int64) bool {
+	return slices.ContainsFunc(s.Demotions, func(d Demotion) bool {
+		return d.Volume == v && at-d.At < DemoteEvery && d.At-at < DemoteEvery
+	})
 }
 
 // Spares says whether an in-sync set can do without a node's copy: what is left
@@ -69,7 +79,7 @@ func (s *State) Spares(v *Volume, g Segment, n wire.NodeID) bool {
 func (s *State) demote(c *Demote) Result {
 	demoted := false
 	for _, x := range c.Volumes {
-		if v := s.Volumes[x.Volume]; v != nil && v.Epoch == x.Epoch && v.Head != c.Node && s.demoteOf(v, c) {
+		if v := s.Volumes[x.Volume]; v != nil && v.Epoch == x.Epoch && v.Head != c.Node && !s.DemotedLately(x.Volume, c.At) && s.demoteOf(v, c) {
 			s.remember(x.Volume, c)
 			demoted = true
 		}

@@ -48,10 +48,10 @@ func TestADemotionNeverStopsWrites(t *testing.T) {
 	head, others := r.inSyncOf(two)
 	r.refuse(Refused, r.demotes(two, head, 0))
 	r.good(r.demotes(two, others[0], 0))
-	r.refuse(Refused, r.demotes(two, others[0], 0)) // out already
+	r.refuse(Refused, r.demotes(two, others[0], DemoteEvery)) // out already
 	_, others = r.inSyncOf(three)
 	r.good(r.demotes(three, others[0], 0))
-	r.refuse(Refused, r.demotes(three, others[1], 0)) // one of three takes no writes
+	r.refuse(Refused, r.demotes(three, others[1], DemoteEvery)) // one of three takes no writes
 }
 
 func TestADemotionOfAFormerReignIsStale(t *testing.T) {
@@ -95,7 +95,7 @@ func TestDemotionsThatFollowOneAnotherAreCounted(t *testing.T) {
 	r := newRig(t, 3, 3)
 	v := r.volume("v", 2, 1)
 	_, others := r.inSyncOf(v)
-	for i, at := range []int64{1000, 60_000, 61_000 + forgiveAfter, 62_000 + forgiveAfter} {
+	for i, at := range []int64{1000, 61_000, 61_000 + forgiveAfter, 121_000 + forgiveAfter} {
 		r.good(r.demotes(v, others[0], at))
 		want := []int{1, 2, 1, 2}[i]
 		if d := r.DemotionOf(v, others[0]); d == nil || d.Times != want || d.At != at || len(r.Demotions) != 1 {
@@ -104,4 +104,19 @@ func TestDemotionsThatFollowOneAnotherAreCounted(t *testing.T) {
 		r.good(Command{Readmit: &Readmit{v, others[0]}})
 		r.good(r.joins(v, others[0]))
 	}
+}
+
+func TestAVolumeLosesCopiesToSlownessOnceAMinuteAtMost(t *testing.T) {
+	r := newRig(t, 5, 3)
+	v := r.volume("v", 3, 1)
+	_, others := r.inSyncOf(v)
+	slow := func(n wire.NodeID, at int64) Command {
+		r.good(Command{Readmit: &Readmit{v, others[0]}})
+		r.good(r.joins(v, others[0]))
+		return r.demotes(v, n, at)
+	}
+	r.good(r.demotes(v, others[0], 100_000))
+	r.refuse(Refused, slow(others[1], 100_000+DemoteEvery-1))
+	r.refuse(Refused, r.demotes(v, others[1], 100_001-DemoteEvery)) // by another's clock
+	r.good(r.demotes(v, others[1], 100_000+DemoteEvery))
 }
