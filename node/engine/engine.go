@@ -53,6 +53,7 @@ type Engine struct {
 	lease      atomic.Int64
 	registered atomic.Bool // the state has this incarnation up
 	fenced     chan struct{}
+	suspended  atomic.Pointer[map[cluster.DiskID]bool] // disks that are silent; nil: none
 	control    *control
 	untidy     chan struct{} // there may be copies to remove
 
@@ -155,6 +156,7 @@ func (e *Engine) AddDisk(id cluster.DiskID, s *disk.Store) {
 	defer e.mu.Unlock()
 	e.stores = maps.Clone(e.stores)
 	e.stores[id] = s
+	go e.beat(s) // not of tasks, which Close waits for: the disk may hang
 }
 
 // Store is an open disk of this node, or nil.

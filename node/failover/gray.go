@@ -56,7 +56,8 @@ type Wait struct {
 	Volume   wire.VolumeID
 	Epoch    uint64
 	Node     wire.NodeID
-	Promised bool // Node has promised Epoch to the head
+	Promised bool  // Node has promised Epoch to the head
+	Others   int64 // the median of the volume's other copies, ns; 0: there are none
 	latency.Facts
 }
 
@@ -265,6 +266,9 @@ func (e *evidence) blame(w Wait) (blame, bool) {
 	own := w.Node == v.Head
 	if f := e.nodes[v.Head]; f.slow() {
 		return blame{head: true, why: e.nodeWhy(v.Head, f)}, true
+	}
+	if !(finding{worst(w.Facts), w.Others}).slow() {
+		return blame{}, false // the volume's others are as slow: to do without this one would not help
 	}
 	if f := e.nodes[w.Node]; f.slow() {
 		return blame{head: own, why: e.nodeWhy(w.Node, f)}, true

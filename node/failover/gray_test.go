@@ -71,8 +71,14 @@ func (w *slowWorld) step() {
 			}
 			for _, n := range v.Segments[0].InSync() {
 				hops[n] = true
+				var others []int64
+				for _, o := range v.Segments[0].InSync() {
+					if o != n {
+						others = append(others, w.takes(from, o))
+					}
+				}
 				if takes := w.takes(from, n); takes > WaitLeast {
-					r.Waits = append(r.Waits, Wait{Volume: id, Epoch: v.Epoch, Node: n, Promised: true, Facts: facts(takes)})
+					r.Waits = append(r.Waits, Wait{Volume: id, Epoch: v.Epoch, Node: n, Promised: true, Others: median(others), Facts: facts(takes)})
 				}
 			}
 		}
@@ -387,4 +393,15 @@ func TestNoWeatherCostsAvailability(t *testing.T) {
 		t.Errorf("%d demotions, %d moves: this weather checks little", demotions, moves)
 	}
 	t.Logf("%d demotions, %d moves", demotions, moves)
+}
+
+// TestABusyVolumeIsNotSlow: both of its copies take longer than idle disks do.
+func TestABusyVolumeIsNotSlow(t *testing.T) {
+	w := newSlowWorld(t, 5, 2)
+	for _, n := range w.volume().Segments[0].InSync() {
+		w.disks[n] = 200 * ms
+	}
+	if all := w.run(60 * second); len(all) > 0 {
+		t.Errorf("proposed %s", show(all))
+	}
 }
