@@ -30,6 +30,7 @@ func Handler(n *node.Node, version string) http.Handler {
 	s.pool(a)
 	s.volumes(a)
 	s.hosts(a)
+	s.why(a)
 	return mux
 }
 

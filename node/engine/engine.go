@@ -53,6 +53,7 @@ type Engine struct {
 	lease      atomic.Int64
 	registered atomic.Bool // the state has this incarnation up
 	fenced     chan struct{}
+	minute     atomic.Pointer[[]failover.NodeFacts]    // ways to other nodes
 	suspended  atomic.Pointer[map[cluster.DiskID]bool] // disks that are silent; nil: none
 	control    *control
 	untidy     chan struct{} // there may be copies to remove
@@ -91,6 +92,7 @@ func Start(c Config) (*Engine, error) {
 		}
 	}
 	e.Answer(aboutSpace, e.space)
+	e.Answer(aboutLatency, e.measured)
 	e.control = newControl(e)
 	e.tasks.Go(e.control.run)
 	e.tasks.Go(e.watch)

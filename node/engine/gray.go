@@ -125,6 +125,8 @@ func (c *control) ask(t int64, st *cluster.State) {
 // report is what goes out with a renewal.
 func (c *control) report(t int64) *failover.Report {
 	r := &failover.Report{Links: c.links.Recent(t)}
+	minute := c.links.Minute(t)
+	c.e.minute.Store(&minute)
 	c.e.mu.Lock()
 	stores := c.e.stores
 	c.e.mu.Unlock()
