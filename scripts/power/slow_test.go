@@ -116,6 +116,9 @@ func TestANodeWhoseRaftStoreHangsOrFailsEnds(t *testing.T) {
 					strings.Contains(other.Must("volume", "list"), "v")
 			})
 			agreed := time.Since(begin)
+			if agreed > 8*time.Second {
+				t.Errorf("it held up the cluster for %v", agreed)
+			}
 			c.Eventually(10*time.Second, "the node says why it ends", func() bool {
 				return len(leader.LogLines("raft log", "raft term", "raft vote")) > 0
 			})
