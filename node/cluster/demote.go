@@ -79,7 +79,7 @@ func (s *State) Spares(v *Volume, g Segment, n wire.NodeID) bool {
 func (s *State) demote(c *Demote) Result {
 	demoted := false
 	for _, x := range c.Volumes {
-		if v := s.Volumes[x.Volume]; v != nil && v.Epoch == x.Epoch && v.Head != c.Node && !s.DemotedLately(x.Volume, c.At) && s.demoteOf(v, c) {
+		if v := s.Volumes[x.Volume]; v != nil && v.Epoch == x.Epoch && !s.DemotedLately(x.Volume, c.At) && s.demoteOf(v, c) {
 			s.remember(x.Volume, c)
 			demoted = true
 		}

@@ -154,7 +154,35 @@ func (g *Gray) Tick(now, wall int64, st *cluster.State) (out []cluster.Command) 
 			delete(g.since, s)
 		}
 	}
+	out = append(out, g.follow(now, st, e)...)
 	return append(out, g.readmit(now, wall, st, e)...)
+}
+
+// follow moves heads to where the copies are, once theirs have been demoted. Not
+// before: a new head needs the promise of all that are in sync, and a disk that
+// hangs makes none durable.
+func (g *Gray) follow(now int64, st *cluster.State, e *evidence) (out []cluster.Command) {
+	for _, id := range st.VolumeIDs() {
+		v := st.Volumes[id]
+		demoted, has := false, map[wire.NodeID]int{}
+		for _, seg := range v.Segments {
+			for _, r := range seg.Replicas {
+				demoted = demoted || r.Demoted && r.Node == v.Head
+				if r.InSync {
+					has[r.Node]++
+				}
+			}
+		}
+		acted := g.acted[id]
+		if !demoted || acted != 0 && now-acted < inFlight {
+			continue
+		}
+		if to := e.betterHead(v); has[to] > has[v.Head] {
+			g.acted[id] = now
+			out = append(out, cluster.Command{MoveHead: &cluster.MoveHead{Volume: id, Epoch: v.Epoch, To: to}})
+		}
+	}
+	return out
 }
 
 // waits are what heads that still reign wait for, in order.
@@ -279,7 +307,7 @@ func (e *evidence) blame(w Wait) (blame, bool) {
 			continue
 		}
 		if f := e.disks[r.Disk]; f.slow() {
-			return blame{own, r.Disk, fmt.Sprintf("writes to its disk %s take %s, to others %s", e.st.Disks[r.Disk].Path, text(f.takes), text(f.others))}, true
+			return blame{false, r.Disk, fmt.Sprintf("writes to its disk %s take %s, to others %s", e.st.Disks[r.Disk].Path, text(f.takes), text(f.others))}, true
 		}
 	}
 	if f := e.hops[pair{v.Head, w.Node}]; f.slow() {

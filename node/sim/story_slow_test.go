@@ -47,7 +47,7 @@ func slowCopy(t *testing.T, bug string) *Result {
 	return r
 }
 
-// The head's own disk is slow: the head moves, and its copy leaves after that.
+// The head's own disk is slow: its copy leaves, and the head moves to the other.
 func slowHead(t *testing.T, bug string) *Result {
 	s := tell(t, 3, 2, bug)
 	s.leaderIs(3)
@@ -79,6 +79,31 @@ func stuckCopy(t *testing.T, bug string) *Result {
 	s.server(2).crash() // or what is in its hands would take an hour
 	s.server(2).disk.slow = 0
 	s.server(2).start()
+	return s.verdict()
+}
+
+// The head's own disk hangs for good, and can promise nothing to another head: its
+// copy leaves first.
+func stuckHead(t *testing.T, bug string) *Result {
+	s := tell(t, 3, 2, bug)
+	s.leaderIs(3)
+	h := s.host(3)
+	s.busy(h, 8*second)
+	s.server(1).disk.slow = 3600 * second
+	w := s.begin(h, wire.OpWrite, 0)
+	if !s.until(8*second, func() bool { return w.ended != 0 }) && bug == "" {
+		t.Error("a write waits for a head whose disk hangs")
+	}
+	if bug == "" {
+		s.headIs(2)
+		if broken := s.writesFast(h); len(broken) > 0 {
+			t.Error(broken)
+		}
+	}
+	s.server(1).kill()
+	s.server(1).disk.slow = 0
+	s.server(1).start()
+	s.ends(w)
 	return s.verdict()
 }
 
@@ -134,6 +159,7 @@ var slowStories = []aStory{
 	{"a copy on a slow disk", slowCopy, []string{"SlowKept", "DemotedJoins"}},
 	{"a head on a slow disk", slowHead, []string{"SlowKept"}},
 	{"a copy that is stuck", stuckCopy, nil},
+	{"a head whose disk is stuck", stuckHead, nil},
 	{"a joiner that is stuck", stuckJoiner, []string{"JoinerKept"}},
 	{"all are slow alike", slowAll, nil},
 }
