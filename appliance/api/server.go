@@ -31,6 +31,7 @@ func Handler(n *node.Node, version string) http.Handler {
 	s.volumes(a)
 	s.hosts(a)
 	s.addresses(a)
+	s.why(a)
 	return mux
 }
 

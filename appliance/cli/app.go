@@ -63,7 +63,7 @@ func newApp(version string, more []*cli.Command) *cli.App {
 		OnUsageError:    func(_ *cli.Context, err error, _ bool) error { return misuse("%v", err) },
 		Commands: append([]*cli.Command{
 			serveCommand(version), versionCommand(version), statusCommand(), clusterCommand(), nodeCommand(),
-			diskCommand(), poolCommand(), volumeCommand(), hostCommand(), exportCommand(), addressCommand(),
+			diskCommand(), poolCommand(), volumeCommand(), hostCommand(), exportCommand(), addressCommand(), whyCommand(),
 		}, more...),
 	}
 	prepare(app.Commands)
@@ -112,7 +112,7 @@ func complain(w io.Writer, err error, asJSON bool) {
 type action func(c *cli.Context, node *api.Client) error
 
 // leaf is a command that gives orders to a node. Its arguments are the words of
-// args, required unless they are in brackets.
+// args, all required but those in brackets, which are last.
 func leaf(name, usage, args, example string, do action, flags ...cli.Flag) *cli.Command {
 	return &cli.Command{
 		Name: name, Usage: usage, ArgsUsage: args,
@@ -136,10 +136,13 @@ func leaf(name, usage, args, example string, do action, flags ...cli.Flag) *cli.
 
 func checkArguments(c *cli.Context, args string) error {
 	words := strings.Fields(args)
-	needed := slices.DeleteFunc(slices.Clone(words), func(w string) bool { return strings.HasPrefix(w, "[") })
+	needed := len(words)
+	if i := slices.IndexFunc(words, func(w string) bool { return w[0] == '[' }); i >= 0 {
+		needed = i
+	}
 	switch {
-	case c.NArg() < len(needed):
-		u := misuse("%s: %s is missing", commandPath(c), strings.Join(needed[c.NArg():], " "))
+	case c.NArg() < needed:
+		u := misuse("%s: %s is missing", commandPath(c), strings.Join(words[c.NArg():needed], " "))
 		u.next = "usage: ashlar " + commandPath(c) + " " + args
 		return u
 	case c.NArg() > len(words):

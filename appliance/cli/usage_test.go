@@ -30,6 +30,7 @@ func TestACommandLineThatMakesNoSenseIsOneSentenceAndStatus2(t *testing.T) {
 		"export add v h --lun -1":                {"lun"},
 		"node drain":                             {"NAME is missing"},
 		"export add v":                           {"HOST is missing"},
+		"why a b":                                {`"b" is one argument too many`, "usage: ashlar why [VOLUME]"},
 		"volume list -o yaml":                    {`"yaml" is no form of output`},
 		"serve":                                  {"--address IP"},
 		"serve --address node1":                  {`"node1" is no IP address`},

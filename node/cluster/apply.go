@@ -112,6 +112,10 @@ func (s *State) change(c Command) Result {
 		return s.moveAddress(c.MoveAddress)
 	case c.SetFabrics != nil:
 		return s.setFabrics(c.SetFabrics)
+	case c.Demote != nil:
+		return s.demote(c.Demote)
+	case c.Readmit != nil:
+		return s.readmit(c.Readmit)
 	}
 	return problem(Invalid, "the command asks for nothing this node knows")
 }

@@ -37,6 +37,8 @@ type Command struct {
 	RemoveAddress *RemoveAddress `json:",omitempty"`
 	MoveAddress   *MoveAddress   `json:",omitempty"`
 	SetFabrics    *SetFabrics    `json:",omitempty"`
+	Demote        *Demote        `json:",omitempty"`
+	Readmit       *Readmit       `json:",omitempty"`
 }
 
 // Create makes the cluster, and its first node, a voter.

@@ -145,7 +145,7 @@ func (s *State) join(c *Join) Result {
 			continue
 		}
 		r := v.Segments[sg.Segment].On(c.Node)
-		if r == nil || r.InSync || !s.Usable(*r) {
+		if r == nil || r.InSync || r.Demoted || !s.Usable(*r) {
 			continue
 		}
 		if !some {
@@ -226,6 +226,11 @@ func (v *Volume) check(before *Volume) {
 		}
 		if g.Gen < old.Gen || len(g.InSync()) == 0 {
 			panic(fmt.Sprintf("cluster: volume %d segment %d went from %+v to %+v", v.ID, i, old, g))
+		}
+		for _, r := range g.Replicas {
+			if r.InSync && r.Demoted {
+				panic(fmt.Sprintf("cluster: volume %d segment %d has a demoted copy in sync: %+v", v.ID, i, r))
+			}
 		}
 	}
 }

@@ -236,6 +236,8 @@ func checkVolume(t testing.TB, old *Volume, s *State, v *Volume, c Command) {
 			fail("copies got lost")
 		case was != nil && text(g.Replicas) != text(was.Replicas) && g.Gen <= was.Gen:
 			fail("copies changed under one generation")
+		case was != nil && c.Demote != nil && grew(g, *was) && usable < max(1, v.MinInSync):
+			fail("a demotion cost more than slowness")
 		case was != nil && c.Join == nil && grew(*was, g):
 			fail("a copy came into the set without having caught up")
 		}

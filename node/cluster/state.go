@@ -43,6 +43,8 @@ type State struct {
 	LastVolume wire.VolumeID
 	LastNSID   uint32 `json:",omitempty"` // of the cluster's own NVMe subsystem
 
+	Demotions []Demotion `json:",omitempty"` // the latest of each node's copies of a volume, oldest first
+
 	// Edited are the volumes that the command in hand has copied already; nil
 	// between commands.
 	Edited map[wire.VolumeID]bool `json:"-"`
@@ -110,6 +112,8 @@ type Replica struct {
 	Node   wire.NodeID
 	Disk   DiskID
 	InSync bool // holds every acknowledged write; may be read, promoted, copied from
+
+	Demoted bool `json:",omitempty"` // was slow: not in sync, and not to catch up before it is readmitted
 }
 
 // Host is an initiator that volumes are published to. It has an IQN, an NQN, or both.

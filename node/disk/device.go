@@ -46,13 +46,24 @@ func isAligned(b []byte) bool {
 // gate is the device as the store writes it: shut for writes by the first one that fails (I11).
 type gate struct {
 	Device
-	shut atomic.Bool
+	shut  atomic.Bool
+	pulse pulse
+}
+
+func (g *gate) ReadAt(p []byte, off int64) (int, error) {
+	at := g.pulse.begin(reading)
+	n, err := g.Device.ReadAt(p, off)
+	g.pulse.end(reading, at, err)
+	return n, err
 }
 
 func (g *gate) WriteAt(p []byte, off int64) (int, error) { return g.write(g.Device.WriteAt, p, off) }
 
 func (g *gate) WriteThrough(p []byte, off int64) (int, error) {
-	return g.write(g.Device.WriteThrough, p, off)
+	at := g.pulse.begin(writing)
+	n, err := g.write(g.Device.WriteThrough, p, off)
+	g.pulse.end(writing, at, err)
+	return n, err
 }
 
 func (g *gate) write(write func([]byte, int64) (int, error), p []byte, off int64) (int, error) {
@@ -73,9 +84,11 @@ func (g *gate) Sync() error {
 	if g.shut.Load() {
 		return ErrFailed
 	}
+	at := g.pulse.begin(writing)
 	err := g.Device.Sync()
 	if err != nil {
 		g.shut.Store(true)
 	}
+	g.pulse.end(writing, at, err)
 	return err
 }

@@ -91,6 +91,9 @@ type Store struct {
 	journals, readers sync.WaitGroup // goroutines
 	checkpointsDone   chan struct{}
 
+	beating sync.Mutex // before mu
+	beat    []byte     // what Beat writes
+
 	labeling sync.Mutex // before mu
 	labels   labels
 
@@ -174,6 +177,8 @@ func (s *Store) Close() error {
 	s.readers.Wait()
 	s.labeling.Lock() // the last SetLabel is through
 	defer s.labeling.Unlock()
+	s.beating.Lock() // and the last Beat
+	defer s.beating.Unlock()
 	return errors.Join(s.Err(), s.dev.Close())
 }
 

@@ -31,10 +31,12 @@ const (
 	kindKnows     uint16 = 0x20a
 	kindQuestion  uint16 = 0x20b
 	kindReply     uint16 = 0x20c
+	kindPing      uint16 = 0x20d
+	kindPong      uint16 = 0x20e
 )
 
 var controlKinds = []uint16{kindRenew, kindGrant, kindAsk, kindAnswer, kindComplaint, kindRefused, kindRelay, kindPromised, kindKnown, kindKnows,
-	kindQuestion, kindReply, uint16(wire.KindToken)}
+	kindQuestion, kindReply, kindPing, kindPong, uint16(wire.KindToken)}
 
 const (
 	tick       = 50 * time.Millisecond
@@ -54,6 +56,9 @@ type control struct {
 	planner  *failover.Planner // nil: another node leads
 	rebuild  *failover.Rebuild
 	address  *assign.Planner
+	gray     *failover.Gray // nil: another node leads
+	links    *failover.Links
+	silences map[cluster.DiskID]*silence
 	told     int64 // when the last token went out
 	leased   bool  // held a lease since hosts were last dropped
 	known    map[wire.NodeID]knowledge
@@ -70,7 +75,8 @@ type knowledge struct {
 
 func newControl(e *Engine) *control {
 	return &control{e: e, inbox: make(chan func(), 1024), holder: lease.NewHolder(e.Self, e.Incarnation),
-		voter: lease.NewVoter(e.Self, now()), known: map[wire.NodeID]knowledge{}, waits: map[uint64]*waiting{}, polls: map[uint64]*poll{}}
+		voter: lease.NewVoter(e.Self, now()), known: map[wire.NodeID]knowledge{}, waits: map[uint64]*waiting{}, polls: map[uint64]*poll{},
+		links: failover.NewLinks(), silences: map[cluster.DiskID]*silence{}}
 }
 
 // post has the loop do f. Where the loop is far behind f is lost, as a message may be.
@@ -103,9 +109,12 @@ func (c *control) tick() {
 	c.follow(st)
 	t := now()
 	version, voters := c.configuration()
+	c.listen()
+	c.ask(t, st)
 	if r := c.holder.Tick(t); r != nil {
+		m := renewal{*r, c.report(t)}
 		for _, v := range voters {
-			c.send(v, kindRenew, r)
+			c.send(v, kindRenew, m)
 		}
 	}
 	e.lease.Store(c.holder.Until(version, voters))
@@ -186,11 +195,11 @@ func (c *control) hosts(t int64) {
 // lead runs the planner while this node leads.
 func (c *control) lead(t int64, st *cluster.State, version uint64, voters []wire.NodeID) {
 	if !c.e.Consensus.IsLeader() || !c.e.registered.Load() {
-		c.planner, c.rebuild, c.address = nil, nil, nil
+		c.planner, c.rebuild, c.address, c.gray = nil, nil, nil, nil
 		return
 	}
 	if c.planner == nil {
-		c.planner, c.rebuild, c.address = failover.New(c.e.Self), failover.NewRebuild(), assign.NewPlanner()
+		c.planner, c.rebuild, c.address, c.gray = failover.New(c.e.Self), failover.NewRebuild(), assign.NewPlanner(), failover.NewGray()
 	}
 	a := c.planner.Tick(t, st, c.voter, version, voters)
 	for _, ask := range a.Asks {
@@ -199,7 +208,7 @@ func (c *control) lead(t int64, st *cluster.State, version uint64, voters []wire
 	for _, r := range a.Relays {
 		c.send(r.Node, kindRelay, r)
 	}
-	commands := append(a.Proposes, c.rebuild.Tick(t, st)...)
+	commands := slices.Concat(a.Proposes, c.rebuild.Tick(t, st), c.gray.Tick(t, time.Now().UnixMilli(), st))
 	for _, m := range c.address.Tick(t, st.AddressNodes(), st.AddressesToMove(), st.Catching()) {
 		commands = append(commands, cluster.Command{MoveAddress: &cluster.MoveAddress{Move: m}})
 	}
@@ -249,9 +258,12 @@ func (e *Engine) controlMessage(s *peer.Session, kind uint16, payload []byte) {
 func (c *control) receive(from wire.NodeID, kind uint16, b []byte) {
 	switch kind {
 	case kindRenew:
-		decode(c, b, func(r lease.Renew) {
+		decode(c, b, func(r renewal) {
 			if r.Node == from {
-				c.renew(from, r)
+				c.renew(from, r.Renew)
+				if c.gray != nil && r.Report != nil {
+					c.gray.Reported(now(), from, *r.Report)
+				}
 			}
 		})
 	case kindGrant:
@@ -291,6 +303,10 @@ func (c *control) receive(from wire.NodeID, kind uint16, b []byte) {
 		decode(c, b, func(q question) { c.questioned(from, q) })
 	case kindReply:
 		decode(c, b, func(r reply) { c.answered(from, r) })
+	case kindPing:
+		decode(c, b, func(p ping) { c.send(from, kindPong, p) })
+	case kindPong:
+		decode(c, b, func(p ping) { c.links.Answered(now(), from, p.ID) })
 	case kindRefused:
 		decode(c, b, func(d cluster.Dead) {
 			if c.planner != nil {

@@ -53,6 +53,8 @@ type Engine struct {
 	lease      atomic.Int64
 	registered atomic.Bool // the state has this incarnation up
 	fenced     chan struct{}
+	minute     atomic.Pointer[[]failover.NodeFacts]    // ways to other nodes
+	suspended  atomic.Pointer[map[cluster.DiskID]bool] // disks that are silent; nil: none
 	control    *control
 	untidy     chan struct{} // there may be copies to remove
 
@@ -90,6 +92,7 @@ func Start(c Config) (*Engine, error) {
 		}
 	}
 	e.Answer(aboutSpace, e.space)
+	e.Answer(aboutLatency, e.measured)
 	e.control = newControl(e)
 	e.tasks.Go(e.control.run)
 	e.tasks.Go(e.watch)
@@ -155,6 +158,7 @@ func (e *Engine) AddDisk(id cluster.DiskID, s *disk.Store) {
 	defer e.mu.Unlock()
 	e.stores = maps.Clone(e.stores)
 	e.stores[id] = s
+	go e.beat(s) // not of tasks, which Close waits for: the disk may hang
 }
 
 // Store is an open disk of this node, or nil.

@@ -133,7 +133,7 @@ func (r *rig) expect(got []cluster.Command, want ...cluster.Command) {
 
 func show(l []cluster.Command) (s string) {
 	for _, c := range l {
-		s += fmt.Sprintf("[fence %+v eject %+v move %+v]", c.Fence, c.Eject, c.MoveHead)
+		s += fmt.Sprintf("[fence %+v eject %+v move %+v demote %+v readmit %+v]", c.Fence, c.Eject, c.MoveHead, c.Demote, c.Readmit)
 	}
 	return s
 }

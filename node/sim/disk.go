@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"ashlar/node/cluster"
+	"ashlar/replication/latency"
 	"ashlar/replication/mirror"
 	"ashlar/replication/wire"
 )
@@ -44,6 +45,7 @@ type disk struct {
 	replicas map[replicaID]*replica
 	promises map[wire.VolumeID]uint64
 	pending  []*pendingWrite
+	took     latency.Window // durable writes
 	cached   []cachedWrite
 	slow     int64 // up to so much is added to each job: 10 to 1000 times what it takes otherwise, and more
 	failed   bool  // a write failed: nothing is written any more
@@ -63,6 +65,7 @@ type pendingWrite struct {
 	finish func() // it is done
 	tear   func() // at a crash; nil: it cannot be torn
 	done   bool
+	began  int64
 }
 
 func (d *disk) create(id replicaID) {
@@ -148,12 +151,14 @@ func (d *disk) latency() int64 {
 
 // durably applies a change after a while, or perhaps at a crash before.
 func (d *disk) durably(p *pendingWrite, after func()) {
+	p.began = d.now
 	d.pending = append(d.pending, p)
 	p.finish = func() {
 		if p.done {
 			return
 		}
 		p.done = true
+		d.took.Add(d.now, d.now-p.began)
 		d.pending = slices.DeleteFunc(d.pending, func(q *pendingWrite) bool { return q == p })
 		p.apply()
 		after()

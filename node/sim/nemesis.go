@@ -98,7 +98,7 @@ func (w *world) haunt(kind string, mean int64, do func(*world)) {
 
 // heal ends all faults.
 func (w *world) heal() {
-	w.calm = true
+	w.calm, w.healed = true, w.now
 	w.note("calm")
 	w.faults.duplicates = false
 	for a := range len(w.servers) + len(w.hosts) {
@@ -115,14 +115,18 @@ func (w *world) heal() {
 	}
 }
 
-// whole says whether all operations have ended and all copies are in sync.
+// forgotten is how long a node reports what it has measured.
+const forgotten = 7 * second
+
+// whole says whether all operations have ended and all copies are in sync, and
+// the faults are long enough ago that no copy leaves because it was slow then.
 func (w *world) whole() bool {
 	for _, op := range w.operations {
 		if op.ended == 0 {
 			return false
 		}
 	}
-	return w.unsynced() == 0
+	return w.unsynced() == 0 && w.now-w.healed > forgotten
 }
 
 func (w *world) unsynced() (n int) {

@@ -20,6 +20,9 @@ type Planted struct {
 	LocalUnchecked  bool // a head reads its own copy without asking whether it still may
 	RelayUnproven   bool // a promise counts as given when it was asked for
 
+	SlowKept     bool // copies stay in their sets however slow they are
+	DemotedJoins bool // a demoted copy catches up, and slows writes, at once
+
 	ReadUnverified    bool // the store does not verify checksums
 	TornKept          bool // recovery takes torn records
 	VolatileCache     bool // a write is answered before it is on stable storage

@@ -29,7 +29,10 @@ type process struct {
 	term        int
 	leader      wire.NodeID
 	planner     *failover.Planner // on whom thinks that it leads
-	majority    int64             // when a leader last heard a majority
+	gray        *failover.Gray    // beside it
+	links       *failover.Links
+	beating     bool  // a beat is in the disk's hands
+	majority    int64 // when a leader last heard a majority
 	requests    int
 	incarnation wire.Incarnation // 0: not registered yet
 	active      bool             // its registration is applied
@@ -67,7 +70,7 @@ func newProcess(s *server) *process {
 	w := s.w
 	w.runs++
 	p := &process{w: w, s: s, number: w.runs, alive: true, out: map[wire.NodeID]*session{},
-		in: map[wire.NodeID]*session{}, dialing: map[wire.NodeID]bool{}, fences: map[uint64]func(proven bool){}, relays: map[uint64]func(*wire.Prepared){}}
+		in: map[wire.NodeID]*session{}, dialing: map[wire.NodeID]bool{}, fences: map[uint64]func(proven bool){}, relays: map[uint64]func(*wire.Prepared){}, links: failover.NewLinks()}
 	now := p.now()
 	p.beat, p.lapsed = now, now
 	promises := s.disk.promises
@@ -216,7 +219,7 @@ func (p *process) reignOver(v *cluster.Volume) {
 		sv := mirror.SegmentView{Gen: g.Gen}
 		for _, r := range g.Replicas {
 			sv.Members = append(sv.Members, mirror.Member{Node: r.Node, Incarnation: p.st.Nodes[r.Node].Incarnation,
-				InSync: r.InSync, Usable: p.st.Usable(r)})
+				InSync: r.InSync, Usable: p.st.Usable(r) && (!r.Demoted || p.w.bugs.DemotedJoins)})
 		}
 		view.Segments = append(view.Segments, sv)
 	}
@@ -268,6 +271,7 @@ func (p *process) pulse() {
 	p.sendTokens()
 	p.dialAll()
 	p.heartbeat()
+	p.measure()
 	p.plan()
 }
 
@@ -277,8 +281,14 @@ func (p *process) renew() {
 		return
 	}
 	if r := p.holder.Tick(p.now()); r != nil {
+		report := p.report()
 		for _, v := range p.w.raft.voters {
-			p.w.net.toProcess(p.s.at, p.w.server(v), func(q *process) { q.grant(p, *r) })
+			p.w.net.toProcess(p.s.at, p.w.server(v), func(q *process) {
+				if q.planner != nil {
+					q.gray.Reported(q.now(), p.s.id, report)
+				}
+				q.grant(p, *r)
+			})
 		}
 	}
 	p.lease()
@@ -349,6 +359,9 @@ func (p *process) plan() {
 	}
 	for _, r := range a.Relays {
 		p.w.net.toProcess(p.s.at, p.w.server(r.Node), func(q *process) { q.relay(p, r) })
+	}
+	if !p.w.bugs.SlowKept {
+		a.Proposes = append(a.Proposes, p.gray.Tick(p.now(), p.wall(), p.st)...)
 	}
 	for _, c := range a.Proposes {
 		p.propose(c, func(cluster.Result) {})

@@ -78,8 +78,9 @@ type world struct {
 	waiting    []*operation // for any path
 	resets     []*resetting
 	lastTag    tag
-	calm       bool // no fault is under way and none will come
-	working    bool // hosts begin operations
+	calm       bool  // no fault is under way and none will come
+	healed     int64 // when that began
+	working    bool  // hosts begin operations
 	ended      bool
 
 	heads      map[[2]uint64]headOf

@@ -490,7 +490,7 @@ var stories = []aStory{
 }
 
 func allStories() []aStory {
-	return slices.Concat(stories, swapStories, orderStories, joinStories, diskStories)
+	return slices.Concat(stories, swapStories, orderStories, joinStories, diskStories, slowStories)
 }
 
 // TestEveryPlantedBugHasAStory keeps the switches and the stories together.

@@ -24,6 +24,10 @@ func (v *Volume) work(j mirror.Job) {
 		done(mirror.RefuseStale(j.Msg))
 		return
 	}
+	if v.silent(j.Msg) {
+		v.held = append(v.held, j)
+		return
+	}
 	switch m := j.Msg.(type) {
 	case *wire.Prepare:
 		if j.Promise {
@@ -64,27 +68,52 @@ func (v *Volume) work(j mirror.Job) {
 	}
 }
 
+// silent says whether a request is for a copy whose disk is suspended. A promise
+// is not held: it is answered when all disks have it.
+func (v *Volume) silent(m wire.Message) bool {
+	seg, _, ok := scope(m)
+	if !ok || v.agreed == nil || int(seg) >= len(v.agreed.Segments) {
+		return false
+	}
+	r := v.agreed.Segments[seg].On(v.self)
+	return r != nil && v.node.Suspended(r.Disk)
+}
+
+// unhold begins what was held for disks that were silent; what is, is held again.
+func (v *Volume) unhold() {
+	held := v.held
+	v.held = nil
+	for _, j := range held {
+		v.work(j)
+	}
+}
+
 // outranked says whether a disk that was opened since the promises were read
 // has promised a higher epoch than a request is of.
 func (v *Volume) outranked(m wire.Message) bool {
-	var seg wire.Segment
-	var epoch uint64
-	switch m := m.(type) {
-	case *wire.Write:
-		seg, epoch = m.Segment, m.Epoch
-	case *wire.Read:
-		seg, epoch = m.Segment, m.Epoch
-	case *wire.Changes:
-		seg, epoch = m.Segment, m.Epoch
-	case *wire.Reserve:
-		seg, epoch = m.Segment, m.Epoch
-	case *wire.Extents:
-		seg, epoch = m.Segment, m.Epoch
-	default:
+	seg, epoch, ok := scope(m)
+	if !ok {
 		return false
 	}
 	s := v.store(seg)
 	return s != nil && epoch < s.Promised(v.id)
+}
+
+// scope is the copy that a request is for, if it is for one, and its epoch.
+func scope(m wire.Message) (seg wire.Segment, epoch uint64, ok bool) {
+	switch m := m.(type) {
+	case *wire.Write:
+		return m.Segment, m.Epoch, true
+	case *wire.Read:
+		return m.Segment, m.Epoch, true
+	case *wire.Changes:
+		return m.Segment, m.Epoch, true
+	case *wire.Reserve:
+		return m.Segment, m.Epoch, true
+	case *wire.Extents:
+		return m.Segment, m.Epoch, true
+	}
+	return 0, 0, false
 }
 
 // behind says whether this node does not know yet what the cluster agreed on of

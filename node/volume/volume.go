@@ -30,6 +30,7 @@ type Node interface {
 	Token(from wire.NodeID) int64                         // the newest of the incarnation that is up
 	Send(to wire.NodeID, v wire.VolumeID, m wire.Message) // a request; lost where no session lives
 	Store(d cluster.DiskID) *disk.Store                   // nil: no such disk is open here
+	Suspended(d cluster.DiskID) bool                      // the disk is silent: its copies answer nothing
 	Stores() []*disk.Store                                // all that are open
 	Create(s *disk.Store, r disk.Replica) error           // an empty copy; no error where there is one
 	// Complain tells the raft leader that n does not answer; promised: n has promised the epoch.
@@ -76,6 +77,8 @@ type Volume struct {
 	tellings map[uint64]*telling
 	links    map[wire.NodeID]bool // nodes to which a session for requests lives
 	local    []event              // for ourselves, before anything else
+	held     []mirror.Job         // for disks that are silent
+	measured int64                // when the load was last
 	gone     bool
 }
 
@@ -91,6 +94,7 @@ type Status struct {
 	Head     bool
 	Epoch    uint64
 	Catching []mirror.Progress // copies that catch up, at the head
+	Load     mirror.Load       // at the head
 }
 
 // event is one thing that happened.
@@ -179,6 +183,12 @@ func (v *Volume) Tick() { v.post(event{kind: evTick}) }
 // DropHosts ends every operation of this node's hosts without an answer: their
 // connections are dropped.
 func (v *Volume) DropHosts() { v.run(func() { v.portal.Drop(v.node.Now()) }) }
+
+// ID is the volume's number.
+func (v *Volume) ID() wire.VolumeID { return v.id }
+
+// measureEvery is how often a head's load is looked at, ns.
+const measureEvery = int64(250_000_000)
 
 // Status may be nil before the first tick.
 func (v *Volume) Status() *Status { return v.status.Load() }
@@ -323,7 +333,13 @@ func (v *Volume) tick(now int64) {
 		v.head.Lease(now, lease)
 		v.head.Tick(now)
 		s.Head, s.Epoch, s.Catching = !v.head.Deposed(), v.head.Epoch(), v.head.Progress()
+		if old := v.status.Load(); old != nil && old.Epoch == s.Epoch && now-v.measured < measureEvery {
+			s.Load = old.Load
+		} else {
+			s.Load, v.measured = v.head.Load(now), now
+		}
 	}
+	v.unhold()
 	v.status.Store(s)
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 
+	"ashlar/replication/latency"
 	"ashlar/replication/wire"
 )
 
@@ -66,7 +67,7 @@ type Member struct {
 	Node        wire.NodeID
 	Incarnation wire.Incarnation // of Node, as registered
 	InSync      bool
-	Usable      bool // its node is up and its disk has not failed
+	Usable      bool // its node is up and its disk has not failed; or, out of the set, it may catch up
 }
 
 // Op is one operation of a host at the head. Data and the first part belong to
@@ -89,6 +90,7 @@ type Op struct {
 	Runs   []uint32 // extents: in blocks from the one that holds Offset, alternating, the first mapped
 
 	lock      *lock
+	begun     int64
 	sequenced bool // a write of it has been sent: what follows is no longer ours to stop
 	answered  bool
 	waits     *segment // in whose held it is
@@ -145,8 +147,10 @@ type Head struct {
 	ops       map[*Op]struct{} // not answered, or still worked on
 	order     []*Op            // ops in order of submission, for a deterministic Tick
 	bytesHeld int
-	beyond    []*Op // for a View that has their segments, in order of submission
-	leaseless []*Op // done but for the lease
+	full      int64          // when an operation last found no room in the window
+	took      latency.Window // writes of hosts
+	beyond    []*Op          // for a View that has their segments, in order of submission
+	leaseless []*Op          // done but for the lease
 	calls     map[uint64]*call
 	lastReq   uint64
 	retries   []func() // on the next tick
@@ -170,6 +174,9 @@ type peer struct {
 	low        bool             // its disk is short of space
 	forgot     uint64           // of its claims: see wire.Prepared
 	run        wire.Incarnation // the newest that was heard of from itself
+	joinsFrom  int64            // no copy of it catches up before
+	pause      int64            // how long it was left alone last
+	took       latency.Window   // writes, from their sending to its answers
 	late       bool             // its session began when the cluster had fenced the run that is known
 }
 
@@ -317,6 +324,9 @@ func (h *Head) Receive(now int64, from wire.NodeID, m wire.Message) {
 		return // asked again when it has promised
 	}
 	delete(h.calls, req)
+	if ordered(c.msg) {
+		p.took.Add(now, now-c.sent)
+	}
 	c.reply(m)
 }
 
@@ -380,6 +390,7 @@ func (h *Head) Tick(now int64) {
 	}
 	h.expire()
 	h.commitTick()
+	h.giveUpJoins()
 	h.joinTick()
 	h.complain()
 	h.clearTick()
@@ -462,6 +473,7 @@ func (h *Head) Submit(now int64, op *Op) {
 		h.reject(op, wire.OutOfRange)
 		return
 	case len(h.ops) >= WindowOps || h.bytesHeld+op.size() > WindowBytes && len(h.ops) > 0:
+		h.full = now
 		h.reject(op, wire.Window)
 		return
 	case !h.fresh(op) || h.awaits(op.Command.Portal):
@@ -472,6 +484,7 @@ func (h *Head) Submit(now int64, op *Op) {
 	// old: that counts as held, so that nothing is sequenced after the portal,
 	// or the host, has given it up.
 	op.Deadline -= max(0, min(h.now-op.Stamp.Token, TokenMax))
+	op.begun = now
 	h.ops[op] = struct{}{}
 	h.order = append(h.order, op)
 	op.held = op.size()
@@ -684,6 +697,9 @@ func (h *Head) uncount(op *Op) {
 
 func (h *Head) answer(op *Op, s wire.Status) {
 	op.Status, op.answered = s, true
+	if op.Kind == wire.OpWrite && s == wire.OK {
+		h.took.Add(h.now, h.now-op.begun)
+	}
 	if op.lock == nil {
 		h.uncount(op)
 	}

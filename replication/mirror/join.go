@@ -67,7 +67,7 @@ func (h *Head) joinTick() {
 		for _, m := range s.view.Members {
 			j := s.joiners[m.Node]
 			if j == nil && !m.InSync && m.Usable && h.joining < joinersMax && s.settles == 0 {
-				if p := h.peer(m.Node); p.connected && p.prepared {
+				if p := h.peer(m.Node); p.connected && p.prepared && h.now >= p.joinsFrom {
 					h.startJoin(s, m)
 				}
 			} else if j != nil && j.stage == joinPropose {
@@ -364,6 +364,7 @@ func (h *Head) settleJoins(s *segment) {
 		switch {
 		case m != nil && m.InSync && m.Incarnation == j.incarnation:
 			j.stopped = true
+			h.peer(n).pause = 0
 			delete(s.joiners, n)
 			delete(s.told, n)
 			h.joining--

@@ -41,6 +41,8 @@ type Request struct {
 	refused int64  // the token it was refused with
 	fenced  bool   // never to be sent again
 	full    bool   // the head's window was: waits for the next answer or tick
+	crowded bool   // its last answer was that
+	size    int    // bytes that it counts for
 	ended   bool
 }
 
@@ -59,7 +61,8 @@ type Portal struct {
 	connected bool
 	token     int64
 
-	requests []*Request // in order of submission
+	requests []*Request // in order of submission: no more than a window of them (invariant I15)
+	bytes    int        // of them
 	sent     map[uint64]*Request
 	fences   []*fence
 	heard    []uint64   // Clear.Req, of the last ones
@@ -180,6 +183,13 @@ func (p *Portal) Submit(now int64, r *Request) {
 		p.numbers++
 		r.number = p.numbers
 	}
+	size := (&Op{Kind: r.Kind, Length: r.Length, Data: r.Data}).size()
+	if n := len(p.requests); n >= WindowOps || n > 0 && p.bytes+size > WindowBytes {
+		p.end(r, wire.Window)
+		return
+	}
+	r.size = size
+	p.bytes += size
 	p.requests = append(p.requests, r)
 	for _, b := range p.barriers {
 		if r.Read < b.at && Covers(b.scope, b.nexus, r.Nexus) {
@@ -248,10 +258,10 @@ func (p *Portal) Receive(now int64, from wire.NodeID, m wire.Message) {
 		r.req = 0
 		switch m.Status {
 		case wire.Old, wire.NotHead:
-			r.stale, r.refused = true, r.Stamp.Token
+			r.stale, r.refused, r.crowded = true, r.Stamp.Token, false
 			p.pump()
 		case wire.Window:
-			r.full = true // sent again when there may be room
+			r.full, r.crowded = true, true // sent again when there may be room
 		default:
 			r.Miss, r.Runs = m.Offset, m.Runs
 			if r.Kind == wire.OpRead || r.Kind == wire.OpReserve {
@@ -296,6 +306,7 @@ func (p *Portal) end(r *Request, s wire.Status) {
 	}
 	if i := slices.Index(p.requests, r); i >= 0 {
 		p.requests = slices.Delete(p.requests, i, i+1)
+		p.bytes -= r.size
 	}
 	if p.leased() {
 		p.out.Done = append(p.out.Done, r)
@@ -309,7 +320,11 @@ func (p *Portal) Tick(now int64) {
 	p.now = now
 	for _, r := range slices.Clone(p.requests) {
 		if p.now-r.Read >= HoldMax {
-			p.end(r, wire.Busy)
+			if r.crowded && r.req == 0 {
+				p.end(r, wire.Window)
+			} else {
+				p.end(r, wire.Busy)
+			}
 		}
 	}
 	for _, f := range slices.Clone(p.fences) {
@@ -434,7 +449,7 @@ func (p *Portal) Drop(now int64) {
 		p.out.Done = append(p.out.Done, r)
 	}
 	p.out.Done = append(p.out.Done, p.done...)
-	p.requests, p.done, p.sent = nil, nil, map[uint64]*Request{}
+	p.requests, p.bytes, p.done, p.sent = nil, 0, nil, map[uint64]*Request{}
 	// The connections that asked for fences are gone, too. What was sent is too
 	// old by the time that another session of the same hosts is let in. What other
 	// portals hold is not.

@@ -58,6 +58,8 @@ type Consensus struct {
 	voting  reconciler
 	calls   calls
 
+	transport atomic.Pointer[raft.NetworkTransport] // raft's
+
 	ctx    context.Context // ends with Shutdown
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
@@ -116,7 +118,7 @@ func (c *Consensus) start() error {
 	if c.config.wrap != nil {
 		disk = c.config.wrap(disk)
 	}
-	watched := &guard{stores: disk, limit: writeMax, fatal: c.config.Fatal, seen: c.seen}
+	watched := &guard{stores: disk, limit: writeMax, fatal: c.broken, seen: c.seen}
 	if c.book, err = openBook(watched, c.config.Network, c.config.Addresses); err != nil {
 		return err
 	}
@@ -128,12 +130,13 @@ func (c *Consensus) start() error {
 		return err
 	}
 	transport := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream:          stream{c.config.Network.Stream(peer.Raft), c.config.Network, c.book},
+		Stream:          stream{c.config.Network.Stream(peer.Raft), c.config.Network, c.book, watched.poisoned},
 		MaxPool:         3,
 		MaxRPCsInFlight: 1, // pipelining can wedge a follower after a change of leader
 		Timeout:         rpcTimeout,
 		Logger:          log,
 	})
+	c.transport.Store(transport)
 	settings := raft.DefaultConfig()
 	settings.LocalID = serverID(c.id)
 	settings.HeartbeatTimeout, settings.ElectionTimeout, settings.LeaderLeaseTimeout = electionTimeout, electionTimeout, leaderLease
@@ -149,6 +152,16 @@ func (c *Consensus) start() error {
 		return errors.Join(fmt.Errorf("consensus: %w", err), transport.Close())
 	}
 	return nil
+}
+
+// broken ends this node's part in raft: a leader whose disk hangs goes on to send
+// heartbeats, so that the others would follow it until its process has ended.
+func (c *Consensus) broken(err error) {
+	if t := c.transport.Load(); t != nil {
+		t.Close()
+		t.CloseStreams()
+	}
+	c.config.Fatal(err)
 }
 
 func (c *Consensus) follow(s *cluster.State) {

@@ -97,11 +97,15 @@ type stream struct {
 	net.Listener
 	network *peer.Network
 	book    *book
+	silent  func() error // why raft must not be heard any more, if so
 }
 
 func (s stream) Addr() net.Addr { return ownAddress(s.network.ID()) }
 
 func (s stream) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	if err := s.silent(); err != nil {
+		return nil, err
+	}
 	id := nodeID(to)
 	address, err := s.book.address(id)
 	if err != nil {

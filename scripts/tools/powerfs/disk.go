@@ -16,6 +16,7 @@ const blockBytes = 4096
 // disk knows what a power cut would undo.
 type disk struct {
 	folder, attic string
+	troubles      troubles
 
 	mu      sync.Mutex
 	lying   bool
@@ -25,7 +26,7 @@ type disk struct {
 }
 
 func newDisk(folder, attic string) *disk {
-	return &disk{folder: folder, attic: attic, files: map[uint64]*unsynced{}}
+	return &disk{folder: folder, attic: attic, files: map[uint64]*unsynced{}, troubles: troubles{of: map[string]*trouble{}}}
 }
 
 func (d *disk) lie() {

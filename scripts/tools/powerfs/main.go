@@ -9,6 +9,10 @@
 //	cut        undo everything that was not synced, and forget all caches
 //	cut SEED   undo half of the blocks that were not synced, as the seed falls
 //	lie        from now on nothing that is synced is safe
+//	slow MS END   each write and sync of a file whose path ends so takes MS ms longer
+//	hang END      they do not end
+//	fail END      they fail
+//	well END      they do as they should again, also those that hang
 //
 // It ends with its standard input. It needs the right to mount.
 package main
@@ -91,7 +95,10 @@ func (m *machine) order(words []string) (string, error) {
 		}
 		return m.cut(func() bool { return random.IntN(2) == 0 })
 	}
-	return "", fmt.Errorf("what is %q?", words)
+	if len(words) < 2 {
+		return "", fmt.Errorf("what is %q?", words)
+	}
+	return m.disk.troubles.order(words)
 }
 
 // cut takes the file system away from everybody first, so that nothing of it

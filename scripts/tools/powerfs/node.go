@@ -40,7 +40,7 @@ func (n *node) Open(_ context.Context, flags uint32) (fs.FileHandle, uint32, sys
 			return nil, 0, fs.ToErrno(err)
 		}
 	}
-	return &file{n.disk, fd, flags&syscall.O_DSYNC != 0}, 0, 0
+	return &file{n.disk, n.path(), fd, flags&syscall.O_DSYNC != 0}, 0, 0
 }
 
 // readable is an access mode that allows reading what a write undoes.
@@ -61,7 +61,7 @@ func (n *node) Create(ctx context.Context, name string, flags, mode uint32, out 
 		return nil, nil, 0, fs.ToErrno(err)
 	}
 	i, errno = n.LoopbackNode.Lookup(ctx, name, out)
-	return i, &file{n.disk, fd, flags&syscall.O_DSYNC != 0}, 0, errno
+	return i, &file{n.disk, p, fd, flags&syscall.O_DSYNC != 0}, 0, errno
 }
 
 func (n *node) Mkdir(ctx context.Context, name string, mode uint32, out *fuse.EntryOut) (i *fs.Inode, errno syscall.Errno) {
@@ -142,6 +142,7 @@ func (f *folder) Fsyncdir(context.Context, uint32) syscall.Errno {
 // file is an open file.
 type file struct {
 	disk   *disk
+	path   string // when it was opened
 	fd     int
 	synced bool // each write is
 }
@@ -152,6 +153,9 @@ func (f *file) Read(_ context.Context, p []byte, off int64) (fuse.ReadResult, sy
 }
 
 func (f *file) Write(_ context.Context, p []byte, off int64) (uint32, syscall.Errno) {
+	if err := f.disk.troubles.suffer(f.path); err != nil {
+		return 0, fs.ToErrno(err)
+	}
 	n, err := f.disk.write(f.fd, p, off, f.synced)
 	return uint32(n), fs.ToErrno(err)
 }
@@ -161,6 +165,9 @@ func (f *file) Write(_ context.Context, p []byte, off int64) (uint32, syscall.Er
 func (f *file) Fsync(context.Context, uint32) syscall.Errno {
 	if f.synced {
 		return 0
+	}
+	if err := f.disk.troubles.suffer(f.path); err != nil {
+		return fs.ToErrno(err)
 	}
 	return fs.ToErrno(f.disk.sync(f.fd))
 }

@@ -1,0 +1,82 @@
+package mirror
+
+import (
+	"ashlar/replication/latency"
+	"ashlar/replication/wire"
+)
+
+// Load is what a head's writes take, and how full its window is.
+type Load struct {
+	Writes     latency.Sum // from the submission of a host's write to its answer, in the last minute
+	Hops       []Hop       // by node
+	Operations int         // in the window, of WindowOps
+	Bytes      int         // of WindowBytes
+	Full       int64       // when an operation last found no room in it; 0: never
+}
+
+// Hop is the way of writes to one node's copies and back.
+type Hop struct {
+	Node           wire.NodeID
+	Promised       bool // it has promised the epoch of this head
+	Recent, Minute latency.Sum
+	Oldest         int64 // how long the one waits that was sent first of those without an answer, ns
+}
+
+// Load is measured up to now. It costs a look at every request under way.
+func (h *Head) Load(now int64) Load {
+	l := Load{Writes: h.took.Minute(now), Operations: len(h.ops), Bytes: h.bytesHeld, Full: h.full}
+	oldest := map[wire.NodeID]int64{}
+	for _, c := range h.calls {
+		if ordered(c.msg) {
+			oldest[c.node] = max(oldest[c.node], now-c.sent)
+		}
+	}
+	for _, n := range h.peerIDs() {
+		p := h.peers[n]
+		l.Hops = append(l.Hops, Hop{Node: n, Promised: p.promised, Recent: p.took.Recent(now), Minute: p.took.Minute(now), Oldest: oldest[n]})
+	}
+	return l
+}
+
+// ordered says whether a request is a write that its head has given a sequence
+// number, so that somebody may wait for it; others catch a copy up.
+func ordered(m wire.Message) bool {
+	w, ok := m.(*wire.Write)
+	return ok && w.Versions == nil
+}
+
+// How long a copy that catches up may hold writes up, and how long it is then
+// left alone, ns: doubled each time, up to the most.
+const (
+	joinPatience = StuckMax
+	joinPause    = 1 * Second
+	joinPauseMax = 30 * Second
+)
+
+// giveUpJoins drops the copies that catch up and hold writes up. Nothing is lost
+// with them but their progress: only the cluster's set has to have a write.
+func (h *Head) giveUpJoins() {
+	if h.bugs.JoinerKept {
+		return
+	}
+	for _, s := range h.segments {
+		for _, n := range joinerIDs(s) {
+			if j := s.joiners[n]; j.stage == joinPropose || !h.heldUpBy(s, n) {
+				continue
+			}
+			p := h.peer(n)
+			p.pause = min(max(2*p.pause, joinPause), joinPauseMax)
+			p.joinsFrom = h.now + p.pause
+			h.dropJoin(s, n)
+		}
+	}
+}
+
+func (h *Head) heldUpBy(s *segment, n wire.NodeID) bool {
+	for _, f := range s.flight {
+		if c := h.calls[f.pending[n]]; c != nil && h.now-c.sent > joinPatience {
+			return true
+		}
+	}
+	return false
+}
