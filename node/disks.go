@@ -54,6 +54,9 @@ func (d *disks) add(ctx context.Context, e *engine.Engine, path string, size uin
 	if !filepath.IsAbs(path) {
 		return "", problem(cluster.Invalid, "the path of a disk must be absolute, not %q", path)
 	}
+	if d.service.record.Witness {
+		return "", problem(cluster.Refused, "this node is a witness: it votes, and holds no disks").next("add the disk on another node")
+	}
 	d.work.Lock()
 	defer d.work.Unlock()
 	state := d.service.consensus.State()

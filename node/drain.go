@@ -213,7 +213,7 @@ func (d *drain) others(s *cluster.State, iqn string) []wire.NodeID {
 // portalLike is a node's portal in the same place as the one where a host has
 // come in here: nodes have the same fabrics in the same order.
 func (d *drain) portalLike(n *cluster.Node, local net.Addr) (netip.AddrPort, bool) {
-	i := slices.IndexFunc(d.service.node.config.PortalTexts(), func(p string) bool { return p == local.String() })
+	i := slices.IndexFunc(d.service.portalTexts(), func(p string) bool { return p == local.String() })
 	if i < 0 || i >= len(n.Portals) {
 		i = 0
 	}
@@ -323,11 +323,12 @@ func (n *Node) Leave(ctx context.Context) {
 	}
 	quick, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	command := cluster.MoveHeads{Node: s.record.Node, Incarnation: wire.Incarnation(s.incarnation.Load())}
+	command := cluster.MoveHeads{Node: s.record.Node, Incarnation: wire.Incarnation(s.incarnation.Load()), Leaving: true}
 	if _, err := s.propose(quick, cluster.Command{MoveHeads: &command}); err != nil {
 		s.log.Warn("moving heads before the end", "error", err)
 	}
 	e := s.engine.Load()
 	e.Everywhere(quick)
 	s.drain.leave(ctx, e)
+	s.unvote(ctx)
 }

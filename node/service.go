@@ -44,6 +44,9 @@ type service struct {
 	sessions    atomic.Uint64                 // of hosts, so far
 	engine      atomic.Pointer[engine.Engine] // nil until registered
 
+	asking  atomic.Bool                   // another node's lineage
+	refused atomic.Pointer[lineageAnswer] // of a node that goes on without this one; nil: none is known
+
 	registered chan struct{}   // closed when incarnation and engine are set
 	ctx        context.Context // ends with close
 	cancel     context.CancelFunc
@@ -70,11 +73,11 @@ func (n *Node) newService(r record, hints map[wire.NodeID]string) (s *service, e
 	if credentials.Name.Cluster != r.Cluster || credentials.Name.Node != r.Node {
 		return s, fmt.Errorf("the identity in %s is that of %v, not of node %d of cluster %s", n.folder.identity(), credentials.Name, r.Node, r.Cluster)
 	}
-	if s.network, err = peer.Listen(peer.Config{Credentials: credentials, Listen: n.config.Peer(), Events: s.peerEvent, Log: s.log}); err != nil {
+	if s.network, err = peer.Listen(peer.Config{Credentials: credentials, Lineage: r.Lineage, Listen: n.config.Peer(), Events: s.peerEvent, Log: s.log}); err != nil {
 		return s, listenProblem(n.config.Peer(), err)
 	}
 	engine.Handle(s.network, s.engine.Load)
-	for _, address := range n.config.PortalTexts() {
+	for _, address := range s.portalTexts() {
 		l, err := net.Listen("tcp", address)
 		if err != nil {
 			return s, listenProblem(address, err)
@@ -83,6 +86,14 @@ func (n *Node) newService(r record, hints map[wire.NodeID]string) (s *service, e
 	}
 	s.consensus, err = consensus.Open(consensus.Config{Folder: n.folder.raft(), Network: s.network, Addresses: hints, Fatal: n.end, Log: s.log})
 	return s, err
+}
+
+// portalTexts are the portals, ip:port. A witness has none.
+func (s *service) portalTexts() []string {
+	if s.record.Witness {
+		return nil
+	}
+	return s.node.config.PortalTexts()
 }
 
 // start begins to serve the other nodes, and hosts as soon as the cluster has
@@ -156,6 +167,7 @@ func (s *service) live() {
 
 // peerEvent tells the engine, if there is one, of the network's news.
 func (s *service) peerEvent(e peer.Event) {
+	s.metStranger(e)
 	if engine := s.engine.Load(); engine != nil {
 		engine.PeerEvent(e)
 	}
@@ -179,7 +191,7 @@ func (s *service) register() wire.Incarnation {
 	c := s.node.config
 	for s.ctx.Err() == nil {
 		ctx, cancel := context.WithTimeout(s.ctx, 10*time.Second)
-		r, err := s.propose(ctx, cluster.Command{Register: &cluster.Register{Node: s.record.Node, Peer: c.Peer(), Gossip: c.gossip(), Portals: c.PortalTexts()}})
+		r, err := s.propose(ctx, cluster.Command{Register: &cluster.Register{Node: s.record.Node, Peer: c.Peer(), Gossip: c.gossip(), Portals: s.portalTexts()}})
 		cancel()
 		if err == nil {
 			return r.Incarnation

@@ -95,7 +95,7 @@ func (s server) cluster(a huma.API) {
 		})
 	order(a, http.MethodPost, "/cluster/join", "join-cluster", "Make this node a member of a cluster", time.Minute,
 		func(ctx context.Context, in *input[Join]) error {
-			return s.node.JoinCluster(ctx, in.Body.Address, in.Body.Secret)
+			return s.node.JoinCluster(ctx, in.Body.Address, in.Body.Secret, in.Body.Witness)
 		})
 	get(a, "/cluster/secret", "get-secret", "The secret with which nodes join", func(_ context.Context, _ *nothing) (Secret, error) {
 		secret, err := s.node.Secret()

@@ -14,6 +14,7 @@ type Status struct {
 	Incarnation uint64   `json:"incarnation" doc:"Which run of its process this is"`
 	Cluster     string   `json:"cluster" doc:"Name of the cluster, empty while alone"`
 	Leader      string   `json:"leader" doc:"Node that leads the control plane, empty while nobody does"`
+	Witness     bool     `json:"witness" doc:"It votes, and holds no data and serves no hosts"`
 	Peer        string   `json:"peer" doc:"Address for the other nodes"`
 	Portals     []string `json:"portals" nullable:"false" doc:"Addresses for hosts"`
 }
@@ -34,7 +35,7 @@ type Cluster struct {
 type Node struct {
 	ID          uint16   `json:"id" doc:"Also its target portal group tag and target port group"`
 	Name        string   `json:"name"`
-	State       string   `json:"state" enum:"new,up,down" doc:"new: admitted, never started"`
+	State       string   `json:"state" enum:"new,up,down,expelled" doc:"new: admitted, never started; expelled: the cluster was formed anew without it, and it never comes back"`
 	Incarnation uint64   `json:"incarnation"`
 	Voter       bool     `json:"voter" doc:"Takes part in the cluster's elections"`
 	Peer        string   `json:"peer"`
@@ -42,6 +43,7 @@ type Node struct {
 	Disks       int      `json:"disks"`
 	Heads       int      `json:"heads" doc:"Volumes that it is the head of"`
 	Drained     bool     `json:"drained" doc:"Serves no hosts until it is told to again"`
+	Witness     bool     `json:"witness" doc:"Votes, and holds no data and serves no hosts"`
 }
 
 // Drained is how far a node is drained.
@@ -142,6 +144,7 @@ type NewCluster struct {
 type Join struct {
 	Address string `json:"address" doc:"ip:port of any node of the cluster"`
 	Secret  string `json:"secret"`
+	Witness bool   `json:"witness,omitempty" doc:"Vote, and hold no data"`
 }
 
 // NewDisk gives a device or file of the node that is asked to the pool.

@@ -32,6 +32,7 @@ func serveCommand(version string) *cli.Command {
 			&cli.UintFlag{Name: "gossip-port", Value: node.DefaultGossipPort, Usage: "TCP and UDP port for membership"},
 			&cli.UintFlag{Name: "iscsi-port", Value: node.DefaultISCSIPort, Usage: "TCP port for hosts, on every address"},
 			&cli.StringSliceFlag{Name: "portal", Usage: "IP:PORT for hosts, instead of every address at the iSCSI port"},
+			&cli.BoolFlag{Name: "witness", Usage: "vote in the cluster that it joins, and hold no data and serve no hosts"},
 			&cli.BoolFlag{Name: "debug", Usage: "log more"},
 		},
 		Action: func(c *cli.Context) error {
@@ -52,7 +53,7 @@ func nodeConfig(c *cli.Context) (node.Config, error) {
 	if c.Bool("debug") {
 		level = slog.LevelDebug
 	}
-	config := node.Config{Dir: c.String("dir"), Name: c.String("name"),
+	config := node.Config{Dir: c.String("dir"), Name: c.String("name"), Witness: c.Bool("witness"),
 		Log: slog.New(slog.NewTextHandler(c.App.ErrWriter, &slog.HandlerOptions{Level: level}))}
 	if len(c.StringSlice("address")) == 0 {
 		return config, misuse("a node needs the address at which the others reach it: --address IP")

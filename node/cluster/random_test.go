@@ -144,7 +144,7 @@ func (g *chaos) more(s *State, v *Volume, n wire.NodeID, incarnation wire.Incarn
 	case 1:
 		return Command{SetDrained: &SetDrained{n, g.IntN(2) == 0}}
 	case 2:
-		return Command{MoveHeads: &MoveHeads{n, incarnation}}
+		return Command{MoveHeads: &MoveHeads{Node: n, Incarnation: incarnation}}
 	case 3:
 		c := CHAP{Secret: Secret("0123456789ab"[:11+g.IntN(2)])}
 		return Command{SetCHAP: &SetCHAP{fmt.Sprint("h", g.IntN(6)), c}}
