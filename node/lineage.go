@@ -43,10 +43,10 @@ func (s *service) refusal() error {
 
 // metStranger asks a node that has no protocol in common with this one for its lineage.
 func (s *service) metStranger(e peer.Event) {
-	if !errors.Is(e.Err, peer.ErrLineage) || s.refused.Load() != nil || s.asking.Swap(true) {
+	if !errors.Is(e.Err, peer.ErrLineage) || s.ctx.Err() != nil || s.refused.Load() != nil || s.asking.Swap(true) {
 		return
 	}
-	s.tasks.Go(func() {
+	go func() {
 		defer s.asking.Store(false)
 		ctx, cancel := context.WithTimeout(s.ctx, 5*time.Second)
 		defer cancel()
@@ -58,7 +58,7 @@ func (s *service) metStranger(e peer.Event) {
 			s.refused.Store(&other)
 			s.log.Error("this node is refused", "error", s.refusal())
 		}
-	})
+	}()
 }
 
 func (s *service) askLineage(ctx context.Context, id wire.NodeID, address string) (answer lineageAnswer, err error) {

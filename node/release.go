@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"ashlar/node/cluster"
 	"ashlar/node/cluster/consensus"
@@ -33,6 +34,9 @@ type ReleasedVolume struct {
 	Segments, Lost int  // Lost: without an in-sync copy on this node
 	Waits          bool // writes wait for more copies all the same
 }
+
+// answerTime is what whoever ordered a release gets to hear that it begins.
+const answerTime = 300 * time.Millisecond
 
 // releaseFile is a release that was ordered, and is carried out before the node takes part in
 // anything again.
@@ -103,7 +107,7 @@ func (n *Node) Release(_ context.Context, confirm string, older bool) (*Release,
 	if err := n.folder.order(); err != nil {
 		return nil, err
 	}
-	n.end(ErrFenced)
+	time.AfterFunc(answerTime, func() { n.end(ErrFenced) })
 	return plan, nil
 }
 

@@ -22,9 +22,11 @@ type Status struct {
 // Cluster is the whole at a glance.
 type Cluster struct {
 	ID          string   `json:"id"`
+	Lineage     string   `json:"lineage,omitempty" doc:"Changes each time that the cluster is formed anew without some of its nodes; empty: it never was"`
 	Name        string   `json:"name"`
 	SegmentSize uint64   `json:"segment_size"`
 	State       string   `json:"state" enum:"healthy,degraded,waiting" doc:"The worst of its volumes and nodes; waiting too where stale"`
+	Advice      string   `json:"advice,omitempty" doc:"What to do about it where stale"`
 	Stale       bool     `json:"stale" doc:"The node that answers hears of no leader: what it knows may be old, and nothing can be changed through it"`
 	Leader      string   `json:"leader" doc:"Node that leads the control plane, empty while nobody does"`
 	Nodes       []Node   `json:"nodes" nullable:"false"`
@@ -127,6 +129,35 @@ type Export struct {
 	ReadOnly bool    `json:"read_only"`
 	LUN      *uint16 `json:"lun,omitempty" maximum:"16383" doc:"Its number at the cluster's own target, beside the host's other volumes there; none: it is LUN 0 of a target of its own"`
 	IQN      string  `json:"iqn,omitempty" readOnly:"true" doc:"Name of the iSCSI target where the host finds it"`
+}
+
+// Release is what forming the cluster anew of the node that is asked means.
+type Release struct {
+	Cluster  string           `json:"cluster"`
+	Node     string           `json:"node" doc:"It goes on, alone"`
+	Expelled []string         `json:"expelled" nullable:"false" doc:"Nodes that can never come back as they are"`
+	Older    bool             `json:"older" doc:"The others can have gone on without this node: what it has may be old"`
+	Volumes  []ReleasedVolume `json:"volumes" nullable:"false"`
+}
+
+// ReleasedVolume is what becomes of a volume.
+type ReleasedVolume struct {
+	Name     string `json:"name"`
+	Size     uint64 `json:"size"`
+	Segments int    `json:"segments"`
+	Lost     int    `json:"lost" doc:"Segments without an in-sync copy on the node: reads and writes there wait for ever"`
+	Waits    bool   `json:"waits" doc:"Writes wait all the same until there are more copies"`
+}
+
+// ConfirmRelease orders it.
+type ConfirmRelease struct {
+	Confirm     string `json:"confirm" doc:"Name of the cluster"`
+	AcceptOlder bool   `json:"accept_older,omitempty" doc:"Go on although what the node has may be old"`
+}
+
+// Confirm is the name of the cluster.
+type Confirm struct {
+	Confirm string `json:"confirm"`
 }
 
 // Secret lets other nodes join.

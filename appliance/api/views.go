@@ -70,7 +70,7 @@ func nodeName(s *cluster.State, id wire.NodeID) string {
 }
 
 func clusterView(n *node.Node, s *cluster.State) Cluster {
-	c := Cluster{ID: s.ID, Name: s.Name, SegmentSize: s.SegmentBytes, State: "healthy",
+	c := Cluster{ID: s.ID, Name: s.Name, Lineage: s.Lineage, SegmentSize: s.SegmentBytes, State: "healthy",
 		Leader: leaderName(n, s), Nodes: nodeViews(n, s), Volumes: volumeViews(n, s)}
 	for _, m := range c.Nodes {
 		if m.State == "down" {
@@ -83,7 +83,7 @@ func clusterView(n *node.Node, s *cluster.State) Cluster {
 		}
 	}
 	if c.Leader == "" {
-		c.State, c.Stale = "waiting", true
+		c.State, c.Stale, c.Advice = "waiting", true, n.Advice()
 	}
 	return c
 }

@@ -48,6 +48,7 @@ func clusterCommand() *cli.Command {
 			&cli.BoolFlag{Name: "witness", Usage: "vote, and hold no data and serve no hosts"},
 			&cli.StringFlag{Name: "secret-file", Usage: "file with the join secret, or - for stdin; else $ASHLAR_SECRET is used"}),
 		leaf("status", "the cluster at a glance", "", "ashlar cluster status -o json", clusterStatus),
+		releaseCommand(), resetCommand(),
 		leaf("secret", "print the secret with which nodes join", "", "ashlar cluster secret > /root/secret",
 			func(c *cli.Context, n *api.Client) error {
 				s, err := n.Secret(c.Context)
@@ -144,6 +145,9 @@ func clusterStatus(c *cli.Context, n *api.Client) error {
 			table.Row{"segment size", formatSize(s.SegmentSize)}, table.Row{"identity", s.ID})
 		if s.Stale {
 			fmt.Fprintln(c.App.Writer, "\nThis node hears of no leader: no majority of the voters answers it, and what it shows may be old.")
+			if s.Advice != "" {
+				fmt.Fprintln(c.App.Writer, "What to do: "+s.Advice+".")
+			}
 		}
 		fmt.Fprintln(c.App.Writer)
 		listNodes(c, s.Nodes)

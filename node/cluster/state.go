@@ -75,7 +75,6 @@ type Disk struct {
 	Path   string
 	Size   uint64 // bytes
 	Failed bool   // a write failed once: never used again
-	Nonce  string `json:",omitempty"` // of its latest opening, 32 hex digits, also in its label
 }
 
 // Volume is a virtual disk.

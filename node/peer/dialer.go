@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"syscall"
 	"time"
 
@@ -96,9 +97,10 @@ func (n *Network) dial(ctx context.Context, id wire.NodeID, address string, clas
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
 		tcp.Close()
+		// crypto/tls gives a remote alert no type of its own, only a text.
 		const noProtocol = tls.AlertError(120) // RFC 7301 section 3.2
-		var alert tls.AlertError
-		if errors.As(err, &alert) && alert == noProtocol {
+		var alert *net.OpError
+		if errors.As(err, &alert) && alert.Op == "remote error" && alert.Err.Error() == noProtocol.Error() {
 			err = ErrLineage
 		}
 		return nil, nil, fmt.Errorf("peer: node %d at %s: %w", id, address, err)

@@ -132,6 +132,13 @@ func (n *Node) kill() {
 	<-n.ended
 }
 
+// Stop ends the process in order (SIGTERM).
+func (n *Node) Stop() {
+	n.c.t.Helper()
+	n.signal(syscall.SIGTERM)
+	<-n.ended
+}
+
 // Freeze stops the process (SIGSTOP) until Thaw.
 func (n *Node) Freeze() { n.signal(syscall.SIGSTOP) }
 
