@@ -21,6 +21,7 @@ type Config struct {
 	GossipPort uint16
 	ISCSIPort  uint16
 	Portals    []netip.AddrPort // every address at ISCSIPort if empty
+	Witness    bool             // votes, and holds no disks and no portals
 
 	// Ports for NVMe/TCP hosts, on the address of every portal; 0: none.
 	NVMePort      uint16
@@ -62,7 +63,10 @@ func (c Config) complete() (Config, error) {
 	if c.PeerPort == 0 || c.GossipPort == 0 || c.PeerPort == c.GossipPort {
 		return c, problem("invalid", "the peer port and the gossip port must be given and differ")
 	}
-	if len(c.Portals) == 0 {
+	if c.Witness && len(c.Portals) > 0 {
+		return c, problem("invalid", "a witness serves no hosts, so it has no portals")
+	}
+	if len(c.Portals) == 0 && !c.Witness {
 		for _, a := range c.Addresses {
 			c.Portals = append(c.Portals, netip.AddrPortFrom(a, c.ISCSIPort))
 		}

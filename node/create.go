@@ -18,6 +18,10 @@ func (n *Node) CreateCluster(ctx context.Context, name string, segmentBytes uint
 	if err := n.mustBeAlone(name); err != nil {
 		return err
 	}
+	if n.config.Witness {
+		return problem(cluster.Refused, "a witness holds no data, so it cannot be a cluster's first node").
+			next("create the cluster on another node, and have this one join it")
+	}
 	create, token, err := n.newCluster(name, segmentBytes)
 	if err != nil {
 		return err

@@ -31,7 +31,7 @@ func newThreeOf(t *testing.T, diskBytes uint64, config func(*testing.T, string) 
 		c := config(t, fmt.Sprintf("node%d", i))
 		c.Addresses = []netip.Addr{netip.MustParseAddr(fmt.Sprintf("127.0.0.%d", i))}
 		n := open(t, c)
-		must(t, n.JoinCluster(limit(t), nodes[0].Config().Peer(), secret))
+		must(t, n.JoinCluster(limit(t), nodes[0].Config().Peer(), secret, false))
 		eventually(t, n.Config().Name+" is ready", n.Ready)
 		nodes = append(nodes, n)
 	}

@@ -211,7 +211,7 @@ func (d *directory) Listings(initiator string) (all []iscsi.Listing) {
 func portalsOf(s *cluster.State) (all []iscsi.Portal) {
 	for _, id := range s.NodeIDs() {
 		n := s.Nodes[id]
-		if n.Incarnation == 0 {
+		if n.Incarnation == 0 || n.Expelled {
 			continue
 		}
 		for _, text := range n.Portals {

@@ -54,6 +54,9 @@ func (d *disks) add(ctx context.Context, e *engine.Engine, path string, size uin
 	if !filepath.IsAbs(path) {
 		return "", problem(cluster.Invalid, "the path of a disk must be absolute, not %q", path)
 	}
+	if d.service.record.Witness {
+		return "", problem(cluster.Refused, "this node is a witness: it votes, and holds no disks").next("add the disk on another node")
+	}
 	d.work.Lock()
 	defer d.work.Unlock()
 	state := d.service.consensus.State()
@@ -115,11 +118,17 @@ func identify(path string, dev *disk.File, state *cluster.State, force bool) (di
 	found, err := disk.Probe(dev)
 	switch {
 	case err == nil && found.Cluster == mine.Cluster:
-		if have := state.Disks[cluster.DiskID(hex.EncodeToString(found.Disk[:]))]; have != nil {
+		have := state.Disks[cluster.DiskID(hex.EncodeToString(found.Disk[:]))]
+		expelled := have != nil && state.Nodes[have.Node].Expelled
+		if expelled && !force {
+			return found, problem(BadDisk, "%s is of node %q, without which cluster %q was formed anew: what it holds is not taken", path, state.Nodes[have.Node].Name, state.Name).
+				next("--force overwrites what is on it")
+		}
+		if have != nil && !expelled {
 			return found, problem(InUse, "%s is a disk of this cluster already, as %s on node %q", path, have.Path, state.Nodes[have.Node].Name)
 		}
 		if !force {
-			return found, nil
+			return found, holdsNothing(path, dev)
 		}
 	case err == nil && !force:
 		return found, problem(BadDisk, "%s is a disk of another cluster (%x)", path, found.Cluster).next("--force overwrites what is on it")
@@ -136,6 +145,21 @@ func identify(path string, dev *disk.File, state *cluster.State, force bool) (di
 		return id, diskProblem(path, err)
 	}
 	return disk.Probe(dev)
+}
+
+// holdsNothing refuses a disk of this cluster that the state does not know and that has copies all the same: they
+// are of another lineage of the cluster, or of a time that it has forgotten.
+func holdsNothing(path string, dev *disk.File) error {
+	in, err := disk.Inspect(dev)
+	switch {
+	case err != nil:
+		return diskProblem(path, err)
+	case in.Err != nil:
+		return diskProblem(path, in.Err)
+	case len(in.Replicas) > 0:
+		return problem(BadDisk, "%s holds copies that this cluster does not know: they are of another lineage of it", path).next("--force overwrites what is on it")
+	}
+	return nil
 }
 
 // clusterIdentity is what all disks of a cluster have in common.

@@ -347,11 +347,12 @@ func (n *Node) Leave(ctx context.Context) {
 	}
 	quick, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	command := cluster.MoveHeads{Node: s.record.Node, Incarnation: wire.Incarnation(s.incarnation.Load())}
+	command := cluster.MoveHeads{Node: s.record.Node, Incarnation: wire.Incarnation(s.incarnation.Load()), Leaving: true}
 	if _, err := s.propose(quick, cluster.Command{MoveHeads: &command}); err != nil {
 		s.log.Warn("moving heads before the end", "error", err)
 	}
 	e := s.engine.Load()
 	e.Everywhere(quick)
 	s.drain.leave(ctx, e)
+	s.unvote(ctx)
 }

@@ -36,6 +36,8 @@ type record struct {
 	ClusterName string      `json:"cluster_name"`
 	Node        wire.NodeID `json:"node"`
 	Name        string      `json:"name"`
+	Witness     bool        `json:"witness,omitempty"`
+	Lineage     string      `json:"lineage,omitempty"` // the cluster's, when this node last entered or formed it
 }
 
 // openFolder makes the folder if it is not there and takes its lock, so that

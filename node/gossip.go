@@ -37,7 +37,7 @@ func (s *service) seek(agent *member.Agent) {
 	}
 	var others []string
 	for _, n := range s.consensus.State().Nodes {
-		if n.ID != s.record.Node && n.Incarnation != 0 && !alive[n.Gossip] {
+		if n.ID != s.record.Node && n.Incarnation != 0 && !n.Expelled && !alive[n.Gossip] {
 			others = append(others, n.Gossip)
 		}
 	}

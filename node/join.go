@@ -28,6 +28,7 @@ type JoinRequest struct {
 	Gossip  string
 	Portals []string
 	Request []byte // certificate request, PEM
+	Witness bool   `json:",omitempty"`
 }
 
 // JoinAnswer makes it one.
@@ -38,6 +39,7 @@ type JoinAnswer struct {
 	Authority   []byte                 // certificate, PEM
 	Certificate []byte                 // the node's, PEM
 	Peers       map[wire.NodeID]string // where the others are, host:port
+	Lineage     string                 `json:",omitempty"`
 }
 
 const (
@@ -46,9 +48,9 @@ const (
 )
 
 // JoinCluster makes this node a member of the cluster of the node at an address
-// (host:port), with the text of the cluster's secret. Where it fails, nothing
-// has changed here.
-func (n *Node) JoinCluster(ctx context.Context, address, secret string) error {
+// (host:port), with the text of the cluster's secret; a witness votes, and holds no
+// data. Where it fails, nothing has changed here.
+func (n *Node) JoinCluster(ctx context.Context, address, secret string, witness bool) error {
 	n.orders.Lock()
 	defer n.orders.Unlock()
 	if err := n.mustBeAlone(""); err != nil {
@@ -58,7 +60,11 @@ func (n *Node) JoinCluster(ctx context.Context, address, secret string) error {
 	if err != nil {
 		return problem(WrongSecret, "this is no join secret: it is the one line that `ashlar cluster secret` prints")
 	}
-	if err := n.config.portsAreFree(); err != nil {
+	config := n.config
+	if config.Witness = config.Witness || witness; config.Witness {
+		config.Portals = nil
+	}
+	if err := config.portsAreFree(); err != nil {
 		return err
 	}
 	request, key, err := identity.NewRequest()
@@ -66,11 +72,11 @@ func (n *Node) JoinCluster(ctx context.Context, address, secret string) error {
 		return err
 	}
 	answer, err := askToJoin(ctx, address, token, JoinRequest{Version: cluster.FormatVersion, Secret: token.Secret[:],
-		Name: n.config.Name, Peer: n.config.Peer(), Gossip: n.config.gossip(), Portals: n.config.PortalTexts(), Request: request})
+		Name: n.config.Name, Peer: n.config.Peer(), Gossip: config.gossip(), Portals: config.PortalTexts(), Request: request, Witness: config.Witness})
 	if err != nil {
 		return err
 	}
-	s, err := n.enter(answer, key, token)
+	s, err := n.enter(answer, key, token, config.Witness)
 	if err != nil {
 		return errors.Join(err, n.folder.clear())
 	}
@@ -79,14 +85,14 @@ func (n *Node) JoinCluster(ctx context.Context, address, secret string) error {
 }
 
 // enter writes the folder of an admitted node and starts its service.
-func (n *Node) enter(a JoinAnswer, key []byte, token identity.Token) (*service, error) {
+func (n *Node) enter(a JoinAnswer, key []byte, token identity.Token, witness bool) (*service, error) {
 	if err := n.folder.clear(); err != nil {
 		return nil, err
 	}
 	if err := n.keepIdentity(a.Authority, a.Certificate, key, token); err != nil {
 		return nil, err
 	}
-	r := record{Cluster: a.Cluster, ClusterName: a.ClusterName, Node: a.Node, Name: n.config.Name}
+	r := record{Cluster: a.Cluster, ClusterName: a.ClusterName, Node: a.Node, Name: n.config.Name, Witness: witness, Lineage: a.Lineage}
 	s, err := n.newService(r, a.Peers)
 	if err != nil {
 		return nil, err
@@ -150,6 +156,7 @@ func rootOf(err error) error {
 func (s *service) serveJoins(l net.Listener) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+joinPath, s.handleJoin)
+	mux.HandleFunc("GET "+lineagePath, s.handleLineage)
 	server := &http.Server{Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10}
 	go func() {
 		<-s.ctx.Done()
@@ -208,9 +215,11 @@ func (s *service) admit(ctx context.Context, r JoinRequest) (answer JoinAnswer, 
 	if err != nil {
 		return answer, err
 	}
-	answer = JoinAnswer{Cluster: state.ID, ClusterName: state.Name, Node: id, Authority: state.Authority.Certificate, Peers: map[wire.NodeID]string{}}
+	answer = JoinAnswer{Cluster: state.ID, ClusterName: state.Name, Node: id, Authority: state.Authority.Certificate, Peers: map[wire.NodeID]string{}, Lineage: state.Lineage}
 	for id, n := range state.Nodes {
-		answer.Peers[id] = n.Peer
+		if !n.Expelled {
+			answer.Peers[id] = n.Peer
+		}
 	}
 	answer.Certificate, err = authority.IssueNode(r.Request, id, time.Now())
 	if err != nil {
@@ -223,7 +232,7 @@ func (s *service) admit(ctx context.Context, r JoinRequest) (answer JoinAnswer, 
 // number is the new node's: that of an earlier attempt which never came to
 // life, or a new one.
 func (s *service) number(ctx context.Context, r JoinRequest) (wire.NodeID, error) {
-	if old := s.consensus.State().NodeNamed(r.Name); old != nil && old.Peer == r.Peer && old.Incarnation == 0 {
+	if old := s.consensus.State().NodeNamed(r.Name); old != nil && old.Peer == r.Peer && old.Witness == r.Witness && old.Incarnation == 0 {
 		return old.ID, nil
 	}
 	for _, address := range append([]string{r.Peer, r.Gossip}, r.Portals...) {
@@ -234,7 +243,7 @@ func (s *service) number(ctx context.Context, r JoinRequest) (wire.NodeID, error
 	if len(r.Portals) > portalsMax {
 		return 0, problem(cluster.Invalid, "a node has at most %d portals", portalsMax)
 	}
-	result, err := s.propose(ctx, cluster.Command{AddNode: &cluster.AddNode{Name: r.Name, Peer: r.Peer, Gossip: r.Gossip, Portals: r.Portals}})
+	result, err := s.propose(ctx, cluster.Command{AddNode: &cluster.AddNode{Name: r.Name, Peer: r.Peer, Gossip: r.Gossip, Portals: r.Portals, Witness: r.Witness}})
 	if err == nil && result.Node == 0 {
 		err = fmt.Errorf("node: the cluster admitted a node without a number")
 	}

@@ -42,6 +42,15 @@ func Open(config Config) (*Node, error) {
 	}
 	n := &Node{config: config, folder: f, log: config.Log, over: make(chan error, 1)}
 	r, err := f.record()
+	if err == nil && r != nil && config.Witness && !r.Witness {
+		err = problem(cluster.Refused, "this node holds data in cluster %q: it cannot become a witness", r.ClusterName)
+	}
+	if err == nil && r != nil {
+		var o *releaseOrder
+		if o, err = f.ordered(); err == nil && o != nil {
+			err = f.carryOut(r, *o)
+		}
+	}
 	if err == nil && r != nil {
 		err = n.resume(*r)
 	}
@@ -82,6 +91,9 @@ func (n *Node) State() (*cluster.State, error) {
 		return nil, err
 	}
 	state := s.consensus.State()
+	if local := s.local(); state.ID == "" && local != nil {
+		return local, nil
+	}
 	if state.ID == "" {
 		return nil, problem(NotReady, "this node has not heard from its cluster yet").next("is a majority of its voters up?")
 	}
@@ -95,6 +107,8 @@ type Self struct {
 	Incarnation wire.Incarnation // 0: not registered yet
 	Cluster     string           // its identity
 	ClusterName string
+	Witness     bool     // it votes, and holds no data
+	Portals     []string // ip:port
 }
 
 // Self is false while the node is alone.
@@ -104,7 +118,7 @@ func (n *Node) Self() (Self, bool) {
 		return Self{}, false
 	}
 	r := s.record
-	return Self{r.Node, r.Name, wire.Incarnation(s.incarnation.Load()), r.Cluster, r.ClusterName}, true
+	return Self{r.Node, r.Name, wire.Incarnation(s.incarnation.Load()), r.Cluster, r.ClusterName, r.Witness, s.registration().Portals}, true
 }
 
 // Ready says whether hosts are served.

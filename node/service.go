@@ -49,6 +49,9 @@ type service struct {
 	sessions    atomic.Uint64                 // of hosts, so far
 	engine      atomic.Pointer[engine.Engine] // nil until registered
 
+	asking  atomic.Bool                   // another node's lineage
+	refused atomic.Pointer[lineageAnswer] // of a node that goes on without this one; nil: none is known
+
 	registered chan struct{}   // closed when incarnation and engine are set
 	ctx        context.Context // ends with close
 	cancel     context.CancelFunc
@@ -77,18 +80,30 @@ func (n *Node) newService(r record, hints map[wire.NodeID]string) (s *service, e
 	if credentials.Name.Cluster != r.Cluster || credentials.Name.Node != r.Node {
 		return s, fmt.Errorf("the identity in %s is that of %v, not of node %d of cluster %s", n.folder.identity(), credentials.Name, r.Node, r.Cluster)
 	}
-	if s.network, err = peer.Listen(peer.Config{Credentials: credentials, Listen: n.config.Peer(), Events: s.peerEvent, Log: s.log}); err != nil {
+	if s.network, err = peer.Listen(peer.Config{Credentials: credentials, Lineage: r.Lineage, Listen: n.config.Peer(), Events: s.peerEvent, Log: s.log}); err != nil {
 		return s, listenProblem(n.config.Peer(), err)
 	}
 	engine.Handle(s.network, s.engine.Load)
-	if s.portals, err = listen(n.config.PortalTexts()); err != nil {
-		return s, err
-	}
-	if s.ports, err = listen(slices.Concat(n.config.NVMeTexts(), n.config.DiscoveryTexts())); err != nil {
-		return s, err
+	if !r.Witness {
+		if s.portals, err = listen(n.config.PortalTexts()); err != nil {
+			return s, err
+		}
+		if s.ports, err = listen(slices.Concat(n.config.NVMeTexts(), n.config.DiscoveryTexts())); err != nil {
+			return s, err
+		}
 	}
 	s.consensus, err = consensus.Open(consensus.Config{Folder: n.folder.raft(), Network: s.network, Addresses: hints, Fatal: n.end, Log: s.log})
 	return s, err
+}
+
+// registration is what this node tells of itself. A witness has no portals.
+func (s *service) registration() *cluster.Register {
+	c := s.node.config
+	r := &cluster.Register{Node: s.record.Node, Peer: c.Peer(), Gossip: c.gossip()}
+	if !s.record.Witness {
+		r.Portals, r.NVMe, r.Discovery = c.PortalTexts(), c.NVMeTexts(), c.DiscoveryTexts()
+	}
+	return r
 }
 
 // start begins to serve the other nodes, and hosts as soon as the cluster has
@@ -184,6 +199,7 @@ func (s *service) dropHosts() {
 
 // peerEvent tells the engine, if there is one, of the network's news.
 func (s *service) peerEvent(e peer.Event) {
+	s.metStranger(e)
 	if engine := s.engine.Load(); engine != nil {
 		engine.PeerEvent(e)
 	}
@@ -204,10 +220,9 @@ func (s *service) relink(e *engine.Engine) {
 // The peer port listens by now, so from here on a refused connection is proof
 // that this process is gone.
 func (s *service) register() wire.Incarnation {
-	c := s.node.config
 	for s.ctx.Err() == nil {
 		ctx, cancel := context.WithTimeout(s.ctx, 10*time.Second)
-		r, err := s.propose(ctx, cluster.Command{Register: &cluster.Register{Node: s.record.Node, Peer: c.Peer(), Gossip: c.gossip(), Portals: c.PortalTexts(), NVMe: c.NVMeTexts(), Discovery: c.DiscoveryTexts()}})
+		r, err := s.propose(ctx, cluster.Command{Register: s.registration()})
 		cancel()
 		if err == nil {
 			return r.Incarnation

@@ -97,8 +97,17 @@ func (s server) cluster(a huma.API) {
 		})
 	order(a, http.MethodPost, "/cluster/join", "join-cluster", "Make this node a member of a cluster", time.Minute,
 		func(ctx context.Context, in *input[Join]) error {
-			return s.node.JoinCluster(ctx, in.Body.Address, in.Body.Secret)
+			return s.node.JoinCluster(ctx, in.Body.Address, in.Body.Secret, in.Body.Witness)
 		})
+	get(a, "/cluster/release", "plan-release", "What a release of this node would mean", func(_ context.Context, _ *nothing) (Release, error) {
+		return releaseView(s.node.PlanRelease())
+	})
+	register(a, http.MethodPost, "/cluster/release", "release", "Form the cluster anew of this node, without the others", orderTimeout,
+		func(ctx context.Context, in *input[ConfirmRelease]) (Release, error) {
+			return releaseView(s.node.Release(ctx, in.Body.Confirm, in.Body.AcceptOlder))
+		})
+	order(a, http.MethodPost, "/cluster/reset", "reset", "Forget a cluster that was formed anew without this node", time.Minute,
+		func(ctx context.Context, in *input[Confirm]) error { return s.node.Reset(ctx, in.Body.Confirm) })
 	get(a, "/cluster/secret", "get-secret", "The secret with which nodes join", func(_ context.Context, _ *nothing) (Secret, error) {
 		secret, err := s.node.Secret()
 		return Secret{secret}, err

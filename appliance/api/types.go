@@ -14,6 +14,7 @@ type Status struct {
 	Incarnation uint64   `json:"incarnation" doc:"Which run of its process this is"`
 	Cluster     string   `json:"cluster" doc:"Name of the cluster, empty while alone"`
 	Leader      string   `json:"leader" doc:"Node that leads the control plane, empty while nobody does"`
+	Witness     bool     `json:"witness" doc:"It votes, and holds no data and serves no hosts"`
 	Peer        string   `json:"peer" doc:"Address for the other nodes"`
 	Portals     []string `json:"portals" nullable:"false" doc:"Addresses for hosts"`
 	NVMe        []string `json:"nvme_portals" nullable:"false" doc:"Addresses for NVMe/TCP hosts"`
@@ -23,9 +24,11 @@ type Status struct {
 // Cluster is the whole at a glance.
 type Cluster struct {
 	ID          string   `json:"id"`
+	Lineage     string   `json:"lineage,omitempty" doc:"Changes each time that the cluster is formed anew without some of its nodes; empty: it never was"`
 	Name        string   `json:"name"`
 	SegmentSize uint64   `json:"segment_size"`
 	State       string   `json:"state" enum:"healthy,degraded,waiting" doc:"The worst of its volumes and nodes; waiting too where stale"`
+	Advice      string   `json:"advice,omitempty" doc:"What to do about it where stale"`
 	Stale       bool     `json:"stale" doc:"The node that answers hears of no leader: what it knows may be old, and nothing can be changed through it"`
 	Leader      string   `json:"leader" doc:"Node that leads the control plane, empty while nobody does"`
 	Nodes       []Node   `json:"nodes" nullable:"false"`
@@ -36,7 +39,7 @@ type Cluster struct {
 type Node struct {
 	ID          uint16   `json:"id" doc:"Also its target portal group tag and target port group"`
 	Name        string   `json:"name"`
-	State       string   `json:"state" enum:"new,up,down" doc:"new: admitted, never started"`
+	State       string   `json:"state" enum:"new,up,down,expelled" doc:"new: admitted, never started; expelled: the cluster was formed anew without it, and it never comes back"`
 	Incarnation uint64   `json:"incarnation"`
 	Voter       bool     `json:"voter" doc:"Takes part in the cluster's elections"`
 	Peer        string   `json:"peer"`
@@ -46,6 +49,7 @@ type Node struct {
 	Disks       int      `json:"disks"`
 	Heads       int      `json:"heads" doc:"Volumes that it is the head of"`
 	Drained     bool     `json:"drained" doc:"Serves no hosts until it is told to again"`
+	Witness     bool     `json:"witness" doc:"Votes, and holds no data and serves no hosts"`
 }
 
 // Drained is how far a node is drained.
@@ -148,6 +152,35 @@ type Export struct {
 	NSID     uint32  `json:"nsid,omitempty" readOnly:"true" doc:"Its namespace there"`
 }
 
+// Release is what forming the cluster anew of the node that is asked means.
+type Release struct {
+	Cluster  string           `json:"cluster"`
+	Node     string           `json:"node" doc:"It goes on, alone"`
+	Expelled []string         `json:"expelled" nullable:"false" doc:"Nodes that can never come back as they are"`
+	Older    bool             `json:"older" doc:"The others can have gone on without this node: what it has may be old"`
+	Volumes  []ReleasedVolume `json:"volumes" nullable:"false"`
+}
+
+// ReleasedVolume is what becomes of a volume.
+type ReleasedVolume struct {
+	Name     string `json:"name"`
+	Size     uint64 `json:"size"`
+	Segments int    `json:"segments"`
+	Lost     int    `json:"lost" doc:"Segments without an in-sync copy on the node: reads and writes there wait for ever"`
+	Waits    bool   `json:"waits" doc:"Writes wait all the same until there are more copies"`
+}
+
+// ConfirmRelease orders it.
+type ConfirmRelease struct {
+	Confirm     string `json:"confirm" doc:"Name of the cluster"`
+	AcceptOlder bool   `json:"accept_older,omitempty" doc:"Go on although what the node has may be old"`
+}
+
+// Confirm is the name of the cluster.
+type Confirm struct {
+	Confirm string `json:"confirm"`
+}
+
 // Secret lets other nodes join.
 type Secret struct {
 	Secret string `json:"secret"`
@@ -163,6 +196,7 @@ type NewCluster struct {
 type Join struct {
 	Address string `json:"address" doc:"ip:port of any node of the cluster"`
 	Secret  string `json:"secret"`
+	Witness bool   `json:"witness,omitempty" doc:"Vote, and hold no data"`
 }
 
 // NewDisk gives a device or file of the node that is asked to the pool.

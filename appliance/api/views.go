@@ -40,7 +40,7 @@ func find[T any](n *node.Node, list func(*node.Node, *cluster.State) []T, what, 
 
 func (s server) status() Status {
 	c := s.node.Config()
-	out := Status{Version: s.version, Folder: c.Dir, State: "alone", Name: c.Name, Peer: c.Peer(), Portals: c.PortalTexts(), NVMe: texts(c.NVMeTexts()), Discovery: texts(c.DiscoveryTexts())}
+	out := Status{Version: s.version, Folder: c.Dir, State: "alone", Name: c.Name, Peer: c.Peer(), Portals: texts(c.PortalTexts()), NVMe: texts(c.NVMeTexts()), Discovery: texts(c.DiscoveryTexts()), Witness: c.Witness}
 	self, ok := s.node.Self()
 	if !ok {
 		return out
@@ -50,6 +50,7 @@ func (s server) status() Status {
 		out.State = "ready"
 	}
 	out.ID, out.Name, out.Incarnation, out.Cluster = uint16(self.Node), self.Name, uint64(self.Incarnation), self.ClusterName
+	out.Witness, out.Portals = self.Witness, append([]string{}, self.Portals...)
 	if st, err := s.node.State(); err == nil {
 		out.Leader = leaderName(s.node, st)
 	}
@@ -69,7 +70,7 @@ func nodeName(s *cluster.State, id wire.NodeID) string {
 }
 
 func clusterView(n *node.Node, s *cluster.State) Cluster {
-	c := Cluster{ID: s.ID, Name: s.Name, SegmentSize: s.SegmentBytes, State: "healthy",
+	c := Cluster{ID: s.ID, Name: s.Name, Lineage: s.Lineage, SegmentSize: s.SegmentBytes, State: "healthy",
 		Leader: leaderName(n, s), Nodes: nodeViews(n, s), Volumes: volumeViews(n, s)}
 	for _, m := range c.Nodes {
 		if m.State == "down" {
@@ -82,7 +83,7 @@ func clusterView(n *node.Node, s *cluster.State) Cluster {
 		}
 	}
 	if c.Leader == "" {
-		c.State, c.Stale = "waiting", true
+		c.State, c.Stale, c.Advice = "waiting", true, n.Advice()
 	}
 	return c
 }
@@ -91,9 +92,11 @@ func nodeViews(_ *node.Node, s *cluster.State) []Node {
 	out := []Node{}
 	for _, id := range s.NodeIDs() {
 		n := s.Nodes[id]
-		v := Node{ID: uint16(id), Name: n.Name, State: "down", Incarnation: uint64(n.Incarnation), Voter: n.Voter, Drained: n.Drained, Peer: n.Peer, Portals: n.Portals,
+		v := Node{ID: uint16(id), Name: n.Name, State: "down", Incarnation: uint64(n.Incarnation), Voter: n.Voter, Drained: n.Drained, Witness: n.Witness, Peer: n.Peer, Portals: texts(n.Portals),
 			NVMe: texts(n.NVMe), Discovery: texts(n.Discovery)}
 		switch {
+		case n.Expelled:
+			v.State = "expelled"
 		case n.Up:
 			v.State = "up"
 		case n.Incarnation == 0:

@@ -30,7 +30,7 @@ func statusCommand() *cli.Command {
 				return err
 			}
 			return show(c, s, func() {
-				rows := []table.Row{{"node", s.Name}, {"state", s.State}, {"cluster", dash(s.Cluster)}}
+				rows := []table.Row{{"node", s.Name}, {"state", s.State}, {"witness", yes(s.Witness)}, {"cluster", dash(s.Cluster)}}
 				if s.Cluster != "" {
 					rows = append(rows, table.Row{"number", s.ID}, table.Row{"incarnation", s.Incarnation}, table.Row{"leader", dash(s.Leader)})
 				}
@@ -45,8 +45,10 @@ func clusterCommand() *cli.Command {
 		leaf("create", "make a cluster of this node", "NAME", "ashlar cluster create prod", createCluster,
 			&cli.StringFlag{Name: "segment-size", Value: "1G", Usage: "unit of placement, a power of two from 1M to 4G, fixed for ever"}),
 		leaf("join", "make this node a member of a cluster", "ADDRESS", "ashlar cluster join 10.1.0.1 --secret-file /root/secret", joinCluster,
+			&cli.BoolFlag{Name: "witness", Usage: "vote, and hold no data and serve no hosts"},
 			&cli.StringFlag{Name: "secret-file", Usage: "file with the join secret, or - for stdin; else $ASHLAR_SECRET is used"}),
 		leaf("status", "the cluster at a glance", "", "ashlar cluster status -o json", clusterStatus),
+		releaseCommand(), resetCommand(),
 		leaf("secret", "print the secret with which nodes join", "", "ashlar cluster secret > /root/secret",
 			func(c *cli.Context, n *api.Client) error {
 				s, err := n.Secret(c.Context)
@@ -82,12 +84,15 @@ func joinCluster(c *cli.Context, n *api.Client) error {
 	if err != nil {
 		return err
 	}
-	if err := n.JoinCluster(c.Context, api.Join{Address: address, Secret: secret}); err != nil {
+	if err := n.JoinCluster(c.Context, api.Join{Address: address, Secret: secret, Witness: c.Bool("witness")}); err != nil {
 		return err
 	}
 	s, err := n.Status(c.Context)
 	if err != nil {
 		return err
+	}
+	if s.Witness {
+		return done(c, s, "node %q is now a witness of cluster %q", s.Name, s.Cluster)
 	}
 	return done(c, s, "node %q is now in cluster %q", s.Name, s.Cluster)
 }
@@ -140,6 +145,9 @@ func clusterStatus(c *cli.Context, n *api.Client) error {
 			table.Row{"segment size", formatSize(s.SegmentSize)}, table.Row{"identity", s.ID})
 		if s.Stale {
 			fmt.Fprintln(c.App.Writer, "\nThis node hears of no leader: no majority of the voters answers it, and what it shows may be old.")
+			if s.Advice != "" {
+				fmt.Fprintln(c.App.Writer, "What to do: "+s.Advice+".")
+			}
 		}
 		fmt.Fprintln(c.App.Writer)
 		listNodes(c, s.Nodes)

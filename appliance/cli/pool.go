@@ -27,7 +27,7 @@ func nodeCommand() *cli.Command {
 			return show(c, v, func() {
 				facts(c, table.Row{"node", v.Name}, table.Row{"number", v.ID}, table.Row{"state", v.State}, table.Row{"incarnation", v.Incarnation},
 					table.Row{"voter", yes(v.Voter)}, table.Row{"peer address", v.Peer}, table.Row{"portals", strings.Join(v.Portals, " ")}, table.Row{"nvme portals", dash(strings.Join(v.NVMe, " "))}, table.Row{"nvme discovery", dash(strings.Join(v.Discovery, " "))},
-					table.Row{"disks", v.Disks}, table.Row{"head of volumes", v.Heads}, table.Row{"drained", yes(v.Drained)})
+					table.Row{"disks", v.Disks}, table.Row{"head of volumes", v.Heads}, table.Row{"drained", yes(v.Drained)}, table.Row{"witness", yes(v.Witness)})
 			})
 		}),
 		leaf("drain", "have hosts and heads go to other nodes, until undrain", "NAME", "ashlar node drain node1", drainNode),
@@ -54,6 +54,9 @@ func drainNode(c *cli.Context, n *api.Client) error {
 
 // nodeState is a node's for people.
 func nodeState(n api.Node) string {
+	if n.Witness {
+		return n.State + ", witness"
+	}
 	if n.Drained {
 		return n.State + ", drained"
 	}

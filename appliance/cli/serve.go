@@ -35,6 +35,7 @@ func serveCommand(version string) *cli.Command {
 			&cli.UintFlag{Name: "nvme-port", Value: node.DefaultNVMePort, Usage: "TCP port for NVMe/TCP hosts, on the address of every portal; 0: none"},
 			&cli.UintFlag{Name: "nvme-discovery-port", Value: node.DefaultDiscoveryPort, Usage: "TCP port where NVMe/TCP hosts learn of all portals; 0: none"},
 			&cli.StringSliceFlag{Name: "portal", Usage: "IP:PORT for hosts, instead of every address at the iSCSI port"},
+			&cli.BoolFlag{Name: "witness", Usage: "vote in the cluster that it joins, and hold no data and serve no hosts"},
 			&cli.BoolFlag{Name: "debug", Usage: "log more"},
 		},
 		Action: func(c *cli.Context) error {
@@ -55,7 +56,7 @@ func nodeConfig(c *cli.Context) (node.Config, error) {
 	if c.Bool("debug") {
 		level = slog.LevelDebug
 	}
-	config := node.Config{Dir: c.String("dir"), Name: c.String("name"),
+	config := node.Config{Dir: c.String("dir"), Name: c.String("name"), Witness: c.Bool("witness"),
 		Log: slog.New(slog.NewTextHandler(c.App.ErrWriter, &slog.HandlerOptions{Level: level}))}
 	if len(c.StringSlice("address")) == 0 {
 		return config, misuse("a node needs the address at which the others reach it: --address IP")

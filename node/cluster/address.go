@@ -52,7 +52,7 @@ type SetFabrics struct {
 func (s *State) AddressNodes() (all []assign.Node) {
 	for _, id := range s.NodeIDs() {
 		n := s.Nodes[id]
-		all = append(all, assign.Node{ID: id, Incarnation: n.Incarnation, Up: n.Up, Drained: n.Drained, Fabrics: n.Fabrics})
+		all = append(all, assign.Node{ID: id, Incarnation: n.Incarnation, Up: n.Up, Drained: n.Drained || n.Leaving || n.Witness, Fabrics: n.Fabrics})
 	}
 	return all
 }

@@ -137,6 +137,9 @@ func (s *State) create(c *Create) Result {
 	if c.SegmentBytes < 1<<20 || c.SegmentBytes > 4<<30 || c.SegmentBytes&(c.SegmentBytes-1) != 0 {
 		return problem(Invalid, "the segment size must be a power of two from 1 MiB to 4 GiB, not %d bytes", c.SegmentBytes)
 	}
+	if c.Node.Witness {
+		return problem(Refused, "a witness holds no data, so it cannot be the first node: create the cluster on another, and have the witness join")
+	}
 	s.ID, s.Name, s.SegmentBytes = c.ID, c.Name, c.SegmentBytes
 	s.Authority, s.Secret, s.GossipKey = c.Authority, c.Secret, c.GossipKey
 	r := s.addNode(&c.Node)
@@ -158,22 +161,22 @@ func (s *State) addNode(c *AddNode) Result {
 		return problem(Exists, "a node named %q is already in cluster %q", c.Name, s.Name)
 	}
 	for _, id := range s.NodeIDs() {
-		if s.Nodes[id].Peer == c.Peer {
+		if s.Nodes[id].Peer == c.Peer && s.Nodes[id].present() {
 			return problem(Exists, "node %q already has the address %s", s.Nodes[id].Name, c.Peer)
 		}
 	}
 	s.LastNode++
-	s.Nodes[s.LastNode] = &Node{ID: s.LastNode, Name: c.Name, Peer: c.Peer, Gossip: c.Gossip, Portals: c.Portals}
+	s.Nodes[s.LastNode] = &Node{ID: s.LastNode, Name: c.Name, Peer: c.Peer, Gossip: c.Gossip, Portals: c.Portals, Witness: c.Witness}
 	return Result{Node: s.LastNode}
 }
 
 func (s *State) register(c *Register) Result {
-	if s.Nodes[c.Node] == nil {
+	if !s.Nodes[c.Node].present() {
 		return problem(NotFound, "no node %d in cluster %q", c.Node, s.Name)
 	}
 	n := s.editNode(c.Node)
 	n.Incarnation++
-	n.Up = true
+	n.Up, n.Leaving = true, false
 	n.Peer, n.Gossip, n.Portals, n.Fabrics = c.Peer, c.Gossip, c.Portals, nil
 	n.NVMe, n.Discovery = c.NVMe, c.Discovery
 	s.endSessions(n.ID)
@@ -223,6 +226,9 @@ func (s *State) fence(c *Fence) Result {
 func (s *State) addDisk(c *AddDisk) Result {
 	if s.Nodes[c.Node] == nil {
 		return problem(NotFound, "no node %d", c.Node)
+	}
+	if n := s.Nodes[c.Node]; n.Witness {
+		return problem(Refused, "node %q is a witness: it votes, and holds no disks", n.Name)
 	}
 	if d := s.Disks[c.ID]; d != nil {
 		return problem(Exists, "disk %s is already in the pool, on node %q", c.ID, s.Nodes[d.Node].Name)

@@ -55,6 +55,7 @@ type Create struct {
 type AddNode struct {
 	Name, Peer, Gossip string
 	Portals            []string
+	Witness            bool `json:",omitempty"`
 }
 
 // Register starts a node's new incarnation, whose number is in the Result. It

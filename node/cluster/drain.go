@@ -15,6 +15,7 @@ type SetDrained struct {
 type MoveHeads struct {
 	Node        wire.NodeID
 	Incarnation wire.Incarnation
+	Leaving     bool `json:",omitempty"` // it votes no more, either, where two voters are too few without it
 }
 
 func (s *State) setDrained(c *SetDrained) Result {
@@ -39,7 +40,7 @@ func (s *State) setDrained(c *SetDrained) Result {
 // servedWithout says whether hosts are served by a node other than one.
 func (s *State) servedWithout(but wire.NodeID) bool {
 	for id, n := range s.Nodes {
-		if id != but && n.Up && !n.Drained {
+		if id != but && n.Up && !n.Drained && !n.Witness {
 			return true
 		}
 	}
@@ -50,6 +51,9 @@ func (s *State) moveHeads(c *MoveHeads) Result {
 	n := s.Nodes[c.Node]
 	if n == nil || !n.Up || n.Incarnation != c.Incarnation {
 		return problem(Stale, "node %d is not up as incarnation %d", c.Node, c.Incarnation)
+	}
+	if c.Leaving {
+		s.editNode(c.Node).Leaving = true
 	}
 	s.shed(c.Node)
 	return Result{Node: c.Node}

@@ -26,6 +26,7 @@ type State struct {
 	Index        uint64 // of the last command applied
 	ID           string // the cluster's random identity, 32 hex digits; empty before it is created
 	Name         string
+	Lineage      string `json:",omitempty"` // 32 hex digits, new each time that it is formed anew; nodes of different ones never meet
 	SegmentBytes uint64
 	Authority    Authority
 	Secret       []byte // SHA-256 of the join secret
@@ -68,9 +69,15 @@ type Node struct {
 	Up          bool // registered, and not fenced since
 	Voter       bool // takes part in raft elections and grants leases
 	Drained     bool `json:",omitempty"` // serves no hosts, until it is told to again
+	Witness     bool `json:",omitempty"` // votes, and holds no disks, heads or portals
+	Leaving     bool `json:",omitempty"` // this incarnation is about to stop
+	Expelled    bool `json:",omitempty"` // the cluster was formed anew without it: it never comes back
 
 	Fabrics []netip.Prefix `json:",omitempty"` // subnets on which it can hold addresses now
 }
+
+// present says whether a node is one of the cluster's.
+func (n *Node) present() bool { return n != nil && !n.Expelled }
 
 // Disk is a raw device or file that a node gave to the pool.
 type Disk struct {
@@ -221,10 +228,10 @@ func (s *State) VolumeNamed(name string) *Volume {
 	return nil
 }
 
-// NodeNamed finds a node, or nil.
+// NodeNamed finds a node of the cluster, or nil.
 func (s *State) NodeNamed(name string) *Node {
 	for _, n := range s.Nodes {
-		if n.Name == name {
+		if n.Name == name && n.present() {
 			return n
 		}
 	}

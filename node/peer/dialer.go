@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"syscall"
 	"time"
 
@@ -91,11 +92,17 @@ func (n *Network) dial(ctx context.Context, id wire.NodeID, address string, clas
 		return nil, nil, fmt.Errorf("peer: node %d: %w", id, err)
 	}
 	raw := &batchConn{Conn: tcp}
-	conn := tls.Client(raw, n.config.Credentials.ClientTLS(id, protocols[class]))
+	conn := tls.Client(raw, n.config.Credentials.ClientTLS(id, n.protocol(class)))
 	ctx, cancel := context.WithTimeout(ctx, handshakeMax)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
 		tcp.Close()
+		// crypto/tls gives a remote alert no type of its own, only a text.
+		const noProtocol = tls.AlertError(120) // RFC 7301 section 3.2
+		var alert *net.OpError
+		if errors.As(err, &alert) && alert.Op == "remote error" && alert.Err.Error() == noProtocol.Error() {
+			err = ErrLineage
+		}
 		return nil, nil, fmt.Errorf("peer: node %d at %s: %w", id, address, err)
 	}
 	return conn, raw, nil

@@ -16,7 +16,7 @@ const handshakesMax = 128
 
 // accept takes connections until the network is closed.
 func (n *Network) accept() {
-	config := n.config.Credentials.ServerTLS(protocols[Control:API], protocols[API:])
+	config := n.config.Credentials.ServerTLS([]string{n.protocol(Control), n.protocol(Data), n.protocol(Raft)}, []string{n.protocol(API)})
 	slots := make(chan struct{}, handshakesMax)
 	for {
 		slots <- struct{}{}
@@ -53,9 +53,9 @@ func (n *Network) welcome(tcp net.Conn, config *tls.Config, shaken func()) {
 	}
 	state := conn.ConnectionState()
 	class := API // also of who offers no protocol
-	for c, protocol := range protocols {
-		if protocol == state.NegotiatedProtocol {
-			class = Class(c)
+	for c := range Class(len(protocols)) {
+		if n.protocol(c) == state.NegotiatedProtocol {
+			class = c
 		}
 	}
 	if class >= messageClasses {

@@ -41,6 +41,7 @@ func (c Class) String() string { return protocols[c] }
 // Config of a Network. Zero limits mean the defaults.
 type Config struct {
 	Credentials *identity.Credentials // of a node
+	Lineage     string                // the cluster's: nodes of another are refused in the handshake
 	Listen      string                // host:port; also where our own connections come from, if host is an address
 	Events      func(Event)           // may be nil; must not block
 	Log         *slog.Logger
@@ -138,6 +139,17 @@ func Listen(config Config) (*Network, error) {
 	}
 	return n, nil
 }
+
+// protocol is a class's name in the handshake. Nodes that are of different lineages of their cluster have none in common.
+func (n *Network) protocol(class Class) string {
+	if class == API || n.config.Lineage == "" {
+		return protocols[class]
+	}
+	return protocols[class] + "+" + n.config.Lineage
+}
+
+// ErrLineage: the peer is of another lineage of the cluster, or of another release.
+var ErrLineage = errors.New("peer: no protocol in common")
 
 // ID is this node's number.
 func (n *Network) ID() wire.NodeID { return n.id }

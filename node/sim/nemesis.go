@@ -56,7 +56,11 @@ func swarm(o Options) *world {
 			f.every[k.kind] = pick.between(second, 8*second)
 		}
 	}
-	w := newWorld(o, nodes, voters, 3+pick.rng.IntN(2), volumes)
+	hosts, witnesses := 3+pick.rng.IntN(2), 0
+	if nodes == 3 && o.Seed%3 == 0 {
+		witnesses, volumes = 1, []volumePlan{{2 + int(o.Seed%2), 2}, {2, 2}}
+	}
+	w := newWorld(o, nodes, voters, witnesses, hosts, volumes)
 	w.faults = f
 	w.growing = pick.chance(0.3)
 	return w

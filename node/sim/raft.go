@@ -70,6 +70,11 @@ func (r *raft) watch() {
 	if len(able) == 0 {
 		return
 	}
+	// A witness hands the lead over as soon as another can have it.
+	data := slices.DeleteFunc(slices.Clone(able), func(v wire.NodeID) bool { return r.w.server(v).witness })
+	if len(data) > 0 && len(data) < len(able) && r.w.chance(0.8) {
+		able = data
+	}
 	r.leader = able[r.w.rng.IntN(len(able))]
 	r.term++
 	r.missing = 0

@@ -94,7 +94,7 @@ type headOf struct {
 	run         int
 }
 
-func newWorld(o Options, nodes, voters, hosts int, volumes []volumePlan) *world {
+func newWorld(o Options, nodes, voters, witnesses, hosts int, volumes []volumePlan) *world {
 	w := &world{timeline: newTimeline(o.Seed), bugs: o.Planted, volumes: volumes, heads: map[[2]uint64]headOf{}, kinds: map[string]int{}}
 	if o.Trace {
 		w.trace = &strings.Builder{}
@@ -104,6 +104,7 @@ func newWorld(o Options, nodes, voters, hosts int, volumes []volumePlan) *world 
 	w.raft = &raft{w: w}
 	for i := range nodes {
 		s := &server{w: w, id: wire.NodeID(i + 1), at: place(i), up: true, diskID: cluster.DiskID(fmt.Sprintf("d%d", i+1))}
+		s.witness = i >= nodes-witnesses
 		s.drift = w.between(-45_000, 45_000)
 		s.offset = w.between(0, 1000*second)
 		s.disk = w.newDisk(s.diskID)
@@ -121,7 +122,7 @@ func newWorld(o Options, nodes, voters, hosts int, volumes []volumePlan) *world 
 	w.genesis = false
 	w.raft.watch()
 	for i := range hosts {
-		w.addHost(i, nodes, o.Hasty)
+		w.addHost(i, nodes, nodes-witnesses, o.Hasty)
 	}
 	return w
 }
@@ -139,7 +140,7 @@ func (w *world) firstState(voters int) *cluster.State {
 		st = next
 	}
 	for _, s := range w.servers {
-		add := cluster.AddNode{Name: fmt.Sprintf("n%d", s.id), Peer: fmt.Sprintf("p%d", s.id)}
+		add := cluster.AddNode{Name: fmt.Sprintf("n%d", s.id), Peer: fmt.Sprintf("p%d", s.id), Witness: s.witness}
 		if s.id == 1 {
 			do(cluster.Command{Create: &cluster.Create{ID: "sim", Name: "sim", SegmentBytes: 1 << 20, Node: add}})
 			st.SegmentBytes = segmentBytes
@@ -148,7 +149,9 @@ func (w *world) firstState(voters int) *cluster.State {
 		}
 		do(cluster.Command{SetVoter: &cluster.SetVoter{Node: s.id, Voter: int(s.id) <= voters}})
 		do(cluster.Command{Register: &cluster.Register{Node: s.id, Peer: add.Peer}})
-		do(cluster.Command{AddDisk: &cluster.AddDisk{ID: s.diskID, Node: s.id, Size: 1 << 40}})
+		if !s.witness {
+			do(cluster.Command{AddDisk: &cluster.AddDisk{ID: s.diskID, Node: s.id, Size: 1 << 40}})
+		}
 	}
 	for i, v := range w.volumes {
 		do(cluster.Command{CreateVolume: &cluster.CreateVolume{Name: fmt.Sprintf("v%d", i+1),
@@ -157,13 +160,13 @@ func (w *world) firstState(voters int) *cluster.State {
 	return st
 }
 
-func (w *world) addHost(i, nodes int, hasty bool) {
+func (w *world) addHost(i, nodes, portals int, hasty bool) {
 	h := &host{w: w, name: fmt.Sprintf("h%d", i+1), at: place(nodes + i), known: map[cell]tag{}, hasty: hasty, both: w.chance(0.2)}
 	for v := range w.volumes {
 		var paths []*path
-		first := w.rng.IntN(nodes)
-		for k := range min(nodes, 2+w.rng.IntN(2)) {
-			paths = append(paths, &path{h: h, volume: wire.VolumeID(v + 1), s: w.servers[(first+k)%nodes], waiting: map[int]*operation{}})
+		first := w.rng.IntN(portals)
+		for k := range min(portals, 2+w.rng.IntN(2)) {
+			paths = append(paths, &path{h: h, volume: wire.VolumeID(v + 1), s: w.servers[(first+k)%portals], waiting: map[int]*operation{}})
 		}
 		h.paths = append(h.paths, paths)
 		for _, x := range paths {

@@ -16,7 +16,8 @@ type server struct {
 	paused  bool
 	disk    *disk
 	diskID  cluster.DiskID
-	spare   int // disks that it was given in place of others
+	witness bool // it has no disk in the pool and no portal
+	spare   int  // disks that it was given in place of others
 	process *process
 	waiting []waiting // what the frozen process has not noticed yet
 	applied int       // what its raft log surely holds

@@ -21,7 +21,7 @@ func tell(t *testing.T, nodes, copies int, bug string) *story {
 	if !ok {
 		t.Fatalf("no bug is named %q", bug)
 	}
-	s := &story{newWorld(Options{Seed: 1, Planted: p, Trace: testing.Verbose()}, nodes, nodes, 0, []volumePlan{{1, copies}}), t}
+	s := &story{newWorld(Options{Seed: 1, Planted: p, Trace: testing.Verbose()}, nodes, nodes, 0, 0, []volumePlan{{1, copies}}), t}
 	s.working = true
 	s.run(3 * second)
 	return s

@@ -18,6 +18,7 @@ type reconciler struct {
 	mu      sync.Mutex
 	term    uint64    // in which all earlier entries are known to be applied here
 	changed time.Time // when voters last changed, or may have: under the leader before
+	handed  time.Time // when the lead was last offered to another
 }
 
 func (c *Consensus) reconcileAlways() {
@@ -54,6 +55,9 @@ func (c *Consensus) Reconcile(ctx context.Context) error {
 	}
 	version, servers := c.seen.latest()
 	voters, _ := split(servers)
+	if c.handOver(ctx, r, voters) {
+		return nil
+	}
 	next := nextChange(c.State(), servers, c.id)
 	if next.kind == nothing || next.touchesVoters(voters) && time.Since(r.changed) < c.config.VoterSpacing {
 		return nil

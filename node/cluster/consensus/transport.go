@@ -63,7 +63,9 @@ func (b *book) follow(s *cluster.State) error {
 	}
 	next := map[wire.NodeID]string{}
 	for id, n := range s.Nodes {
-		next[id] = n.Peer
+		if !n.Expelled {
+			next[id] = n.Peer
+		}
 	}
 	return b.replace(next)
 }

@@ -39,31 +39,33 @@ func (c change) touchesVoters(voters []wire.NodeID) bool {
 // when the state has recorded the one before. So majorities by the state and by raft differ by one voter at most,
 // and always overlap.
 //
-// There is 1 voter below three nodes that are up, 3 from three, 5 from five. Voters
+// There are as many voters as nodes that are up, but 3 where those are four, and never more than 5. Two
+// voters survive no loss, and that is what they are for: neither goes on without the other, so whichever is left
+// knows all that was agreed. A node that is about to stop gives its vote up first. Voters
 // are never given up because nodes are down, since they may come back together; but a voter that is down is replaced
 // where a node that is up can take its place: first the new one, then out with the
-// old. An even number stays only as long as that takes.
+// old. Another even number than two stays only as long as that takes.
 func nextChange(s *cluster.State, servers []raft.Server, self wire.NodeID) change {
 	if s.ID == "" {
 		return change{}
 	}
 	voters, others := split(servers)
 	for _, id := range s.NodeIDs() {
-		if member := slices.Contains(voters, id); member != s.Nodes[id].Voter {
+		if member := slices.Contains(voters, id); member != s.Nodes[id].Voter && present(s, id) {
 			return change{record, id}
 		}
 	}
 	for _, id := range slices.Concat(others, voters) {
-		if s.Nodes[id] == nil && id != self {
+		if !present(s, id) && id != self {
 			return change{remove, id}
 		}
 	}
 	for _, id := range s.NodeIDs() {
-		if !slices.Contains(voters, id) && !slices.Contains(others, id) {
+		if present(s, id) && !slices.Contains(voters, id) && !slices.Contains(others, id) {
 			return change{admit, id}
 		}
 	}
-	up := func(id wire.NodeID) bool { return s.Nodes[id] != nil && s.Nodes[id].Up }
+	up := func(id wire.NodeID) bool { return present(s, id) && s.Nodes[id].Up && !s.Nodes[id].Leaving }
 	down := slices.DeleteFunc(slices.Clone(voters), func(id wire.NodeID) bool { return up(id) || id == self })
 	candidates := slices.DeleteFunc(slices.Clone(others), func(id wire.NodeID) bool { return !up(id) })
 	count := 0
@@ -75,6 +77,11 @@ func nextChange(s *cluster.State, servers []raft.Server, self wire.NodeID) chang
 	return nextVoter(voters, down, candidates, wanted(count), self)
 }
 
+// present says whether a node is one of the cluster's: neither unknown nor expelled.
+func present(s *cluster.State, id wire.NodeID) bool {
+	return s.Nodes[id] != nil && !s.Nodes[id].Expelled
+}
+
 // wanted is the number of voters for a number of nodes that are up.
 func wanted(up int) int {
 	switch {
@@ -82,6 +89,8 @@ func wanted(up int) int {
 		return 5
 	case up >= 3:
 		return 3
+	case up == 2:
+		return 2
 	}
 	return 1
 }

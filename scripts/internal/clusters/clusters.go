@@ -24,8 +24,10 @@ const HostIQN = "iqn.2026-11.com.example:test"
 // Plan says what to build. The zero value of a field stands for the one in parentheses.
 type Plan struct {
 	Nodes       int                  // (3)
+	Witnesses   int                  // how many of them, the last ones, vote and hold no data
 	Addresses   func(k int) []string // of node k, from 1 on (127.0.0.k)
 	Inside      inside               // the network of node k (this process's own)
+	Serve       []string             // what else each node's daemon is told (nothing)
 	Folder      string               // where the nodes' folders go: on a real file system (a temporary one)
 	SegmentSize string               // (16M)
 	DiskSize    string               // (1G, all of it reserved)
@@ -68,6 +70,7 @@ func Start(t testing.TB, plan Plan) *Cluster {
 	t.Cleanup(c.end)
 	for k := 1; k <= plan.Nodes; k++ {
 		n := &Node{c: c, Number: k, Name: fmt.Sprintf("n%d", k), Dir: filepath.Join(plan.Folder, fmt.Sprintf("n%d", k)), Addresses: plan.Addresses(k)}
+		n.Witness = k > plan.Nodes-plan.Witnesses
 		c.Nodes = append(c.Nodes, n)
 		n.Start()
 	}
@@ -96,10 +99,14 @@ func New(t testing.TB, plan Plan) *Cluster {
 		t.Fatal(err)
 	}
 	for _, n := range c.Nodes[1:] {
-		n.Must("cluster", "join", first.Addresses[0], "--secret-file", secret)
+		join := []string{"cluster", "join", first.Addresses[0], "--secret-file", secret}
+		if n.Witness {
+			join = append(join, "--witness")
+		}
+		n.Must(join...)
 	}
-	for _, n := range c.Nodes {
-		n.Must("disk", "add", filepath.Join(n.Dir, "disk"), "--size", c.plan.DiskSize)
+	for _, n := range c.Data() {
+		n.Must("disk", "add", n.Disk(), "--size", c.plan.DiskSize)
 	}
 	// As many of them as can outvote a dead one.
 	c.Eventually(30*time.Second, "all nodes vote", func() bool {
@@ -117,6 +124,9 @@ func New(t testing.TB, plan Plan) *Cluster {
 	return c
 }
 
+// Data are the nodes that are no witnesses.
+func (c *Cluster) Data() []*Node { return c.Nodes[:len(c.Nodes)-c.plan.Witnesses] }
+
 // Publish makes a volume, exports it to HostIQN and the other initiators named, and
 // waits until each node has heard of it.
 func (c *Cluster) Publish(name, size string, copies int, iqns ...string) api.Volume {
@@ -131,7 +141,7 @@ func (c *Cluster) Publish(name, size string, copies int, iqns ...string) api.Vol
 		first.Must("export", "add", name, c.hosts[iqn])
 	}
 	v := Document[api.VolumeDetail](first, "volume", "show", name).Volume
-	for _, n := range c.Nodes {
+	for _, n := range c.Data() {
 		c.Eventually(10*time.Second, n.Name+" serves volume "+name, func() bool { return n.serves(v.IQN) })
 	}
 	return v

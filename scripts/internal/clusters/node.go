@@ -27,6 +27,7 @@ type Node struct {
 	Name      string
 	Dir       string
 	Addresses []string
+	Witness   bool
 
 	process *exec.Cmd
 	ended   chan struct{}
@@ -61,7 +62,7 @@ func (n *Node) launch() {
 		n.c.t.Fatal(err)
 	}
 	defer log.Close()
-	args := []string{"serve", "--dir", n.Dir, "--name", n.Name}
+	args := append([]string{"serve", "--dir", n.Dir, "--name", n.Name}, n.c.plan.Serve...)
 	for _, a := range n.Addresses {
 		args = append(args, "--address", a)
 	}
