@@ -133,6 +133,20 @@ func TestWhatADeadPortalHasSentIsNotTaken(t *testing.T) {
 	c.holds(0, 0)
 }
 
+func TestAFenceOfAHostWithoutAPortIsOfAllItsPorts(t *testing.T) {
+	host := wire.Nexus{Host: "nqn.h,h,0x1"}
+	for o, want := range map[wire.Nexus]bool{
+		{Host: "nqn.h,h,0x1,i,0x7", Port: 3, Generation: 9}: true,
+		{Host: "nqn.h,h,0x1,i,0x8", Port: 4}:                true,
+		{Host: "nqn.h,h,0x12,i,0x7", Port: 3}:               false,
+		{Host: "nqn.other,h,0x1,i,0x7", Port: 3}:            false,
+	} {
+		if Covers(wire.FenceNexus, host, o) != want {
+			t.Errorf("%+v: %v", o, !want)
+		}
+	}
+}
+
 // TestNoAgeProvesAFenceOfTheUnit: what other portals hold may be stamped again.
 func TestNoAgeProvesAFenceOfTheUnit(t *testing.T) {
 	c := newCluster(t, Bugs{})

@@ -744,6 +744,10 @@ func (h *Head) abort(covered func(*Op) bool) {
 func Covers(scope wire.FenceScope, n, o wire.Nexus) bool {
 	switch scope {
 	case wire.FenceNexus:
+		if n.Port == 0 { // a registrant that is a host, with all its ports (NVMe)
+			host, _, _ := strings.Cut(o.Host, ",i,")
+			return host == n.Host
+		}
 		return o.Host == n.Host && o.Port == n.Port && o.Generation <= n.Generation
 	case wire.FenceHost:
 		return o.Host == n.Host
