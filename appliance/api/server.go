@@ -97,6 +97,10 @@ func (s server) cluster(a huma.API) {
 		func(ctx context.Context, in *input[Join]) error {
 			return s.node.JoinCluster(ctx, in.Body.Address, in.Body.Secret)
 		})
+	order(a, http.MethodPatch, "/cluster/settings", "set-cluster", "Change settings of the cluster", orderTimeout,
+		func(ctx context.Context, in *input[Settings]) error {
+			return s.node.Set(ctx, cluster.Settings(in.Body))
+		})
 	get(a, "/cluster/secret", "get-secret", "The secret with which nodes join", func(_ context.Context, _ *nothing) (Secret, error) {
 		secret, err := s.node.Secret()
 		return Secret{secret}, err

@@ -70,7 +70,7 @@ func nodeName(s *cluster.State, id wire.NodeID) string {
 
 func clusterView(n *node.Node, s *cluster.State) Cluster {
 	c := Cluster{ID: s.ID, Name: s.Name, SegmentSize: s.SegmentBytes, State: "healthy",
-		Leader: leaderName(n, s), Nodes: nodeViews(n, s), Volumes: volumeViews(n, s)}
+		Leader: leaderName(n, s), Nodes: nodeViews(n, s), Volumes: volumeViews(n, s), Settings: Settings(s.Effective())}
 	for _, m := range c.Nodes {
 		if m.State == "down" {
 			c.State = "degraded"

@@ -100,6 +100,8 @@ func (s *State) change(c Command) Result {
 		return s.reserve(c.Reserve)
 	case c.Replace != nil:
 		return s.replace(c.Replace)
+	case c.Set != nil:
+		return s.set(c.Set)
 	}
 	return problem(Invalid, "the command asks for nothing this node knows")
 }

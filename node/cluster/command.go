@@ -30,6 +30,7 @@ type Command struct {
 	MoveReplica  *MoveReplica  `json:",omitempty"`
 	Replace      *Replace      `json:",omitempty"`
 	Reserve      *Reserve      `json:",omitempty"`
+	Set          *Set          `json:",omitempty"`
 }
 
 // Create makes the cluster, and its first node, a voter.

@@ -134,7 +134,7 @@ func (g *chaos) fresh(s *State) Command {
 }
 
 func (g *chaos) more(s *State, v *Volume, n wire.NodeID, incarnation wire.Incarnation) Command {
-	switch g.IntN(7) {
+	switch g.IntN(8) {
 	case 0:
 		by := g.IntN(4*mib) - mib
 		if v.Bytes > 6*mib { // large enough
@@ -153,6 +153,8 @@ func (g *chaos) more(s *State, v *Volume, n wire.NodeID, incarnation wire.Incarn
 		kinds := []reserve.Kind{reserve.RegisterAndIgnore, reserve.Reserve, reserve.Release, reserve.Preempt, reserve.ReserveUnit, reserve.Clear}
 		return Command{Reserve: &Reserve{v.ID + wire.VolumeID(g.IntN(2)), reserve.Request{Kind: kinds[g.IntN(len(kinds))], Nexus: nexus,
 			Key: 1, Service: 1, Type: reserve.WriteExclusive, Session: 1}}}
+	case 5:
+		return Command{Set: &Set{Settings{RebuildAfterDisk: g.IntN(40) - 10, RebuildAfterNode: g.IntN(200)}}}
 	}
 	j := &Join{Volume: v.ID, Epoch: v.Epoch, Node: n, Incarnation: incarnation}
 	for i, seg := range v.Segments {

@@ -35,6 +35,8 @@ type State struct {
 	Volumes map[wire.VolumeID]*Volume
 	Hosts   map[string]*Host // by name
 
+	Settings *Settings `json:",omitempty"` // nil: the operator ordered none yet; never changed in place
+
 	LastNode   wire.NodeID // highest numbers ever given: none is used twice
 	LastVolume wire.VolumeID
 
