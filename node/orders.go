@@ -42,6 +42,11 @@ func (n *Node) MoveHead(ctx context.Context, volume, to string) error {
 	return n.order(ctx, cluster.Command{MoveHead: &cluster.MoveHead{Volume: v.ID, Epoch: v.Epoch, To: node.ID}})
 }
 
+// Set changes the settings of the cluster that are not 0.
+func (n *Node) Set(ctx context.Context, settings cluster.Settings) error {
+	return n.order(ctx, cluster.Command{Set: &cluster.Set{Settings: settings}})
+}
+
 // DeleteVolume removes a volume that is published to no host.
 func (n *Node) DeleteVolume(ctx context.Context, name string) error {
 	if _, err := n.volume(name); err != nil {

@@ -103,6 +103,11 @@ func (c *Client) Cluster(ctx context.Context) (Cluster, error) {
 	return ask[Cluster](ctx, c, "GET", "/cluster", nil)
 }
 
+// SetCluster changes the settings that are not 0.
+func (c *Client) SetCluster(ctx context.Context, in Settings) error {
+	return c.do(ctx, "PATCH", "/cluster/settings", in, nil)
+}
+
 func (c *Client) CreateCluster(ctx context.Context, in NewCluster) error {
 	return c.do(ctx, "POST", "/cluster", in, nil)
 }

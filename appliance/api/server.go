@@ -108,6 +108,10 @@ func (s server) cluster(a huma.API) {
 		})
 	order(a, http.MethodPost, "/cluster/reset", "reset", "Forget a cluster that was formed anew without this node", time.Minute,
 		func(ctx context.Context, in *input[Confirm]) error { return s.node.Reset(ctx, in.Body.Confirm) })
+	order(a, http.MethodPatch, "/cluster/settings", "set-cluster", "Change settings of the cluster", orderTimeout,
+		func(ctx context.Context, in *input[Settings]) error {
+			return s.node.Set(ctx, cluster.Settings(in.Body))
+		})
 	get(a, "/cluster/secret", "get-secret", "The secret with which nodes join", func(_ context.Context, _ *nothing) (Secret, error) {
 		secret, err := s.node.Secret()
 		return Secret{secret}, err

@@ -33,6 +33,14 @@ type Cluster struct {
 	Leader      string   `json:"leader" doc:"Node that leads the control plane, empty while nobody does"`
 	Nodes       []Node   `json:"nodes" nullable:"false"`
 	Volumes     []Volume `json:"volumes" nullable:"false"`
+	Settings    Settings `json:"settings" doc:"As they hold, ordered or not"`
+}
+
+// Settings are what an operator may order of the whole cluster; what is left out
+// of an order stays as it is.
+type Settings struct {
+	RebuildAfterDisk int `json:"rebuild_after_disk_s,omitempty" minimum:"1" maximum:"604800" doc:"Seconds after which the copies on a disk that failed are made elsewhere"`
+	RebuildAfterNode int `json:"rebuild_after_node_s,omitempty" minimum:"1" maximum:"604800" doc:"Seconds after which the copies on a node that is down are made elsewhere"`
 }
 
 // Node is one server.

@@ -49,6 +49,7 @@ func clusterCommand() *cli.Command {
 			&cli.StringFlag{Name: "secret-file", Usage: "file with the join secret, or - for stdin; else $ASHLAR_SECRET is used"}),
 		leaf("status", "the cluster at a glance", "", "ashlar cluster status -o json", clusterStatus),
 		releaseCommand(), resetCommand(),
+		leaf("set", "change a setting: "+settingNames, "SETTING VALUE", "ashlar cluster set rebuild-after-node 10m", setCluster),
 		leaf("secret", "print the secret with which nodes join", "", "ashlar cluster secret > /root/secret",
 			func(c *cli.Context, n *api.Client) error {
 				s, err := n.Secret(c.Context)
@@ -142,7 +143,8 @@ func clusterStatus(c *cli.Context, n *api.Client) error {
 	}
 	return show(c, s, func() {
 		facts(c, table.Row{"cluster", s.Name}, table.Row{"state", s.State}, table.Row{"leader", dash(s.Leader)},
-			table.Row{"segment size", formatSize(s.SegmentSize)}, table.Row{"identity", s.ID})
+			table.Row{"segment size", formatSize(s.SegmentSize)}, table.Row{"identity", s.ID},
+			table.Row{"rebuilds", fmt.Sprintf("%v after a disk failed, %v after a node went down", seconds(s.Settings.RebuildAfterDisk), seconds(s.Settings.RebuildAfterNode))})
 		if s.Stale {
 			fmt.Fprintln(c.App.Writer, "\nThis node hears of no leader: no majority of the voters answers it, and what it shows may be old.")
 			if s.Advice != "" {

@@ -72,6 +72,8 @@ func TestOrdersThatCannotBeCarriedOutChangeNothing(t *testing.T) {
 	d.refuses("volume move-head db node2", `did you mean "node1"?`)
 	d.refuses("volume resize db 4M", "cannot be made smaller")
 	d.refuses("node drain node1", "the only one")
+	d.refuses("cluster set rebuild-after-nod 2m", "no setting", "rebuild-after-node")
+	d.refuses("cluster set rebuild-after-node 0s", "from 1s to 168h")
 	d.refuses("export delete dbb web1", `did you mean "db"?`)
 
 	if after := d.must("cluster", "status", "-o", "json"); after != before {

@@ -116,6 +116,8 @@ func (s *State) change(c Command) Result {
 		return s.demote(c.Demote)
 	case c.Readmit != nil:
 		return s.readmit(c.Readmit)
+	case c.Set != nil:
+		return s.set(c.Set)
 	}
 	return problem(Invalid, "the command asks for nothing this node knows")
 }

@@ -39,6 +39,7 @@ type Command struct {
 	SetFabrics    *SetFabrics    `json:",omitempty"`
 	Demote        *Demote        `json:",omitempty"`
 	Readmit       *Readmit       `json:",omitempty"`
+	Set           *Set           `json:",omitempty"`
 }
 
 // Create makes the cluster, and its first node, a voter.

@@ -39,6 +39,7 @@ type State struct {
 
 	Addresses   []Address `json:",omitempty"` // portal addresses that move, in ascending order
 	LastAddress uint16    `json:",omitempty"` // how many there ever were
+	Settings    *Settings `json:",omitempty"` // nil: the operator ordered none yet; never changed in place
 
 	LastNode   wire.NodeID // highest numbers ever given: none is used twice
 	LastVolume wire.VolumeID

@@ -168,8 +168,6 @@ func (w *slowWorld) other() wire.NodeID {
 	return 0
 }
 
-const second = 1000 * ms
-
 func TestACopyOnASlowDiskIsLeftOutAfter10SecondsAndComesBackWhenItIsWell(t *testing.T) {
 	w := newSlowWorld(t, 3, 2)
 	if all := w.run(30 * second); len(all) > 0 {

@@ -2,13 +2,10 @@ package failover
 
 import "ashlar/node/cluster"
 
-// How long copies that cannot be reached are waited for before others are made,
-// ns. A disk that failed does not come back; a node mostly does, and then only
-// what it missed has to be copied.
+// rebuildEvery is how often lost copies are looked for, ns.
 const (
-	diskPatience = int64(30_000_000_000)
-	nodePatience = int64(120_000_000_000)
 	rebuildEvery = int64(5_000_000_000)
+	second       = int64(1_000_000_000)
 )
 
 // Rebuild decides when copies are made elsewhere. A new leader begins a new one.
@@ -26,11 +23,12 @@ func (r *Rebuild) Tick(now int64, st *cluster.State) (out []cluster.Command) {
 		return nil
 	}
 	r.looked = now
+	settings := st.Effective()
 	for _, id := range st.DiskIDs() {
 		d := st.Disks[id]
-		patience := nodePatience
+		patience := int64(settings.RebuildAfterNode) * second
 		if d.Failed {
-			patience = diskPatience
+			patience = int64(settings.RebuildAfterDisk) * second
 		}
 		since, known := r.since[id]
 		switch {

@@ -7,6 +7,12 @@ import (
 	"ashlar/replication/wire"
 )
 
+// What holds unless the operator orders otherwise, ns.
+const (
+	diskPatience = 30 * second
+	nodePatience = 120 * second
+)
+
 // pool is three nodes with a disk each, and a volume of two copies.
 func pool(t *testing.T) *cluster.State {
 	t.Helper()
@@ -104,5 +110,36 @@ func TestTheLastInSyncCopyStaysListedOnAFailedDisk(t *testing.T) {
 		if len(g.InSync()) == 0 {
 			t.Errorf("segment %d has no in-sync copy left: %+v", i, g)
 		}
+	}
+}
+
+func TestTheOperatorSaysHowLongLostCopiesAreWaitedFor(t *testing.T) {
+	st, r := pool(t).Apply(100, cluster.Command{Set: &cluster.Set{Settings: cluster.Settings{RebuildAfterNode: 600}}})
+	if r.Problem != "" {
+		t.Fatal(r.Problem)
+	}
+	down, _ := st.Apply(101, cluster.Command{Fence: &cluster.Fence{Dead: []cluster.Dead{{Node: 3, Incarnation: 1}}, Refused: true}})
+	if at, disk := after(down, 1200*second); at != 600*second || disk != "3" {
+		t.Errorf("replaced %q after %d ns, want disk 3 after 600 s", disk, at)
+	}
+	failed, _ := st.Apply(101, cluster.Command{FailDisk: &cluster.FailDisk{ID: "2"}})
+	if at, disk := after(failed, 1200*second); at != diskPatience || disk != "2" {
+		t.Errorf("replaced %q after %d ns, though nothing was ordered about disks", disk, at)
+	}
+}
+
+// An order that comes while copies are waited for holds for these, too.
+func TestAShorterWaitHoldsForWhatIsLostAlready(t *testing.T) {
+	st, _ := pool(t).Apply(100, cluster.Command{Fence: &cluster.Fence{Dead: []cluster.Dead{{Node: 3, Incarnation: 1}}, Refused: true}})
+	r := NewRebuild()
+	if out := r.Tick(10*second, st); out != nil {
+		t.Fatalf("replaced at once: %+v", out)
+	}
+	if out := r.Tick(30*second, st); out != nil {
+		t.Fatalf("replaced after 20 s: %+v", out)
+	}
+	st, _ = st.Apply(101, cluster.Command{Set: &cluster.Set{Settings: cluster.Settings{RebuildAfterNode: 15}}})
+	if out := r.Tick(35*second, st); len(out) != 1 || out[0].Replace.Disk != "3" {
+		t.Fatalf("not replaced after 25 s of a wait of 15: %+v", out)
 	}
 }

@@ -8,6 +8,7 @@ package mirror
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"ashlar/replication/latency"
 	"ashlar/replication/wire"

@@ -1,0 +1,36 @@
+package cli
+
+import (
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"ashlar/appliance/api"
+)
+
+const settingNames = "rebuild-after-disk, rebuild-after-node"
+
+func setCluster(c *cli.Context, n *api.Client) error {
+	name, value := c.Args().Get(0), c.Args().Get(1)
+	var in api.Settings
+	var field *int
+	switch name {
+	case "rebuild-after-disk":
+		field = &in.RebuildAfterDisk
+	case "rebuild-after-node":
+		field = &in.RebuildAfterNode
+	default:
+		return misuse("the cluster has no setting %q; there are %s", name, settingNames)
+	}
+	d, err := time.ParseDuration(value)
+	if err != nil || d < time.Second || d > 7*24*time.Hour || d%time.Second != 0 {
+		return misuse("%q is no time for %s: give whole seconds from 1s to 168h, like 30s or 10m", value, name)
+	}
+	*field = int(d / time.Second)
+	if err := n.SetCluster(c.Context, in); err != nil {
+		return err
+	}
+	return done(c, in, "%s is %v now", name, d)
+}
+
+func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
