@@ -1,5 +1,5 @@
 # How far fio-start.sh is: whole passes, I/Os that the disk has completed, I/Os
-# in flight. Fails once fio has.
+# in flight ("-": unknown). Fails once fio has.
 set -eu
 cd /tmp/fio
 if [ -e failed ]; then

@@ -116,8 +116,8 @@ func (h host) await(timeout time.Duration, what, script string) {
 	}
 }
 
-// progress is what fio-progress.sh says.
-func (h host) progress() (passes, completed, flying int) {
+// progress is what fio-progress.sh says; flying is "-" where the kernel does not.
+func (h host) progress() (passes, completed int, flying string) {
 	h.t.Helper()
 	out := h.must(file(h.t, "fio-progress"))
 	if _, err := fmt.Sscan(out, &passes, &completed, &flying); err != nil {
@@ -138,7 +138,7 @@ func (h host) awaitIO(more int, timeout time.Duration) time.Duration {
 			return time.Since(begin)
 		}
 		if time.Since(begin) > timeout {
-			h.t.Fatalf("%d more I/Os within %v, want %d; %d in flight\n%s", now-start, timeout, more, flying, h.must("multipath -ll"))
+			h.t.Fatalf("%d more I/Os within %v, want %d; %s in flight\n%s", now-start, timeout, more, flying, h.must("multipath -ll"))
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
