@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"slices"
+
 	"ashlar/node/cluster"
 	"ashlar/node/failover"
 	"ashlar/replication/mirror"
@@ -401,9 +403,41 @@ func (p *process) work(v wire.VolumeID, job mirror.Job) {
 	case *wire.Changes:
 		unknown[m.Segment] = p.behind(v, m.Segment, m.Gen)
 	}
-	p.s.disk.begin(job, unknown, func(m wire.Message) {
+	told := job
+	told.Msg = p.withoutCommit(job.Msg)
+	p.s.disk.begin(told, unknown, func(m wire.Message) {
 		p.run(fromDisk, func() { p.replicas[v-1].Done(p.now(), job, m) })
 	})
+}
+
+// withoutCommit is a request without the commit points for copies that the cluster, as far
+// as this node knows, does not count on: they may be meant for copies before those.
+func (p *process) withoutCommit(m wire.Message) wire.Message {
+	if bugs := &p.w.bugs; bugs.CommitOfAnother || bugs.Mirror.CommitJoiner || bugs.ConfigReordered {
+		return m // this would make up for the others, too, as far as a story goes
+	}
+	switch m := m.(type) {
+	case *wire.Commit:
+		c := *m
+		c.Segments = slices.DeleteFunc(slices.Clone(m.Segments), func(x wire.CommitPoint) bool { return !p.counts(m.Volume, x.Segment) })
+		return &c
+	case *wire.Write:
+		if !p.counts(m.Volume, m.Segment) {
+			c := *m
+			c.Commit = wire.Version{}
+			return &c
+		}
+	}
+	return m
+}
+
+func (p *process) counts(v wire.VolumeID, s wire.Segment) bool {
+	known := p.st.Volumes[v].Segments
+	if int(s) >= len(known) {
+		return false
+	}
+	r := known[s].On(p.s.id)
+	return r != nil && r.InSync
 }
 
 func (p *process) carryPortal(i int, portal *mirror.Portal) bool {

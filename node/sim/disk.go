@@ -2,6 +2,7 @@ package sim
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	"ashlar/node/cluster"
@@ -22,6 +23,11 @@ type block struct {
 	decayed bool   // a write was lost, or went astray
 	bad     bool   // its data cannot be read
 	lost    bool   // what is known of it cannot be read: it stands for a lost block of the store
+}
+
+func (k *block) String() string {
+	return fmt.Sprintf("version %d.%d checksum %08x, zeros %v, decayed %v, bad %v, lost %v", k.version.Epoch, k.version.Seq, k.crc, k.data == nil,
+		k.decayed, k.bad, k.lost)
 }
 
 // replica is one copy of a segment on a disk.
@@ -47,6 +53,7 @@ type disk struct {
 	pending  []*pendingWrite
 	took     latency.Window // durable writes
 	cached   []cachedWrite
+	shape    *shape
 	slow     int64 // up to so much is added to each job: 10 to 1000 times what it takes otherwise, and more
 	failed   bool  // a write failed: nothing is written any more
 	dead     bool  // and nothing is read
@@ -143,8 +150,8 @@ func (d *disk) begin(job mirror.Job, unknown map[wire.Segment]bool, answer func(
 
 func (d *disk) latency() int64 {
 	l := d.between(50*microsecond, 500*microsecond)
-	if d.slow > 0 {
-		l += d.between(0, d.slow)
+	if most := d.slow + d.shape.disk; most > 0 {
+		l += d.between(0, most)
 	}
 	return l
 }

@@ -17,6 +17,7 @@ type hostConn struct {
 	generation uint64
 	ready      bool
 	over       bool
+	ended      int64 // when it was over
 	pending    []*hostCommand
 	claims     map[int]uint64 // of answers that the host has not acknowledged, by the command's id
 }
@@ -51,7 +52,7 @@ type hostCommand struct {
 }
 
 func (p *process) acceptHost(c *conn, h *host, v wire.VolumeID) {
-	hc := &hostConn{p: p, c: c, host: h, volume: v, claims: map[int]uint64{}}
+	hc := &hostConn{p: p, c: c, host: h, volume: v, ended: never, claims: map[int]uint64{}}
 	c.ends[1].receive = func(msg any) { p.run(c.id, func() { hc.read(msg) }) }
 	c.ends[1].lost = func() { p.run(c.id, func() { hc.lost() }) }
 }
@@ -157,7 +158,7 @@ func (hc *hostConn) end() {
 	if hc.over {
 		return
 	}
-	hc.over = true
+	hc.over, hc.ended = true, hc.p.w.now
 	hc.c.close(1)
 	for _, id := range slices.Sorted(maps.Keys(hc.claims)) {
 		hc.settle(id, false)

@@ -52,7 +52,7 @@ type operation struct {
 	received map[int]int64 // when an attempt, by its number from 1, came to a portal
 	resent   []resent
 	twin     *operation // another that asks for the same, as another process of the host would
-	late     bool       // its answer came when its portal was gone: a repetition may have had that, too
+	from     *hostConn  // the portal's session that answered it
 	second   bool       // of the twins: over another path, if there is one
 	ended    int64
 	status   wire.Status
@@ -273,7 +273,7 @@ func (x *path) answered(a *answer) {
 	switch a.status {
 	case wire.OK, wire.Miscompare:
 		x.forget(op)
-		op.late = a.from.gone()
+		op.from = a.from
 		op.end(a)
 	case wire.NoSpace: // a host that tries again at once would only ask more often
 		x.forget(op)

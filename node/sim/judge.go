@@ -128,6 +128,11 @@ func (w *world) differing() (n int) {
 				if !w.alike(replicaID{v, wire.Segment(i)}, uint32(b), nodes) {
 					n++
 					w.tell("DIFFERS: volume %d segment %d block %d on nodes %v", v, i, b, nodes)
+					for _, k := range nodes {
+						if r := w.server(k).disk.replicas[replicaID{v, wire.Segment(i)}]; r != nil {
+							w.tell("  node %d: %v", k, &r.blocks[b])
+						}
+					}
 				}
 			}
 		}
@@ -215,7 +220,7 @@ func (w *world) judgeCell(r *Result, c cell, touching []*operation) {
 	if slices.ContainsFunc(history, func(o porcupine.Operation) bool { return o.Input.(access).cut }) {
 		model = cutRegister
 	}
-	switch porcupine.CheckOperationsTimeout(model, append(slices.Clone(history), final), 5*time.Second) {
+	switch porcupine.CheckOperationsTimeout(model, append(slices.Clone(history), final), 2*time.Second) {
 	case porcupine.Ok:
 		return
 	case porcupine.Unknown:

@@ -16,61 +16,36 @@ type faults struct {
 var nemesis = []struct {
 	kind string
 	do   func(*world)
+	taps bool // it may also follow at once on a change
 }{
-	{"kill", func(w *world) { w.anyServer().strike(false) }},
-	{"crash", func(w *world) { w.anyServer().strike(true) }},
-	{"pause", (*world).pauseOne},
-	{"isolate", (*world).isolate},
-	{"cut", (*world).cutPair},
-	{"one-way", (*world).cutOneWay},
-	{"slow", (*world).slowLink},
-	{"reset", (*world).resetSome},
-	{"slow disk", (*world).slowDisk},
-	{"kill all", (*world).killAll},
-	{"leader and head", (*world).killLeaderAndHead},
-	{"move head", (*world).moveHead},
-	{"move copy", (*world).moveCopy},
-	{"host path", (*world).cutHost},
-	{"rot", (*world).rot},
-	{"raft lag", (*world).lag},
-	{"lying disk", (*world).loseWrite},
-	{"straying disk", (*world).misplaceWrite},
-	{"lost metadata", (*world).loseMetadata},
-	{"write error", (*world).failDisk},
-	{"full disk", (*world).fillDisk},
-}
-
-// swarm draws a world and its faults from the seed: some kinds often, most not
-// at all, since faults that happen all the time hide one another.
-func swarm(o Options) *world {
-	pick := newTimeline(o.Seed ^ 0x5ca1ab1e)
-	nodes := 3 + pick.rng.IntN(3)
-	voters := 3
-	if nodes == 5 && pick.chance(0.5) {
-		voters = 5
-	}
-	volumes := []volumePlan{{2 + pick.rng.IntN(2), 2}, {2, 3}}
-	f := faults{duplicates: pick.chance(0.4), lasts: pick.between(10*second, 18*second), every: map[string]int64{}}
-	for _, k := range nemesis {
-		if pick.chance(0.3) {
-			f.every[k.kind] = pick.between(second, 8*second)
-		}
-	}
-	hosts, witnesses := 3+pick.rng.IntN(2), 0
-	if nodes == 3 && o.Seed%3 == 0 {
-		witnesses, volumes = 1, []volumePlan{{2 + int(o.Seed%2), 2}, {2, 2}}
-	}
-	w := newWorld(o, nodes, voters, witnesses, hosts, volumes)
-	w.faults = f
-	w.growing = pick.chance(0.3)
-	return w
+	{"kill", func(w *world) { w.anyServer().strike(false) }, true},
+	{"crash", func(w *world) { w.anyServer().strike(true) }, true},
+	{"pause", (*world).pauseOne, true},
+	{"isolate", (*world).isolate, true},
+	{"cut", (*world).cutPair, true},
+	{"one-way", (*world).cutOneWay, true},
+	{"slow", (*world).slowLink, true},
+	{"reset", (*world).resetSome, true},
+	{"slow disk", (*world).slowDisk, true},
+	{"kill all", (*world).killAll, true},
+	{"leader and head", (*world).killLeaderAndHead, true},
+	{"move head", (*world).moveHead, true},
+	{"move copy", (*world).moveCopy, false},
+	{"host path", (*world).cutHost, true},
+	{"rot", (*world).rot, false},
+	{"raft lag", (*world).lag, true},
+	{"lying disk", (*world).loseWrite, false},
+	{"straying disk", (*world).misplaceWrite, false},
+	{"lost metadata", (*world).loseMetadata, false},
+	{"write error", (*world).failDisk, true},
+	{"full disk", (*world).fillDisk, false},
 }
 
 // live is a schedule: work under faults, then calm, in which everything must end well.
 func (w *world) live() {
 	w.working = true
 	w.run(2 * second) // until leases and a leader are there
-	w.work(2)
+	w.work()
 	for _, k := range nemesis {
 		if mean := w.faults.every[k.kind]; mean > 0 {
 			w.haunt(k.kind, mean, k.do)
@@ -147,8 +122,6 @@ func (w *world) unsynced() (n int) {
 	return n
 }
 
-func (w *world) anyServer() *server { return w.servers[w.rng.IntN(len(w.servers))] }
-
 // strike ends a process, or its machine, for a while.
 func (s *server) strike(power bool) {
 	if power {
@@ -202,7 +175,7 @@ func (w *world) isolate() {
 }
 
 func (w *world) pair() (a, b place) {
-	i := w.rng.IntN(len(w.servers))
+	i := int(w.anyServer().at)
 	j := (i + 1 + w.rng.IntN(len(w.servers)-1)) % len(w.servers)
 	return place(i), place(j)
 }

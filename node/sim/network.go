@@ -22,13 +22,14 @@ const (
 // network knows all links and connections.
 type network struct {
 	*timeline
+	shape *shape
 	links map[[2]place]*link
 	conns []*conn
 	last  int // number of connections ever
 }
 
-func newNetwork(t *timeline) *network {
-	return &network{timeline: t, links: map[[2]place]*link{}}
+func newNetwork(t *timeline, s *shape) *network {
+	return &network{timeline: t, shape: s, links: map[[2]place]*link{}}
 }
 
 func (n *network) link(a, b place) *link {
@@ -47,8 +48,8 @@ func (n *network) connected(a, b place) bool {
 
 func (n *network) delay(a, b place) int64 {
 	d := n.between(delayLow, delayHigh)
-	if s := n.link(a, b).slow; s > 0 {
-		d += n.between(0, s)
+	if most := n.link(a, b).slow + n.shape.wire; most > 0 {
+		d += n.between(0, most)
 	}
 	return d
 }

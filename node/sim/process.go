@@ -23,6 +23,7 @@ type process struct {
 	s      *server
 	number int // of the run
 	alive  bool
+	ended  int64 // when it was not any more
 
 	st          *cluster.State
 	applied     int
@@ -69,7 +70,7 @@ type reign struct {
 func newProcess(s *server) *process {
 	w := s.w
 	w.runs++
-	p := &process{w: w, s: s, number: w.runs, alive: true, out: map[wire.NodeID]*session{},
+	p := &process{w: w, s: s, number: w.runs, alive: true, ended: never, out: map[wire.NodeID]*session{},
 		in: map[wire.NodeID]*session{}, dialing: map[wire.NodeID]bool{}, fences: map[uint64]func(proven bool){}, relays: map[uint64]func(*wire.Prepared){}, links: failover.NewLinks()}
 	now := p.now()
 	p.beat, p.lapsed = now, now

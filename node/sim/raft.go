@@ -115,14 +115,20 @@ func (r *raft) commit(c cluster.Command) cluster.Result {
 	if c.FailDisk != nil && r.w.works(c.FailDisk.ID) {
 		return cluster.Result{Code: cluster.Refused, Problem: "the disk works"}
 	}
-	next, result := r.last().Apply(uint64(len(r.states)), c)
+	before := r.last()
+	next, result := before.Apply(uint64(len(r.states)), c)
 	next = r.w.planted.state(r, next, c)
 	r.states = append(r.states, next)
 	r.commands++
 	r.w.note("commit", int64(len(r.states)-1), int64(len(result.Problem)))
-	r.w.tell("  %s -> %+v", describe(c), result)
-	r.w.tell("  %s", sketch(next))
-	r.w.agreed(next)
+	if r.w.trace != nil {
+		r.w.tell("  %s -> %+v", describe(c), result)
+		r.w.tell("  %s", sketch(next))
+	}
+	r.w.agreed(before, next)
+	if result.Problem == "" {
+		r.w.changed(c)
+	}
 	if s := r.w.server(r.leader); r.leader != 0 && s.process != nil {
 		p := s.process
 		p.run(fromControl, p.heartbeat)

@@ -143,7 +143,7 @@ func (w *world) insist(c cluster.Command, so func() bool, then func()) {
 }
 
 func (w *world) newDisk(id cluster.DiskID) *disk {
-	d := &disk{timeline: &w.timeline, id: id, blocks: segmentBlocks, bugs: w.bugs, replicas: map[replicaID]*replica{},
+	d := &disk{timeline: &w.timeline, shape: &w.shape, id: id, blocks: segmentBlocks, bugs: w.bugs, replicas: map[replicaID]*replica{},
 		promises: map[wire.VolumeID]uint64{}}
 	d.onBroken = func(what string) { w.violate("%s", what) }
 	d.onDecay = func() { w.saveLast(w.raft.last()) }

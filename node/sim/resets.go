@@ -48,14 +48,14 @@ func (op *operation) before(attempt int, ended int64) int64 {
 // repeated says whether an earlier attempt of an operation, or its twin's that is
 // the same to a head, may have been carried out without its host's knowledge.
 func (op *operation) repeated() bool {
-	return len(op.attempts) > 1 || op.twin != nil && (len(op.twin.attempts) > 1 || op.late || op.twin.late)
+	return len(op.attempts) > 1 || op.twin != nil && (len(op.twin.attempts) > 1 || op.orphaned() || op.twin.orphaned())
 }
 
 // judgeTwins: of two equal comparisons one succeeds at most, unless what they
 // expect was written again.
 func (w *world) judgeTwins() {
 	for _, op := range w.operations {
-		if op.twin == nil || op.id > op.twin.id || op.expected == 0 || op.late || op.twin.late {
+		if op.twin == nil || op.id > op.twin.id || op.expected == 0 || op.orphaned() || op.twin.orphaned() {
 			continue
 		}
 		if w.mayReturn(op.expected, op.attempts[0]) {
@@ -77,9 +77,19 @@ func (w *world) mayReturn(t tag, after int64) bool {
 	return false
 }
 
-// gone says whether a session is over at its portal, or the portal's node is fenced,
-// though an answer of it may still be on its way.
-func (hc *hostConn) gone() bool {
-	n := hc.p.w.raft.last().Nodes[hc.p.s.id]
-	return hc.over || !hc.p.alive || !n.Up || n.Incarnation != hc.p.incarnation
+// orphaned says whether the portal that answered an operation was gone before its
+// twin ended: whether the host had the answer may then be unknown, and the twin taken
+// for a repetition, even if the host's acknowledgement was on its way.
+func (op *operation) orphaned() bool {
+	return op.from != nil && (op.twin.ended == 0 || op.from.gone() <= op.twin.ended)
+}
+
+// gone is when a session was over at its portal, or the portal's node was fenced,
+// though an answer of it might still be on its way then; never, as long as it is there.
+func (hc *hostConn) gone() int64 {
+	at := min(hc.ended, hc.p.ended)
+	if fenced, ok := hc.p.w.fenced[wire.Portal{Node: hc.p.s.id, Incarnation: hc.p.incarnation}]; ok {
+		at = min(at, fenced)
+	}
+	return at
 }

@@ -58,6 +58,23 @@ func (r *Result) String() string {
 		r.Seed, r.Lost, r.NotLinear, r.Differing, r.Stuck, r.Violations)
 }
 
+// Seen says in a few words what is wrong.
+func (r *Result) Seen() string {
+	var seen []string
+	for _, n := range []struct {
+		of    string
+		count int
+	}{{"lost", r.Lost}, {"not linearizable", r.NotLinear}, {"differing", r.Differing}, {"stuck", r.Stuck}} {
+		if n.count > 0 {
+			seen = append(seen, fmt.Sprintf("%s %d", n.of, n.count))
+		}
+	}
+	if len(r.Violations) > 0 {
+		seen = append(seen, strings.SplitN(r.Violations[0], "\n", 2)[0])
+	}
+	return strings.Join(seen, ", ")
+}
+
 // world is everything there is.
 type world struct {
 	timeline
@@ -69,7 +86,9 @@ type world struct {
 	hosts   []*host
 	volumes []volumePlan
 	faults  faults
-	growing bool // volumes do
+	shape   shape
+	aim     []wire.NodeID // at whom faults are aimed for the moment
+	growing bool          // volumes do
 	counts  struct{ busy, reigns int }
 	genesis bool
 	runs    int // processes ever
@@ -84,6 +103,7 @@ type world struct {
 	ended      bool
 
 	heads      map[[2]uint64]headOf
+	fenced     map[wire.Portal]int64 // when an incarnation of a node was
 	violations []string
 	kinds      map[string]int
 }
@@ -95,12 +115,12 @@ type headOf struct {
 }
 
 func newWorld(o Options, nodes, voters, witnesses, hosts int, volumes []volumePlan) *world {
-	w := &world{timeline: newTimeline(o.Seed), bugs: o.Planted, volumes: volumes, heads: map[[2]uint64]headOf{}, kinds: map[string]int{}}
+	w := &world{timeline: newTimeline(o.Seed), bugs: o.Planted, volumes: volumes, shape: plain(), heads: map[[2]uint64]headOf{}, fenced: map[wire.Portal]int64{}, kinds: map[string]int{}}
 	if o.Trace {
 		w.trace = &strings.Builder{}
 	}
 	w.planted = &planted{w: w}
-	w.net = newNetwork(&w.timeline)
+	w.net = newNetwork(&w.timeline, &w.shape)
 	w.raft = &raft{w: w}
 	for i := range nodes {
 		s := &server{w: w, id: wire.NodeID(i + 1), at: place(i), up: true, diskID: cluster.DiskID(fmt.Sprintf("d%d", i+1))}
@@ -255,6 +275,7 @@ func (w *world) crowned(p *process, v *cluster.Volume) {
 		w.violate("epoch %d of volume %d has the heads %+v and node %d in incarnation %d", v.Epoch, v.ID, h, p.s.id, p.incarnation)
 	}
 	w.heads[key] = headOf{p.s.id, p.incarnation, p.number}
+	w.tap(append(v.Segments[0].InSync(), p.s.id)...)
 }
 
 // concluded asserts of an acknowledged write that each copy which the cluster
@@ -282,7 +303,12 @@ func (w *world) concluded(p *process, r *reign, op *mirror.Op) {
 }
 
 // agreed is called with each new state.
-func (w *world) agreed(st *cluster.State) {
+func (w *world) agreed(before, st *cluster.State) {
+	for id, n := range before.Nodes {
+		if now := st.Nodes[id]; n.Up && (now == nil || !now.Up || now.Incarnation != n.Incarnation) {
+			w.fenced[wire.Portal{Node: id, Incarnation: n.Incarnation}] = w.now
+		}
+	}
 	w.saveLast(st)
 	w.reviveLast(st)
 	for i := range w.volumes { // hosts use what is new, whether or not heads know of it

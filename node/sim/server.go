@@ -109,7 +109,7 @@ func (s *server) kill() {
 
 // end is what the end of a process and of its machine have in common.
 func (s *server) end() {
-	s.process.alive = false
+	s.process.alive, s.process.ended = false, s.w.now
 	s.process = nil
 	s.paused = false
 	s.waiting = nil

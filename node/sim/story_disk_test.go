@@ -151,6 +151,24 @@ func writeErrorOfHead(t *testing.T, bug string) *Result {
 	return s.verdict()
 }
 
+// A copy's disk is replaced while what its head has told the old copy is still on its
+// way: the new one is empty, and does not pass for whole up to the old one's commit point.
+func lateCommit(t *testing.T, bug string) *Result {
+	s := tell(t, 3, 2, bug)
+	s.leaderIs(3)
+	h := s.host(1)
+	s.write(h, 0)
+	s.write(h, 1)
+	s.net.sever(s.server(1).at, s.server(2).at)
+	s.run(200 * millisecond) // the commit point is told
+	s.server(2).breakDisk()
+	s.after(0, s.server(2).replaceDisk)
+	s.until(2500*millisecond, func() bool { return s.server(2).spare > 0 && s.copyOn(2) != nil })
+	s.run(300 * millisecond)
+	s.net.mend(s.server(1).at, s.server(2).at)
+	return s.verdict()
+}
+
 // A copy's disk runs out of space unexpectedly: it does not have the write.
 func fullDisk(t *testing.T, bug string) *Result {
 	s := tell(t, 3, 2, bug)
@@ -180,6 +198,28 @@ func fullDiskIsLast(t *testing.T, bug string) *Result {
 	s.after(second, s.server(1).replaceDisk)
 	s.ends(w)
 	s.write(h, 0)
+	return s.verdict()
+}
+
+// A copy that catches up has no space for a write over two segments' border: it is
+// given up, which ends the one segment's part of the write, and not the other's, too.
+func fullDiskOfAJoiner(t *testing.T, bug string) *Result {
+	s := tellOf(t, 3, volumePlan{2, 3}, bug)
+	s.leaderIs(3)
+	h := s.host(1)
+	s.server(2).disk.slow = 20 * millisecond
+	for range 20 {
+		s.server(3).kill()
+		s.write(h, 3)
+		s.server(3).disk.full = true
+		s.server(3).start()
+		head := s.server(1).process.reign(1).head
+		s.until(5*second, func() bool { return len(head.Progress()) == 2 })
+		s.ends(s.beginOf(h, wire.OpWrite, segmentBlocks-1, 2))
+		s.server(3).disk.full = false
+		s.until(10*second, func() bool { return s.unsynced() == 0 })
+		s.ends(s.beginOf(h, wire.OpZero, segmentBlocks-1, 2)) // so that they want space again
+	}
 	return s.verdict()
 }
 
@@ -213,7 +253,9 @@ var diskStories = []aStory{
 	{"a torn write", tornWrite, []string{"TornKept"}},
 	{"a write error", writeError, []string{"WriteErrorIgnored"}},
 	{"a write error of the head's disk", writeErrorOfHead, nil},
+	{"a commit point for the copy of a replaced disk", lateCommit, []string{"CommitOfAnother"}},
 	{"a full disk", fullDisk, []string{"FullCounts"}},
 	{"a full disk that is the last", fullDiskIsLast, nil},
+	{"a full disk of a copy that catches up", fullDiskOfAJoiner, []string{"SettledTwice"}},
 	{"a disk that says it is short of space", lowDisk, nil},
 }

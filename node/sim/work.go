@@ -2,17 +2,17 @@ package sim
 
 import "ashlar/replication/wire"
 
-// work starts what hosts do: on each volume so many operations at a time.
-func (w *world) work(depth int) {
+// work starts what hosts do: on each volume some operations at a time.
+func (w *world) work() {
 	for _, h := range w.hosts {
 		for v := range w.volumes {
-			for range 1 + w.rng.IntN(depth) {
+			for range 1 + w.rng.IntN(w.shape.depth) {
 				h.worker(wire.VolumeID(v+1), false)
 			}
 			if w.chance(0.5) {
 				h.worker(wire.VolumeID(v+1), true)
 			}
-			if w.chance(0.3) {
+			if w.chance(w.shape.resets) {
 				h.resets(wire.VolumeID(v + 1))
 			}
 		}
@@ -23,7 +23,7 @@ func (w *world) work(depth int) {
 // that cannot be done, so it still asks a head that can do nothing else.
 func (h *host) worker(v wire.VolumeID, reader bool) {
 	w := h.w
-	w.after(w.between(5*millisecond, 200*millisecond), func() {
+	w.after(5*millisecond+w.between(0, w.shape.idle), func() {
 		if !w.working {
 			return
 		}
@@ -51,46 +51,63 @@ func (h *host) startTwin(op *operation) {
 	h.start(twin)
 }
 
+// menu is what hosts ask for, and how often in a hundred where nothing is preferred.
+// An item gives its kind, its first sector from a block's on, and how many.
+var menu = [...]struct {
+	share int
+	draw  func(w *world) (kind wire.OpKind, first, count uint64)
+}{
+	writeBlock: {35, func(*world) (wire.OpKind, uint64, uint64) { return wire.OpWrite, 0, sectors }},
+	readBlocks: {27, func(w *world) (wire.OpKind, uint64, uint64) { return wire.OpRead, 0, sectors * uint64(1+w.rng.IntN(3)) }},
+	{8, func(*world) (wire.OpKind, uint64, uint64) { return wire.OpWrite, 1, 1 }},
+	{6, func(*world) (wire.OpKind, uint64, uint64) { return wire.OpWrite, 6, 4 }}, // the end of a block and the beginning of the next
+	{8, func(w *world) (wire.OpKind, uint64, uint64) {
+		return wire.OpWrite, 0, sectors * uint64(2+w.rng.IntN(2))
+	}},
+	{4, func(w *world) (wire.OpKind, uint64, uint64) { return wire.OpZero, 0, sectors * uint64(1+w.rng.IntN(2)) }},
+	{3, func(*world) (wire.OpKind, uint64, uint64) { return wire.OpZero, 6, 2*sectors + 4 }}, // two edges and whole blocks
+	{9, func(*world) (wire.OpKind, uint64, uint64) { return wire.OpCompareAndWrite, 1, 1 }},
+}
+
+const (
+	writeBlock = 0
+	readBlocks = 1
+)
+
 // draw makes up an operation; most meet on a few blocks at segments' borders.
 func (h *host) draw(v wire.VolumeID, reader bool) *operation {
 	w := h.w
-	blocks := w.volumes[v-1].segments * segmentBlocks
-	hot := []int{0, segmentBlocks - 1, segmentBlocks, 3}
-	b := hot[w.rng.IntN(len(hot))]
-	if w.chance(0.2) {
-		b = w.rng.IntN(blocks - 4)
+	b := w.shape.hot[w.rng.IntN(len(w.shape.hot))]
+	if w.chance(w.shape.stray) {
+		b = w.rng.IntN(w.volumes[v-1].segments*segmentBlocks - 4)
 	}
-	start := uint64(b) * sectors
-	op := &operation{volume: v}
+	item := menu[readBlocks]
+	if !reader {
+		item = menu[w.weighted(w.shape.mix)]
+	}
+	kind, first, count := item.draw(w)
 	w.lastTag++
-	op.tag = w.lastTag
-	at := func(kind wire.OpKind, first, count uint64) {
-		op.kind, op.offset, op.length = kind, first*sector, count*sector
-	}
-	n := w.rng.IntN(100)
-	if reader {
-		n = 35 // reads only
-	}
-	switch {
-	case n < 35:
-		at(wire.OpWrite, start, sectors)
-	case n < 62:
-		at(wire.OpRead, start, sectors*uint64(1+w.rng.IntN(3)))
-	case n < 70:
-		at(wire.OpWrite, start+1, 1)
-	case n < 76:
-		at(wire.OpWrite, start+6, 4) // the end of a block and the beginning of the next
-	case n < 84:
-		at(wire.OpWrite, start, sectors*uint64(2+w.rng.IntN(2)))
-	case n < 88:
-		at(wire.OpZero, start, sectors*uint64(1+w.rng.IntN(2)))
+	op := &operation{volume: v, kind: kind, offset: (uint64(b)*sectors + first) * sector, length: count * sector, tag: w.lastTag}
+	switch kind {
+	case wire.OpZero:
 		op.tag = 0
-	case n < 91:
-		at(wire.OpZero, start+6, 2*sectors+4) // two edges and whole blocks
-		op.tag = 0
-	default:
-		at(wire.OpCompareAndWrite, start+1, 1)
-		op.expected = h.known[cell{v, start + 1}]
+	case wire.OpCompareAndWrite:
+		op.expected = h.known[cell{v, op.offset / sector}]
 	}
 	return op
+}
+
+// weighted is a random index, each as often as its weight.
+func (t *timeline) weighted(weights []int) int {
+	sum := 0
+	for _, n := range weights {
+		sum += n
+	}
+	at := t.rng.IntN(sum)
+	for i, n := range weights {
+		if at -= n; at < 0 {
+			return i
+		}
+	}
+	panic("sim: no weights")
 }

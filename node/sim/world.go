@@ -3,6 +3,7 @@ package sim
 import (
 	"container/heap"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 )
@@ -12,6 +13,7 @@ const (
 	microsecond = int64(1_000)
 	millisecond = int64(1_000_000)
 	second      = 1000 * millisecond
+	never       = int64(math.MaxInt64)
 )
 
 // event is something that happens at a moment; of one moment in order of asking.

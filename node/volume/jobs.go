@@ -44,7 +44,7 @@ func (v *Volume) work(j mirror.Job) {
 		go func() { done(v.tails(m, stores)) }()
 	case *wire.Commit:
 		for _, c := range m.Segments {
-			if s := v.store(c.Segment); s != nil && m.Epoch >= s.Promised(v.id) {
+			if s := v.store(c.Segment); s != nil && v.counts(c.Segment) && m.Epoch >= s.Promised(v.id) {
 				s.SetCommit(disk.Replica{Volume: v.id, Segment: c.Segment}, c.Commit)
 			}
 		}
@@ -158,6 +158,17 @@ func (v *Volume) inSync(i wire.Segment) bool {
 	return r == nil || r.InSync
 }
 
+// counts says whether the cluster is known to count on this node's copy of a segment.
+// Only such a copy takes a commit point: what comes late may be meant for the copy
+// that another one has replaced, and would have this one pass for whole up to there.
+func (v *Volume) counts(i wire.Segment) bool {
+	if v.agreed == nil || int(i) >= len(v.agreed.Segments) {
+		return false
+	}
+	r := v.agreed.Segments[i].On(v.self)
+	return r != nil && r.InSync
+}
+
 // last says whether the cluster has agreed that this node's copy is on a failed
 // disk and yet in sync: there is no other.
 func (v *Volume) last(i wire.Segment) bool {
@@ -249,7 +260,7 @@ func (v *Volume) write(m *wire.Write, done func(wire.Message)) {
 		return
 	}
 	r := disk.Replica{Volume: v.id, Segment: m.Segment}
-	if m.Commit != (wire.Version{}) {
+	if m.Commit != (wire.Version{}) && v.counts(m.Segment) {
 		s.SetCommit(r, m.Commit)
 	}
 	w := &disk.Write{Replica: r, Block: m.Block, Count: m.Count, Data: m.Data, CRC: m.CRC, Version: wire.Version{Epoch: m.Epoch, Seq: m.Seq}, Versions: m.Versions}

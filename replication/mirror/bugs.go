@@ -40,5 +40,6 @@ type Bugs struct {
 	EdgesShared      bool // writes of parts of a block do not exclude one another
 	ProposedDropped  bool // a joiner is given up though the cluster may be taking it in
 	AwaitsNothing    bool // commands are taken of a portal that has not answered a fence
+	SettledTwice     bool // a write that ends while a joiner is dropped for it ends again
 	ClaimsForgotten  bool // a command that nobody remembers counts as not carried out
 }

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"bytes"
+	"fmt"
 
 	"ashlar/replication/wire"
 )
@@ -391,6 +392,10 @@ func (h *Head) sendParts(op *Op, offset, length uint64, data []byte) {
 }
 
 func (h *Head) partDone(op *Op, s wire.Status) {
+	if op.parts <= 0 {
+		panic(fmt.Sprintf("mirror: operation of kind %d at %d+%d of volume %d has %d parts left, and another one ends", op.Kind, op.Offset, op.Length,
+			h.volume, op.parts))
+	}
 	if s != wire.OK && !op.answered {
 		op.Status = s
 	}

@@ -482,13 +482,20 @@ func (h *Head) settled(s *segment, f *flight) {
 			}
 		}
 		f.full = stay
-		if len(f.full) > 0 && h.undone(s, f) {
+		undone := len(f.full) > 0 && h.undone(s, f)
+		switch {
+		case f.done && !h.bugs.SettledTwice:
+			return // nobody waits for a joiner that is dropped: that has ended this write, once
+		case undone:
 			stored = false
-		} else if len(f.full) > 0 {
+		case len(f.full) > 0:
 			h.out.Complain = append(h.out.Complain, f.full...)
 			h.later(func() { h.settled(s, f) })
 			return
 		}
+	}
+	if stored {
+		h.assertStored(s, f)
 	}
 	f.done = true
 	h.claimed(f, stored)
@@ -497,6 +504,17 @@ func (h *Head) settled(s *segment, f *flight) {
 		f.fate(wire.NoSpace)
 	} else {
 		f.fate(wire.OK)
+	}
+}
+
+// assertStored holds invariants I2 and I3: what is about to be acknowledged is stored by
+// every copy that the cluster counts on.
+func (h *Head) assertStored(s *segment, f *flight) {
+	for _, m := range s.view.Members {
+		if m.InSync && !slices.Contains(f.stored, m.Node) {
+			panic(fmt.Sprintf("mirror: write %d.%d of segment %d of volume %d ends, and is stored by %v of %+v", h.epoch, f.seq, s.index, h.volume,
+				f.stored, s.view.Members))
+		}
 	}
 }
 

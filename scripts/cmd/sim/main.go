@@ -7,6 +7,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"ashlar/node/sim"
@@ -16,16 +21,19 @@ func main() {
 	n := flag.Int("n", 2000, "schedules to run")
 	seed := flag.Uint64("seed", 1, "the first seed; with -trace, the only one")
 	trace := flag.Bool("trace", false, "print the trace of one schedule")
-	bugs := flag.String("bugs", "", "plant a bug by name; all: each in turn, until it is caught")
+	bugs := flag.String("bugs", "", "plant bugs, each by itself until it is caught: NAME,... or all; with -trace, one")
+	least := flag.Int("least", 0, "with -bugs: how many have to be caught")
 	hasty := flag.Bool("hasty", false, "hosts go on with another path the moment that one breaks")
 	flag.Parse()
+	debug.SetGCPercent(400) // a schedule is small, and over soon
+	o := sim.Options{Seed: *seed, Hasty: *hasty}
 	switch {
-	case *bugs == "all":
-		os.Exit(plantAll(*n, *seed))
 	case *trace:
-		os.Exit(replay(*seed, *bugs, *hasty))
+		os.Exit(replay(o, *bugs))
+	case *bugs != "":
+		os.Exit(plantEach(o, *n, *bugs, *least))
 	}
-	os.Exit(run(*n, *seed, *bugs, *hasty))
+	os.Exit(run(o, *n))
 }
 
 func planted(name string) sim.Planted {
@@ -37,8 +45,9 @@ func planted(name string) sim.Planted {
 	return p
 }
 
-func replay(seed uint64, bug string, hasty bool) int {
-	r := sim.Run(sim.Options{Seed: seed, Planted: planted(bug), Trace: true, Hasty: hasty})
+func replay(o sim.Options, bug string) int {
+	o.Planted, o.Trace = planted(bug), true
+	r := sim.Run(o)
 	fmt.Print(r.Trace)
 	fmt.Printf("%v\ntrace hash %016x\n", r, r.Hash)
 	if r.Bad() {
@@ -47,18 +56,49 @@ func replay(seed uint64, bug string, hasty bool) int {
 	return 0
 }
 
-func run(n int, seed uint64, bug string, hasty bool) int {
+// each runs n schedules from o's seed on, on all processors, and hands over their
+// results in the order of the seeds, until it is told to stop.
+func each(o sim.Options, n int, take func(*sim.Result) (more bool)) {
+	var (
+		workers sync.WaitGroup
+		next    atomic.Int64
+		stopped atomic.Bool
+		results = make([]chan *sim.Result, n)
+	)
+	for i := range results {
+		results[i] = make(chan *sim.Result, 1)
+	}
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for i := next.Add(1) - 1; i < int64(n) && !stopped.Load(); i = next.Add(1) - 1 {
+				mine := o
+				mine.Seed += uint64(i)
+				results[i] <- sim.Run(mine)
+			}
+		})
+	}
+	for _, r := range results {
+		if !take(<-r) {
+			stopped.Store(true)
+			break
+		}
+	}
+	workers.Wait()
+}
+
+func run(o sim.Options, n int) int {
 	began := time.Now()
 	var total sim.Total
-	for s := seed; s < seed+uint64(n); s++ {
-		r := sim.Run(sim.Options{Seed: s, Planted: planted(bug), Hasty: hasty})
+	each(o, n, func(r *sim.Result) bool {
 		if r.Bad() {
 			fmt.Println(r)
 		}
 		total.Add(r)
-	}
+		return true
+	})
 	fmt.Println(total.String())
-	fmt.Printf("took %.1f s\n", time.Since(began).Seconds())
+	took := time.Since(began).Seconds()
+	fmt.Printf("took %.1f s, %.1f schedules/s\n", took, float64(n)/took)
 	if total.Bad > 0 {
 		fmt.Printf("replay one with: scripts/sim -seed %d -trace\n", total.FirstBad)
 		return 1
@@ -66,23 +106,38 @@ func run(n int, seed uint64, bug string, hasty bool) int {
 	return 0
 }
 
-func plantAll(n int, seed uint64) int {
-	missed := 0
-	for _, name := range sim.BugNames() {
-		began := time.Now()
-		caught := uint64(0)
-		s := seed
-		for ; s < seed+uint64(n) && caught == 0; s++ {
-			if r := sim.Run(sim.Options{Seed: s, Planted: planted(name)}); r.Bad() {
-				caught = s
-				fmt.Printf("%-24s caught by seed %-6d in %6.1f s: %v\n", name, s, time.Since(began).Seconds(), r)
-			}
-		}
-		if caught == 0 {
-			missed++
-			fmt.Printf("%-24s not caught by %d schedules in %6.1f s\n", name, n, time.Since(began).Seconds())
-		}
+// plantEach prints a table of bugs: which seed was the first to show each, and how.
+func plantEach(o sim.Options, n int, bugs string, least int) int {
+	names := strings.Split(bugs, ",")
+	if bugs == "all" {
+		names = sim.BugNames()
 	}
-	fmt.Printf("%d of %d planted bugs caught by random schedules\n", len(sim.BugNames())-missed, len(sim.BugNames()))
+	for _, name := range names {
+		planted(name)
+	}
+	fmt.Printf("%-18s %6s %8s  %s\n", "BUG", "SEED", "SECONDS", "SEEN")
+	caught := 0
+	for _, name := range names {
+		o.Planted = planted(name)
+		began, first := time.Now(), (*sim.Result)(nil)
+		each(o, n, func(r *sim.Result) bool {
+			if r.Bad() {
+				first = r
+			}
+			return first == nil
+		})
+		took := time.Since(began).Seconds()
+		if first == nil {
+			fmt.Printf("%-18s %6s %8.1f  not by %d schedules\n", name, "-", took, n)
+			continue
+		}
+		caught++
+		fmt.Printf("%-18s %6d %8.1f  %s\n", name, first.Seed, took, first.Seen())
+	}
+	fmt.Printf("%d of %d planted bugs caught by random schedules, %d for each at most\n", caught, len(names), n)
+	if caught < least {
+		fmt.Printf("they are fewer than %d\n", least)
+		return 1
+	}
 	return 0
 }
