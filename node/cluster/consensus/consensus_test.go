@@ -157,13 +157,15 @@ func TestSnapshotReachesWhoIsBehindIt(t *testing.T) {
 	if err := one.Snapshot(l.context()); err != nil {
 		t.Fatal(err)
 	}
-	v1, ids1 := one.Voters()
+	v1, _ := one.Voters()
 	if first, err := one.store.FirstIndex(); first <= v1 || err != nil {
 		t.Fatalf("the log still begins at %d, %v", first, err)
 	}
 	two := l.start(2, l.addresses)
 	l.register(two)
 	l.await("the same state", func(n *labNode) bool { return cmp.Equal(n.State(), one.State()) && len(n.State().Hosts) == 21 })
+	l.await("both vote", func(n *labNode) bool { _, ids := n.Voters(); return len(ids) == 2 })
+	v1, ids1 := one.Voters()
 	if v2, ids2 := two.Voters(); v1 != v2 || !slices.Equal(ids1, ids2) {
 		t.Errorf("voters %v of %d, and %v of %d", ids1, v1, ids2, v2)
 	}

@@ -155,7 +155,9 @@ func (r *runner) goTest(args ...string) (tally, error) {
 // raceTest runs the tests of packages under the race detector, with -short
 // unless there is time.
 func (r *runner) raceTest(packages ...string) (tally, error) {
-	args := []string{"-race", "-timeout=20m"}
+	// One package at a time: tests of nodes start many of them, and hosts are dropped,
+	// disks suspended, where a process stands still for a second.
+	args := []string{"-race", "-p=1", "-timeout=20m"}
 	if !r.long {
 		args = append(args, "-short")
 	}
