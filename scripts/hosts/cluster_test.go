@@ -4,7 +4,6 @@ package hosts
 
 import (
 	"fmt"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -23,20 +22,6 @@ const (
 	volumeBytes = 48 << 20 // three segments of 16 MiB
 	ioBytes     = 12 << 10 // no divisor of a segment: a write lies across each border
 	paths       = 6        // three nodes, two fabrics
-)
-
-// The guest's timers, from its multipath.conf and iscsid.settings.
-const (
-	fastIOFail   = 5 * time.Second
-	noopInterval = 2 * time.Second
-	noopTimeout  = 3 * time.Second
-)
-
-// What a pause may last. A host learns of a dead process from a reset; of a
-// silent node only from its own NOPs.
-const (
-	pauseMax       = fastIOFail + 3*time.Second
-	silentPauseMax = pauseMax + noopInterval + noopTimeout
 )
 
 // linux is a guest that uses a volume of a real cluster through all its paths.
@@ -128,23 +113,6 @@ func (l *linux) expectQuiet() {
 	}
 }
 
-// finish ends fio, compares the copies and logs out.
-func (l *linux) finish(pause time.Duration) {
-	l.t.Helper()
-	r := l.stopFio()
-	if r.errors != 0 || r.reads != r.writes || r.passes == 0 || r.writes != r.passes*volumeBytes/ioBytes {
-		l.t.Errorf("not every block was written and read back once a pass: %+v", r)
-	}
-	if r.pause > pause {
-		l.t.Errorf("a pause of %v, want at most %v", r.pause, pause)
-	}
-	l.t.Logf("longest pause %v (at most %v), longest I/O %v; fast_io_fail_tmo %v, NOP every %v with a timeout of %v",
-		r.pause, pause, r.slowest, fastIOFail, noopInterval, noopTimeout)
-	l.c.AwaitInSync("v", 60*time.Second)
-	l.c.Verify("v")
-	l.script("logout")
-}
-
 func TestHostSeesOneDiskWithAPathThroughEachPortal(t *testing.T) {
 	l := startLinux(t)
 	l.expectMap()
@@ -155,73 +123,6 @@ func TestHostSeesOneDiskWithAPathThroughEachPortal(t *testing.T) {
 	l.expectQuiet()
 	l.c.Verify("v")
 	l.script("logout")
-}
-
-func TestHostOutlivesTheHeadsDeathAgainAndAgain(t *testing.T) {
-	rounds := 3
-	if os.Getenv("ASHLAR_TEST_LONG") != "" {
-		rounds = 10
-	}
-	l := startLinux(t)
-	l.startFio()
-	for round := range rounds {
-		l.awaitIO(500, 60*time.Second)
-		before, _ := l.c.Show("v")
-		head := l.c.Head("v")
-		head.Kill()
-		after := l.c.AwaitTakeover("v", before.Volume, 30*time.Second)
-		pause := l.awaitIO(200, 60*time.Second)
-		head.Start()
-		resync := l.c.AwaitInSync("v", 60*time.Second)
-		l.t.Logf("round %d: %s killed, %s is the head, 200 more I/Os %.1f s later, in sync %.1f s after the restart",
-			round+1, head.Name, after.Head, pause.Seconds(), resync.Seconds())
-		l.awaitPaths(paths, 0)
-	}
-	l.expectMap()
-	l.finish(pauseMax)
-}
-
-func TestHostOutlivesANodeThatIsCutOff(t *testing.T) {
-	l := startLinux(t)
-	l.startFio()
-	l.awaitIO(500, 60*time.Second)
-	before, _ := l.c.Show("v")
-	name := []string{before.Head}
-	both := []string{"a", "b"}
-	if err := fabric.Cut(name, both); err != nil {
-		t.Fatal(err)
-	}
-	l.fault(before.Volume, func() {
-		if err := fabric.Heal(name, both); err != nil {
-			t.Fatal(err)
-		}
-	})
-}
-
-func TestHostOutlivesANodeThatFreezes(t *testing.T) {
-	l := startLinux(t)
-	l.startFio()
-	l.awaitIO(500, 60*time.Second)
-	before, _ := l.c.Show("v")
-	head := l.c.Head("v")
-	head.Freeze()
-	l.fault(before.Volume, head.Thaw)
-}
-
-// fault waits out a silence of the head of 20 s, while the host goes on with
-// another, ends it, and waits until all is as before.
-func (l *linux) fault(before api.Volume, heal func()) {
-	l.t.Helper()
-	const lasts = 20 * time.Second
-	over := time.Now().Add(lasts)
-	after := l.c.AwaitTakeover("v", before, lasts)
-	l.t.Logf("%s is silent, %s is the head, 200 more I/Os %.1f s later", before.Head, after.Head, l.awaitIO(200, 60*time.Second).Seconds())
-	time.Sleep(time.Until(over))
-	heal()
-	l.t.Logf("in sync %.1f s after the end of the silence", l.c.AwaitInSync("v", 60*time.Second).Seconds())
-	l.awaitPaths(paths, 0)
-	l.expectMap()
-	l.finish(silentPauseMax)
 }
 
 func (l *linux) startFio() {
