@@ -79,30 +79,29 @@ func runAll(chosen []step, logs string, long bool) bool {
 	defer stop()
 	b := board{outcome: map[string]string{}}
 	begin := time.Now()
-	var inTurn, beside []step
-	for _, s := range chosen {
-		if s.beside {
-			beside = append(beside, s)
-		} else {
-			inTurn = append(inTurn, s)
+	inTurn := func(where place) {
+		for _, s := range chosen {
+			if s.where != where {
+				continue
+			}
+			if ctx.Err() != nil {
+				return
+			}
+			b.say("== %s: %s\n", s.name, s.about)
+			r := &runner{ctx: ctx, log: filepath.Join(logs, s.name+".log"), long: long, scratch: filepath.Join(logs, "scratch"), idle: where == beside}
+			stepBegin := time.Now()
+			result := r.run(s)
+			b.add(s.name, time.Since(stepBegin), result, r)
 		}
 	}
-	var both sync.WaitGroup
-	for _, steps := range [][]step{inTurn, beside} {
-		both.Go(func() {
-			for _, s := range steps {
-				if ctx.Err() != nil {
-					return
-				}
-				b.say("== %s: %s\n", s.name, s.about)
-				r := &runner{ctx: ctx, log: filepath.Join(logs, s.name+".log"), long: long, scratch: filepath.Join(logs, "scratch"), idle: s.beside}
-				stepBegin := time.Now()
-				result := r.run(s)
-				b.add(s.name, time.Since(stepBegin), result, r)
-			}
-		})
-	}
-	both.Wait()
+	var all sync.WaitGroup
+	all.Go(func() { inTurn(beside) })
+	all.Go(func() {
+		inTurn(alone)
+		all.Go(func() { inTurn(nodes) })
+		all.Go(func() { inTurn(guests) })
+	})
+	all.Wait()
 	fmt.Printf("\n== %.0f s in all; logs in %s\n", time.Since(begin).Seconds(), logs)
 	for _, s := range chosen {
 		fmt.Println(b.outcome[s.name])

@@ -11,10 +11,23 @@ type step struct {
 	name, about string
 	run         func(r *runner) (tally, error)
 
-	// beside is a step in which no time is measured: it runs beside the others, which
-	// mostly wait, and takes what they leave of the processors.
-	beside bool
+	where place
 }
+
+// place is where a step runs. The steps of a place run one after the other.
+type place int
+
+const (
+	// alone is before those of nodes and guests.
+	alone place = iota
+	// nodes and guests mostly wait, each for half of the machine at most, and so run
+	// side by side.
+	nodes
+	guests
+	// beside is for steps in which no time is measured: they run beside all others, and
+	// take what these leave of the processors.
+	beside
+)
 
 // steps in the order of what they cost, so that a plain mistake shows first.
 var steps = []step{
@@ -23,7 +36,7 @@ var steps = []step{
 		return r.checks([]string{"go", "vet", "./..."}, []string{"go", "vet", "-tags", tags, "./scripts/..."},
 			[]string{"go", "-C", "scripts/tools", "vet", "./..."})
 	}},
-	{name: "staticcheck", about: "staticcheck, at the version of scripts/tools/go.mod", run: staticcheck, beside: true},
+	{name: "staticcheck", about: "staticcheck, at the version of scripts/tools/go.mod", run: staticcheck, where: beside},
 	{name: "house", about: "who imports whom, and what the pure packages do without", run: func(r *runner) (tally, error) {
 		return r.goTest("-count=1", "./scripts/internal/house")
 	}},
@@ -46,10 +59,10 @@ var steps = []step{
 		}
 		return r.raceTest(packages...)
 	}},
-	{name: "store", about: "the disk store under the race detector", beside: true, run: func(r *runner) (tally, error) {
+	{name: "store", about: "the disk store under the race detector", where: beside, run: func(r *runner) (tally, error) {
 		return r.raceTest("./" + store + "/...")
 	}},
-	{name: "simulation", about: "the cluster under faults, from seeds; each planted bug is caught", beside: true, run: func(r *runner) (tally, error) {
+	{name: "simulation", about: "the cluster under faults, from seeds; each planted bug is caught", where: beside, run: func(r *runner) (tally, error) {
 		result, err := r.goTest("-count=1", "-timeout=30m", "./"+simulator+"/...")
 		if err != nil {
 			return result, err
@@ -68,16 +81,16 @@ var steps = []step{
 	{name: "conformance", about: "libiscsi's tests and QEMU on a cluster, through two nodes; a skipped test is a failed one", run: func(r *runner) (tally, error) {
 		return r.goTest("-count=1", "-tags", conformanceTag, "-timeout=15m", "./scripts/conformance")
 	}},
-	{name: "faults", about: "real processes without copies, with hostile hosts, with wrong orders", run: func(r *runner) (tally, error) {
+	{name: "faults", about: "real processes without copies, with hostile hosts, with wrong orders", where: nodes, run: func(r *runner) (tally, error) {
 		return r.goTest("-count=1", "-tags", faultsTag, "-timeout=15m", "./scripts/faults")
 	}},
-	{name: "power", about: "real processes lose their power, and all that they have not synced", run: func(r *runner) (tally, error) {
+	{name: "power", about: "real processes lose their power, and all that they have not synced", where: nodes, run: func(r *runner) (tally, error) {
 		return r.goTest("-count=1", "-tags", powerTag, "-timeout=15m", "./scripts/power")
 	}},
-	{name: "lab", about: "the lab of real Linux hosts, with Debian's own target", run: func(r *runner) (tally, error) {
+	{name: "lab", about: "the lab of real Linux hosts, with Debian's own target", where: guests, run: func(r *runner) (tally, error) {
 		return r.inLab("^TestLab")
 	}},
-	{name: "hosts", about: "real Linux hosts in the lab, with our target", run: func(r *runner) (tally, error) {
+	{name: "hosts", about: "real Linux hosts in the lab, with our target", where: guests, run: func(r *runner) (tally, error) {
 		return r.inLab("^TestHost")
 	}},
 }
