@@ -93,6 +93,44 @@ func TestACopyOnASlowDiskIsLeftOutUntilItIsWell(t *testing.T) {
 	t.Logf("in sync %v after the disk was well", took.Round(time.Second))
 }
 
+// A disk with a copy answers nothing for 20 s, that of the head or another one.
+// Hosts go on without it in a few seconds, and it comes back with all that was written.
+func TestADiskThatHangsCostsOnlyItsCopy(t *testing.T) {
+	t.Parallel()
+	for i, whose := range []string{"the head's", "another copy's"} {
+		t.Run(whose, func(t *testing.T) {
+			t.Parallel()
+			m := startMachine(t)
+			c := clusters.New(t, clusters.Plan{Folder: m.folder, Addresses: in(34 + i)})
+			v := c.Publish("v", "16M", 2)
+			load := clusters.NewLoad(t, v.IQN, 16<<20, c.Nodes...)
+			load.Start()
+			load.AwaitWrites(300, time.Minute)
+			hung := c.Head("v")
+			if i == 1 {
+				hung = holder(t, c, "v")
+			}
+			load.Longest()
+			name := filepath.Join(hung.Name, "disk")
+			m.order("hang", name)
+			over := time.Now().Add(20 * time.Second)
+			load.AwaitWrites(100, 19*time.Second)
+			longest := load.Longest()
+			t.Logf("longest write %v", longest)
+			if longest > 10*time.Second {
+				t.Errorf("a write took %v", longest)
+			}
+			time.Sleep(time.Until(over))
+			m.order("well", name)
+			took := c.AwaitInSync("v", time.Minute)
+			load.Stop(time.Minute)
+			load.ExpectAll()
+			c.Verify("v")
+			t.Logf("in sync %v after the disk was well", took.Round(time.Second))
+		})
+	}
+}
+
 // Raft's store hangs or fails under the leader: its node ends by itself, another
 // leads, and orders are carried out again.
 func TestANodeWhoseRaftStoreHangsOrFailsEnds(t *testing.T) {
