@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 
 	"ashlar/node/cluster"
-	"ashlar/node/disk"
 
 	"golang.org/x/sys/unix"
 )
@@ -73,32 +72,55 @@ const (
 )
 
 // blank refuses a device or file that holds data which nobody asked to overwrite.
-func blank(path string, dev *disk.File) error {
-	full := problem(BadDisk, "%s holds data that is not Ashlar's", path).next("--force overwrites what is on it")
+func blank(path string) error {
+	full, err := HoldsData(path)
+	switch {
+	case err != nil:
+		return diskProblem(path, err)
+	case full:
+		return problem(BadDisk, "%s holds data that is not Ashlar's", path).next("--force overwrites what is on it")
+	}
+	return nil
+}
+
+// HoldsData says whether something is on a block device, as far as its ends tell, or in a
+// file: a byte that is not zero.
+func HoldsData(path string) (bool, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return diskProblem(path, err)
+		return false, err
 	}
-	ranges := [][2]int64{{0, min(peekBytes, dev.Size())}, {max(0, dev.Size()-peekBytes), dev.Size()}}
+	size, err := DeviceBytes(path)
+	if err != nil {
+		return false, err
+	}
+	ranges := [][2]int64{{0, min(peekBytes, int64(size))}, {max(0, int64(size)-peekBytes), int64(size)}}
 	if info.Mode().IsRegular() {
 		if ranges, err = dataOf(path); err != nil {
-			return diskProblem(path, err)
+			return false, err
 		}
 	}
 	left := int64(dataMax)
 	for _, r := range ranges {
 		if left -= r[1] - r[0]; left < 0 {
-			return full
+			return true, nil
 		}
-		zero, err := isZero(path, r[0], r[1])
-		if err != nil {
-			return diskProblem(path, err)
-		}
-		if !zero {
-			return full
+		if zero, err := isZero(path, r[0], r[1]); err != nil || !zero {
+			return !zero && err == nil, err
 		}
 	}
-	return nil
+	return false, nil
+}
+
+// DeviceBytes is the size of a block device or a file.
+func DeviceBytes(path string) (uint64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	n, err := f.Seek(0, io.SeekEnd)
+	return uint64(n), err
 }
 
 // dataOf are the ranges [from, to) of a file that are not holes (lseek(2), SEEK_DATA).

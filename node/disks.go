@@ -133,7 +133,7 @@ func identify(path string, dev *disk.File, state *cluster.State, force bool) (di
 	case err == nil && !force:
 		return found, problem(BadDisk, "%s is a disk of another cluster (%x)", path, found.Cluster).next("--force overwrites what is on it")
 	case errors.Is(err, disk.ErrNoStore) && !force:
-		if err := blank(path, dev); err != nil {
+		if err := blank(path); err != nil {
 			return found, err
 		}
 	case err != nil && !force:

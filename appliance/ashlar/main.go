@@ -15,8 +15,14 @@ func main() {
 	os.Exit(cli.Run(context.Background(), version(), os.Args, os.Stdin, os.Stdout, os.Stderr, demo.Command()))
 }
 
-// version is the module's, with the commit that it was built from.
+// release is set by who builds a package.
+var release string
+
+// version is the package's, else the module's, with the commit that it was built from.
 func version() string {
+	if release != "" {
+		return release
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

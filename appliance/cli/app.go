@@ -62,7 +62,7 @@ func newApp(version string, more []*cli.Command) *cli.App {
 		ExitErrHandler:  func(*cli.Context, error) {},
 		OnUsageError:    func(_ *cli.Context, err error, _ bool) error { return misuse("%v", err) },
 		Commands: append([]*cli.Command{
-			serveCommand(version), versionCommand(version), statusCommand(), clusterCommand(), nodeCommand(),
+			serveCommand(version), setupCommand(), versionCommand(version), statusCommand(), clusterCommand(), nodeCommand(),
 			diskCommand(), poolCommand(), volumeCommand(), hostCommand(), exportCommand(), addressCommand(), whyCommand(),
 		}, more...),
 	}

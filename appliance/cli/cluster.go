@@ -43,7 +43,7 @@ func statusCommand() *cli.Command {
 func clusterCommand() *cli.Command {
 	return group("cluster", "make, join and look at the cluster",
 		leaf("create", "make a cluster of this node", "NAME", "ashlar cluster create prod", createCluster,
-			&cli.StringFlag{Name: "segment-size", Value: "1G", Usage: "unit of placement, a power of two from 1M to 4G, fixed for ever"}),
+			&cli.StringFlag{Name: "segment-size", Value: defaultSegmentSize, Usage: "unit of placement, a power of two from 1M to 4G, fixed for ever"}),
 		leaf("join", "make this node a member of a cluster", "ADDRESS", "ashlar cluster join 10.1.0.1 --secret-file /root/secret", joinCluster,
 			&cli.BoolFlag{Name: "witness", Usage: "vote, and hold no data and serve no hosts"},
 			&cli.StringFlag{Name: "secret-file", Usage: "file with the join secret, or - for stdin; else $ASHLAR_SECRET is used"}),
@@ -59,6 +59,8 @@ func clusterCommand() *cli.Command {
 				return done(c, s, "%s", s.Secret)
 			}))
 }
+
+const defaultSegmentSize = "1G"
 
 func createCluster(c *cli.Context, n *api.Client) error {
 	size, err := parseSize("--segment-size", c.String("segment-size"))

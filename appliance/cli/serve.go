@@ -27,8 +27,8 @@ func serveCommand(version string) *cli.Command {
 			"Example:\n   ashlar serve --dir /var/lib/ashlar --address 10.1.0.1 --address 10.2.0.1",
 		Flags: []cli.Flag{
 			dirFlag(),
-			&cli.StringSliceFlag{Name: "address", Usage: "IP of this node, once per fabric; the first also serves the other nodes; needed"},
-			&cli.StringFlag{Name: "name", Usage: "name of the node in its cluster (default: the machine's)"},
+			&cli.StringSliceFlag{Name: "address", EnvVars: []string{"ASHLAR_ADDRESS"}, Usage: "IP of this node, once per fabric; the first also serves the other nodes; needed"},
+			&cli.StringFlag{Name: "name", EnvVars: []string{"ASHLAR_NAME"}, Usage: "name of the node in its cluster (default: the machine's)"},
 			&cli.UintFlag{Name: "peer-port", Value: node.DefaultPeerPort, Usage: "TCP port for the other nodes"},
 			&cli.UintFlag{Name: "gossip-port", Value: node.DefaultGossipPort, Usage: "TCP and UDP port for membership"},
 			&cli.UintFlag{Name: "iscsi-port", Value: node.DefaultISCSIPort, Usage: "TCP port for hosts, on every address"},

@@ -14,9 +14,10 @@ import (
 	"ashlar/scripts/internal/fabric"
 	"ashlar/scripts/internal/guest"
 	"ashlar/scripts/internal/require"
+	"ashlar/scripts/internal/servers"
 )
 
-const usage = `lab build              build the guest now, if it is not in the cache
+const usage = `lab build              build what is not in the cache: the guest and, as root, the installed Debian of servers
 lab in CMD...          run CMD in a network of its own; all that starts in it ends with it
 
 and in such a network:
@@ -57,8 +58,13 @@ func command(args []string) (int, error) {
 	state := os.Getenv(stateVariable)
 	switch verb {
 	case "build":
-		_, err := build()
-		return 0, err
+		if _, err := build(); err != nil || os.Getuid() != 0 {
+			return 0, err
+		}
+		if err := require.Programs(require.Servers); err != nil {
+			return 0, err
+		}
+		return 0, servers.Build()
 	case "boot": // the first process of the network that build boots in
 		if err := fabric.EnterPrivate(); err != nil {
 			return 0, err

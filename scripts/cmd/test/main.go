@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -36,7 +37,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "test:", err)
 		os.Exit(2)
 	}
-	if err := require.Programs(append(require.Lab, require.Tests...)); err != nil {
+	if err := require.Programs(slices.Concat(require.Lab, require.Tests, require.Servers)); err != nil {
 		fmt.Fprintln(os.Stderr, "test:", err)
 		os.Exit(2)
 	}

@@ -157,3 +157,7 @@ func copyOutput(in *bufio.Reader, out io.Writer) (int, error) {
 		held = []byte("\n")
 	}
 }
+
+// CacheDir is where what is built once is kept: $ASHLAR_LAB_CACHE, or ashlar-lab in the
+// user's cache directory.
+func CacheDir() (string, error) { return cacheDir() }

@@ -36,6 +36,14 @@ var Tests = []Program{
 	{"git", "git"},
 }
 
+// Servers is what bare servers are made and tested with.
+var Servers = []Program{
+	{"debootstrap", "debootstrap"},
+	{"nsenter", "util-linux"},
+	{"losetup", "mount"},
+	{"systemd-analyze", "systemd"},
+}
+
 // Building is what the tool of a newer libiscsi is built with.
 var Building = []Program{
 	{"gcc", "gcc libc6-dev"},

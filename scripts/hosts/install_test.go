@@ -1,0 +1,187 @@
+//go:build lab
+
+package hosts
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"ashlar/scripts/internal/clusters"
+	"ashlar/scripts/internal/fabric"
+	"ashlar/scripts/internal/servers"
+)
+
+// readme are the commands of README.md's section "On three servers", by the first
+// words of the comment that says where each is given.
+func readme(t *testing.T) map[string][]string {
+	t.Helper()
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "\n### On three servers\n")
+	section, _, _ = strings.Cut(section, "\n`ashlar setup --dry-run`")
+	commands := map[string][]string{}
+	n := 0
+	for _, m := range regexp.MustCompile(`(?m)^    (\S.*?) +# on ((?:each|any|the) ?\w*)`).FindAllStringSubmatch(section, -1) {
+		commands[m[2]] = append(commands[m[2]], m[1])
+		n++
+	}
+	if n != 7 {
+		t.Fatalf("README.md has %d commands for three servers, want 7: %q", n, commands)
+	}
+	return commands
+}
+
+// packaged is a folder with the package of the program under test.
+func packaged(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	cmd := exec.Command("../package", dir)
+	cmd.Env = append(os.Environ(), "PROGRAM="+os.Getenv(clusters.ProgramVariable))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return dir
+}
+
+// startServer boots server k, with a spare disk, sdb.
+func startServer(t *testing.T, k int, packages string) *servers.Server {
+	t.Helper()
+	if err := fabric.AddNode(k); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(file, 4<<30); err != nil {
+		t.Fatal(err)
+	}
+	loop, err := exec.Command("losetup", "--find", "--show", file).Output()
+	if err != nil {
+		t.Fatal("losetup: ", err)
+	}
+	device := strings.TrimSpace(string(loop))
+	t.Cleanup(func() { exec.Command("losetup", "--detach", device).Run() })
+	s, err := servers.Boot(k, t.TempDir(), packages, map[string]string{"sdb": device})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			out, _ := s.Try("journalctl -u ashlar -o cat -n 40; systemctl status ashlar")
+			t.Logf("%s:\n%s", s.Name, out)
+		}
+		s.Kill()
+	})
+	return s
+}
+
+// mustOn runs a command on a server.
+func mustOn(t *testing.T, s *servers.Server, command string) string {
+	t.Helper()
+	begin := time.Now()
+	out, code := s.Try("cd /package && " + command)
+	t.Logf("%s# %s (%.1f s)\n%s", s.Name, command, time.Since(begin).Seconds(), out)
+	if code != 0 {
+		t.Fatalf("%s: exit code %d of %s", s.Name, code, command)
+	}
+	return out
+}
+
+// refusedOn runs a command that has to fail and to say why.
+func refusedOn(t *testing.T, s *servers.Server, command, why string) {
+	t.Helper()
+	out, code := s.Try(command)
+	if code == 0 || !strings.Contains(out, why) {
+		t.Errorf("%s# %s: exit code %d, want %q in\n%s", s.Name, command, code, why, out)
+	}
+}
+
+// Three bare Debian servers and a host follow the README, and have a mounted file
+// system on a mirrored volume. What setup refuses, it refuses before anything is done.
+func TestHostOnServersInstalledAsTheReadmeSays(t *testing.T) {
+	commands := readme(t)
+	packages := packaged(t)
+	var all []*servers.Server
+	for k := 1; k <= 3; k++ {
+		all = append(all, startServer(t, k, packages))
+	}
+	first := all[0]
+	begin := time.Now()
+	for _, s := range all {
+		mustOn(t, s, commands["each server"][0])
+	}
+	refusedOn(t, first, "ashlar setup --address 10.1.0.77 --cluster prod", "10.1.0.77 is no address of this machine")
+	refusedOn(t, first, "ashlar setup --cluster prod", "say which")
+	refusedOn(t, first, "ashlar setup --address 10.1.0.1 --cluster prod --disk /dev/null", "no block device")
+	refusedOn(t, first, "ashlar setup --address 10.1.0.1 --disk /dev/sdb", "--cluster NAME or --join ADDRESS")
+	refusedOn(t, first, "ashlar setup --address 10.1.0.1 --join 10.1.0.2 --cluster prod", "give one of them")
+	refusedOn(t, first, "dd if=/dev/urandom of=/dev/sdb bs=4k count=1 conv=fsync 2>/dev/null && ashlar setup --address 10.1.0.1 --cluster prod --disk /dev/sdb", "holds data")
+	mustOn(t, first, "dd if=/dev/zero of=/dev/sdb bs=4k count=1 conv=fsync 2>&1 && [ ! -e /etc/ashlar/node.env ]")
+	if out := mustOn(t, first, commands["the first"][0]+" --dry-run"); !strings.Contains(out, "/dev/sdb") {
+		t.Errorf("the plan does not tell of the disk: %s", out)
+	}
+	mustOn(t, first, "! systemctl is-active ashlar")
+	mustOn(t, first, commands["the first"][0])
+	secret := strings.TrimSpace(mustOn(t, first, commands["the first"][1]))
+	for k, s := range all[1:] {
+		mustOn(t, s, "umask 077 && echo "+secret+" >/root/secret")
+		mustOn(t, s, strings.NewReplacer("10.1.0.2", fmt.Sprintf("10.1.0.%d", k+2), "10.2.0.2", fmt.Sprintf("10.2.0.%d", k+2)).Replace(commands["each other"][0]))
+	}
+	if out := mustOn(t, all[2], commands["the first"][0]+" || ashlar status"); !strings.Contains(out, "10.1.0.1 is no address") {
+		t.Errorf("another server took the first's command: %s", out)
+	}
+	mustOn(t, first, commands["the first"][0]) // once more: all of it is done already
+	mustOn(t, all[1], "export IQN="+guestIQN+" && "+commands["any"][0])
+	h := startHost(t, 1)
+	for _, command := range commands["the host"] {
+		t.Logf("host# %s\n%s", command, h.must(strings.Replace(command, "mkfs", "until [ -b /dev/mapper/mpatha ]; do sleep .1; done; mkfs", 1)))
+	}
+	t.Logf("from bare servers to a mounted file system: %.0f s", time.Since(begin).Seconds())
+	h.must("cp /usr/bin/fio /mnt && sync && cmp /usr/bin/fio /mnt/fio")
+
+	// Least rights: as a user of its own, without more capabilities than addresses need.
+	if who := mustOn(t, first, "ps -o user= -C ashlar | sort -u"); strings.TrimSpace(who) != "ashlar" {
+		t.Errorf("the node runs as %q", who)
+	}
+	if caps := mustOn(t, first, "grep -E '^Cap(Eff|Bnd)' /proc/$(pidof ashlar)/status"); strings.Count(caps, "0000000000003000") != 2 {
+		t.Errorf("capabilities are not CAP_NET_ADMIN and CAP_NET_RAW: %s", caps)
+	}
+	if open := mustOn(t, first, "find /var/lib/ashlar /etc/ashlar -perm /o+r ! -type l ! -name node.env ! -path /etc/ashlar"); open != "" {
+		t.Errorf("all may read\n%s", open)
+	}
+
+	// A server loses its power; the host goes on. It is booted again, and is a node again.
+	h.must("dd if=/dev/urandom of=/tmp/random bs=1M count=4 2>/dev/null && cp /tmp/random /mnt/before && sync")
+	victim := all[1]
+	mustOn(t, victim, "systemctl kill -s KILL ashlar")
+	h.must("cp /tmp/random /mnt/after && sync && echo 3 >/proc/sys/vm/drop_caches && cmp /tmp/random /mnt/before && cmp /tmp/random /mnt/after")
+	mustOn(t, victim, "for try in $(seq 100); do ashlar status | tr '\\n' ' ' | grep -q 'ready.*incarnation *2' && exit 0; sleep .2; done; ashlar status; exit 1")
+
+	// The package goes, the data stays, and the package comes back to it.
+	mustOn(t, victim, "apt-get -qq remove -y ashlar && [ -d /var/lib/ashlar ] && ! systemctl is-active ashlar")
+	mustOn(t, victim, "apt-get -qq install -y ./ashlar_*_amd64.deb && systemctl enable --quiet --now ashlar")
+	mustOn(t, first, "for try in $(seq 300); do ashlar cluster status -o json | grep -q '\"state\": *\"healthy\"' && exit 0; sleep .2; done; ashlar cluster status; exit 1")
+	mustOn(t, first, "ashlar volume verify db")
+	h.must("umount /mnt && fsck.ext4 -fn /dev/mapper/mpatha && multipath -f mpatha && iscsiadm -m node --logout")
+}
+
+// What the unit allows the node is little (systemd.exec(5)).
+func TestLabServiceIsHardened(t *testing.T) {
+	out, err := exec.Command("systemd-analyze", "security", "--offline=yes", "--threshold=30", "../../appliance/debian/ashlar.service").CombinedOutput()
+	if err != nil {
+		t.Errorf("the exposure is not below 3.0: %v\n%s", err, out)
+	}
+	if lines := strings.Split(strings.TrimSpace(string(out)), "\n"); len(lines) > 0 {
+		t.Log(lines[slices.IndexFunc(lines, func(l string) bool { return strings.Contains(l, "Overall") })])
+	}
+}
