@@ -40,14 +40,20 @@ func readme(t *testing.T) map[string][]string {
 	return commands
 }
 
-// packaged is a folder with the package of the program under test.
+// packaged is a folder with the package of the program under test, and in its folder
+// "next" the same once more as a later version.
 func packaged(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	cmd := exec.Command("../package", dir)
-	cmd.Env = append(os.Environ(), "PROGRAM="+os.Getenv(clusters.ProgramVariable))
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	for version, to := range map[string]string{"0.1": dir, "0.2": filepath.Join(dir, "next")} {
+		if err := os.MkdirAll(to, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("../package", to)
+		cmd.Env = append(os.Environ(), "PROGRAM="+os.Getenv(clusters.ProgramVariable), "VERSION="+version)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
 	}
 	return dir
 }
@@ -172,7 +178,31 @@ func TestHostOnServersInstalledAsTheReadmeSays(t *testing.T) {
 	mustOn(t, victim, "apt-get -qq install -y ./ashlar_*_amd64.deb && systemctl enable --quiet --now ashlar")
 	mustOn(t, first, "for try in $(seq 300); do ashlar cluster status -o json | grep -q '\"state\": *\"healthy\"' && exit 0; sleep .2; done; ashlar cluster status; exit 1")
 	mustOn(t, first, "ashlar volume verify db")
-	h.must("umount /mnt && fsck.ext4 -fn /dev/mapper/mpatha && multipath -f mpatha && iscsiadm -m node --logout")
+
+	h.must("umount /mnt && fsck.ext4 -fn /dev/mapper/mpatha")
+	upgradeAll(t, all, h)
+	h.must("multipath -f mpatha && iscsiadm -m node --logout")
+}
+
+// upgradeAll has the servers install another version, one after the other, while the host
+// writes and reads back. A node hands over its heads and its hosts before it ends.
+func upgradeAll(t *testing.T, all []*servers.Server, h host) {
+	t.Helper()
+	h.script("fio-start", fmt.Sprintf("BYTES=%d", 24<<20), fmt.Sprintf("BLOCK=%d", ioBytes))
+	h.awaitIO(300, 60*time.Second)
+	for _, s := range all {
+		mustOn(t, s, "apt-get -qq install -y ./next/ashlar_*_amd64.deb && dpkg-query -W -f '${Version}' ashlar | grep -q '^0.2$'")
+		mustOn(t, s, "for try in $(seq 300); do ashlar cluster status -o json | grep -q '\"state\": *\"healthy\"' && exit 0; sleep .2; done; ashlar cluster status; exit 1")
+		h.awaitIO(100, 60*time.Second)
+	}
+	r := h.stopFio()
+	if r.errors != 0 || r.passes == 0 || r.reads != r.writes {
+		t.Errorf("not every block was written and read back once a pass: %+v", r)
+	}
+	t.Logf("three upgrades under I/O: longest pause %v", r.pause)
+	if r.pause > pauseMax {
+		t.Errorf("a pause of %v, want at most %v", r.pause, pauseMax)
+	}
 }
 
 // What the unit allows the node is little (systemd.exec(5)).
