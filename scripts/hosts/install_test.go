@@ -205,6 +205,52 @@ func upgradeAll(t *testing.T, all []*servers.Server, h host) {
 	}
 }
 
+// What `vagrant up` runs in its machines makes of bare servers a cluster, and of a host
+// one with a multipath device; twice is as good as once.
+func TestHostInAVagrantLab(t *testing.T) {
+	if out, err := exec.Command("../vagrant/check").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	} else if !strings.Contains(string(out), "the Vagrantfile is Ruby") && !strings.Contains(string(out), "vagrant takes") {
+		t.Errorf("the Vagrantfile was not read: %s", out)
+	}
+	script := func(name string) string {
+		text, err := os.ReadFile("../vagrant/" + name + ".sh")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	packages := packaged(t)
+	secret := ""
+	var first *servers.Server
+	for k := 1; k <= 3; k++ {
+		s := startServer(t, k, packages)
+		variables := []string{"PACKAGE=/package/ashlar_0.1_amd64.deb", fmt.Sprintf("ADDRESSES=10.1.0.%[1]d 10.2.0.%[1]d", k), "DISK=/dev/sdb"}
+		if first == nil {
+			first = s
+			variables = append(variables, "CLUSTER=lab")
+		} else {
+			variables = append(variables, "FIRST=10.1.0.1", "SECRET="+secret)
+		}
+		for range 2 {
+			if out, code := s.Try(assignments(variables) + script("node")); code != 0 {
+				t.Fatalf("node.sh: exit code %d\n%s", code, out)
+			}
+		}
+		if secret == "" {
+			secret = strings.TrimSpace(mustOn(t, s, "ashlar cluster secret"))
+		}
+	}
+	h := startHost(t, 1)
+	for range 2 {
+		if out, code := first.Try(assignments([]string{"VOLUME=demo", "SIZE=1G", "HOST=host", "IQN=" + guestIQN}) + script("publish")); code != 0 {
+			t.Fatalf("publish.sh: exit code %d\n%s", code, out)
+		}
+		t.Log(h.must(script("host"), "PORTAL=10.1.0.1", fmt.Sprintf("PATHS=%d", paths)))
+	}
+	h.must("multipath -f mpatha && iscsiadm -m node --logout")
+}
+
 // What the unit allows the node is little (systemd.exec(5)).
 func TestLabServiceIsHardened(t *testing.T) {
 	out, err := exec.Command("systemd-analyze", "security", "--offline=yes", "--threshold=30", "../../appliance/debian/ashlar.service").CombinedOutput()

@@ -42,6 +42,7 @@ var Servers = []Program{
 	{"nsenter", "util-linux"},
 	{"losetup", "mount"},
 	{"systemd-analyze", "systemd"},
+	{"ruby", "ruby"}, // what a Vagrantfile is
 }
 
 // Building is what the tool of a newer libiscsi is built with.

@@ -5,9 +5,11 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,11 +23,12 @@ var bootScript string
 
 // Server is a booted one, with the network of a node of the lab.
 type Server struct {
-	Name string
-	k    int
-	cmd  *exec.Cmd
-	init int // its systemd's process, as seen from here
-	said *bytes.Buffer
+	Name  string
+	k     int
+	cmd   *exec.Cmd
+	init  int // its systemd's process, as seen from here
+	group string
+	said  *bytes.Buffer
 }
 
 // Boot starts server k, which must be a node of the fabric. work is a folder of its own,
@@ -51,7 +54,7 @@ func Boot(k int, work, packageDir string, disks map[string]string) (*Server, err
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Name: fmt.Sprintf("n%d", k), k: k, said: &bytes.Buffer{}}
+	s := &Server{Name: fmt.Sprintf("n%d", k), k: k, group: group, said: &bytes.Buffer{}}
 	apart := fabric.Command(k, "unshare", "--mount", "--pid", "--ipc", "--uts", "--cgroup", "--fork", "--kill-child", "sh", "-c", bootScript)
 	s.cmd = exec.Command("sh", append([]string{"-c", `echo $$ >"$GROUP/cgroup.procs" && exec "$@"`, "sh"}, apart.Args...)...)
 	s.cmd.Env = append(os.Environ(), "GROUP="+group, "LOWER="+root, "WORK="+work, "NAME="+s.Name, "PACKAGE="+packageDir, "DISKS="+devices.String())
@@ -133,5 +136,19 @@ func (s *Server) Try(script string) (string, int) {
 func (s *Server) Kill() error {
 	err := s.cmd.Process.Kill()
 	s.cmd.Wait()
+	// Groups go once nothing is in them, the innermost first.
+	var groups []string
+	filepath.WalkDir(s.group, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.IsDir() {
+			groups = append(groups, path)
+		}
+		return nil
+	})
+	deadline := time.Now().Add(5 * time.Second)
+	for _, group := range slices.Backward(groups) {
+		for os.Remove(group) != nil && time.Now().Before(deadline) {
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
 	return err
 }
