@@ -208,7 +208,7 @@ func (d *disks) watch(id cluster.DiskID, store *disk.Store) {
 	case <-store.Failed():
 	}
 	d.service.log.Error("a disk has failed", "disk", id, "error", store.Err())
-	for d.service.ctx.Err() == nil {
+	for d.service.ctx.Err() == nil && d.isOpen(id) {
 		ctx, cancel := context.WithTimeout(d.service.ctx, 10*time.Second)
 		_, err := d.service.propose(ctx, cluster.Command{FailDisk: &cluster.FailDisk{ID: id}})
 		cancel()
@@ -226,6 +226,7 @@ func (d *disks) keep(e *engine.Engine) {
 	for d.service.ctx.Err() == nil {
 		_, changed := d.service.consensus.Watch()
 		d.openAll(e)
+		d.closeRemoved(e)
 		d.warnOfFull()
 		select {
 		case <-changed:
@@ -251,6 +252,46 @@ func (d *disks) openAll(e *engine.Engine) {
 		}
 		d.miss(have, err)
 	}
+}
+
+// closeRemoved closes the disks that are not in the pool any more, once no copy is left there.
+func (d *disks) closeRemoved(e *engine.Engine) {
+	d.work.Lock()
+	defer d.work.Unlock()
+	for id, store := range d.takeRemoved(d.service.consensus.State()) {
+		e.RemoveDisk(id)
+		closing := func() {
+			if err := store.Close(); err != nil {
+				d.service.log.Warn("closing a disk that was removed", "disk", id, "error", err)
+			}
+			d.service.log.Info("a disk was removed", "disk", id)
+		}
+		if store.Err() != nil {
+			go closing() // it may hang
+		} else {
+			closing()
+		}
+	}
+}
+
+// takeRemoved forgets the disks that are not in the pool any more. The stores are the caller's to close.
+func (d *disks) takeRemoved(state *cluster.State) map[cluster.DiskID]*disk.Store {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	gone := map[cluster.DiskID]*disk.Store{}
+	for id, store := range d.open {
+		if state.Disks[id] == nil && (len(store.Replicas()) == 0 || store.Err() != nil) {
+			gone[id] = store
+			delete(d.open, id)
+			delete(d.full, id)
+		}
+	}
+	for id := range d.missing {
+		if state.Disks[id] == nil {
+			delete(d.missing, id)
+		}
+	}
+	return gone
 }
 
 func (d *disks) isOpen(id cluster.DiskID) bool {

@@ -288,11 +288,11 @@ func (d *drain) awaits(hosts []visit) bool {
 	return slices.ContainsFunc(hosts, func(who visit) bool { return !d.elsewhere[who] && d.sent[who] == 0 })
 }
 
-// Drain has hosts go to other nodes, and heads too, until Undrain. It returns when
-// nobody is logged in to the node any more, or has had the time to leave; left
+// Drain has hosts go to other nodes, and heads too, until Undrain; with data copies, too, which
+// takes its time. It returns when nobody is logged in to the node any more, or has had the time to leave; left
 // are those that did not.
-func (n *Node) Drain(ctx context.Context, name string) (left int, err error) {
-	id, err := n.setDrained(ctx, name, true)
+func (n *Node) Drain(ctx context.Context, name string, data bool) (left int, err error) {
+	id, err := n.setDrained(ctx, cluster.SetDrained{Drained: true, Data: data}, name)
 	if err != nil {
 		return 0, err
 	}
@@ -319,18 +319,19 @@ func (n *Node) Drain(ctx context.Context, name string) (left int, err error) {
 	return left, nil
 }
 
-// Undrain has a node serve hosts again.
+// Undrain has a node serve hosts again, and keep and take copies.
 func (n *Node) Undrain(ctx context.Context, name string) error {
-	_, err := n.setDrained(ctx, name, false)
+	_, err := n.setDrained(ctx, cluster.SetDrained{}, name)
 	return err
 }
 
-func (n *Node) setDrained(ctx context.Context, name string, drained bool) (wire.NodeID, error) {
+func (n *Node) setDrained(ctx context.Context, c cluster.SetDrained, name string) (wire.NodeID, error) {
 	node, err := n.nodeNamed(name)
 	if err != nil {
 		return 0, err
 	}
-	return node.ID, n.order(ctx, cluster.Command{SetDrained: &cluster.SetDrained{Node: node.ID, Drained: drained}})
+	c.Node = node.ID
+	return node.ID, n.order(ctx, cluster.Command{SetDrained: &c})
 }
 
 // Leave prepares for Close: other nodes become the heads of this one's volumes,

@@ -81,7 +81,7 @@ func TestADrainedNodesHostsGoElsewhereAndComeBack(t *testing.T) {
 	if host.at() != "1" {
 		t.Fatalf("logged in at node %s", host.at())
 	}
-	left, err := nodes[2].Drain(limit(t), "node1")
+	left, err := nodes[2].Drain(limit(t), "node1", false)
 	must(t, err)
 	if left != 0 || sessions(nodes[0]) != 0 {
 		t.Errorf("%d sessions are left", left)
@@ -116,7 +116,7 @@ func TestAHostWithOtherPathsIsNotSentToThem(t *testing.T) {
 	t.Parallel()
 	nodes := newThree(t)
 	paths := threePaths(t, nodes, 4<<20, 3)
-	if left, err := nodes[0].Drain(limit(t), "node1"); err != nil || left != 0 {
+	if left, err := nodes[0].Drain(limit(t), "node1", false); err != nil || left != 0 {
 		t.Fatalf("%d left: %v", left, err)
 	}
 	s := state(t, nodes[0])

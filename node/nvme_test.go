@@ -530,7 +530,7 @@ func TestNVMeHostsLeaveADrainedNode(t *testing.T) {
 	nodes := nvmeThree(t)
 	nqn, nsid := nqnOf(t, nodes[0], "db")
 	c := mustConnect(t, nodes[1], nqn, nvmehost.Options{})
-	left, err := nodes[0].Drain(limit(t), "node2")
+	left, err := nodes[0].Drain(limit(t), "node2", false)
 	must(t, err)
 	if left != 0 {
 		t.Errorf("%d are left", left)

@@ -200,7 +200,7 @@ func TestTheClientSpeaksAllOfTheAPI(t *testing.T) {
 		t.Errorf("hosts: %+v", hosts)
 	}
 	var p *api.Problem
-	if _, err = r.client.DrainNode(ctx, "node1"); !errors.As(err, &p) || p.Code != "wrong-state" {
+	if _, err = r.client.DrainNode(ctx, "node1", false); !errors.As(err, &p) || p.Code != "wrong-state" {
 		t.Errorf("draining the only node: %v", err)
 	}
 	must(r.client.UndrainNode(ctx, "node1"))

@@ -128,9 +128,9 @@ func (c *Client) Node(ctx context.Context, name string) (Node, error) {
 	return ask[Node](ctx, c, "GET", "/nodes/"+url.PathEscape(name), nil)
 }
 
-// DrainNode has hosts and heads go to other nodes, and waits for the hosts.
-func (c *Client) DrainNode(ctx context.Context, name string) (Drained, error) {
-	return ask[Drained](ctx, c, "POST", "/nodes/"+url.PathEscape(name)+"/drain", nil)
+// DrainNode has hosts and heads go to other nodes, and waits for the hosts; with data copies go, too.
+func (c *Client) DrainNode(ctx context.Context, name string, data bool) (Drained, error) {
+	return ask[Drained](ctx, c, "POST", "/nodes/"+url.PathEscape(name)+"/drain", DrainNode{data})
 }
 
 func (c *Client) UndrainNode(ctx context.Context, name string) error {

@@ -28,6 +28,7 @@ func Handler(n *node.Node, version string) http.Handler {
 	s := server{n, version}
 	s.cluster(a)
 	s.pool(a)
+	s.moves(a)
 	s.volumes(a)
 	s.hosts(a)
 	s.addresses(a)
@@ -126,8 +127,11 @@ func (s server) pool(a huma.API) {
 		return find(s.node, nodeViews, "node", in.Name, func(n Node) string { return n.Name })
 	})
 	register(a, http.MethodPost, "/nodes/{name}/drain", "drain-node", "Have hosts and heads go to other nodes", orderTimeout,
-		func(ctx context.Context, in *named) (Drained, error) {
-			left, err := s.node.Drain(ctx, in.Name)
+		func(ctx context.Context, in *struct {
+			Name string    `path:"name" maxLength:"64"`
+			Body DrainNode `required:"false"`
+		}) (Drained, error) {
+			left, err := s.node.Drain(ctx, in.Name, in.Body.Data)
 			return Drained{left}, err
 		})
 	order(a, http.MethodPost, "/nodes/{name}/undrain", "undrain-node", "Serve hosts again", orderTimeout,

@@ -23,17 +23,18 @@ type Status struct {
 
 // Cluster is the whole at a glance.
 type Cluster struct {
-	ID          string   `json:"id"`
-	Lineage     string   `json:"lineage,omitempty" doc:"Changes each time that the cluster is formed anew without some of its nodes; empty: it never was"`
-	Name        string   `json:"name"`
-	SegmentSize uint64   `json:"segment_size"`
-	State       string   `json:"state" enum:"healthy,degraded,waiting" doc:"The worst of its volumes and nodes; waiting too where stale"`
-	Advice      string   `json:"advice,omitempty" doc:"What to do about it where stale"`
-	Stale       bool     `json:"stale" doc:"The node that answers hears of no leader: what it knows may be old, and nothing can be changed through it"`
-	Leader      string   `json:"leader" doc:"Node that leads the control plane, empty while nobody does"`
-	Nodes       []Node   `json:"nodes" nullable:"false"`
-	Volumes     []Volume `json:"volumes" nullable:"false"`
-	Settings    Settings `json:"settings" doc:"As they hold, ordered or not"`
+	ID          string     `json:"id"`
+	Lineage     string     `json:"lineage,omitempty" doc:"Changes each time that the cluster is formed anew without some of its nodes; empty: it never was"`
+	Name        string     `json:"name"`
+	SegmentSize uint64     `json:"segment_size"`
+	State       string     `json:"state" enum:"healthy,degraded,waiting" doc:"The worst of its volumes and nodes; waiting too where stale"`
+	Advice      string     `json:"advice,omitempty" doc:"What to do about it where stale"`
+	Stale       bool       `json:"stale" doc:"The node that answers hears of no leader: what it knows may be old, and nothing can be changed through it"`
+	Leader      string     `json:"leader" doc:"Node that leads the control plane, empty while nobody does"`
+	Nodes       []Node     `json:"nodes" nullable:"false"`
+	Volumes     []Volume   `json:"volumes" nullable:"false"`
+	Emptying    []Emptying `json:"emptying" nullable:"false" doc:"Disks that copies are to leave"`
+	Settings    Settings   `json:"settings" doc:"As they hold, ordered or not"`
 }
 
 // Settings are what an operator may order of the whole cluster; what is left out
@@ -57,6 +58,8 @@ type Node struct {
 	Disks       int      `json:"disks"`
 	Heads       int      `json:"heads" doc:"Volumes that it is the head of"`
 	Drained     bool     `json:"drained" doc:"Serves no hosts until it is told to again"`
+	Emptied     bool     `json:"emptied" doc:"Copies leave it, and none come, until it is told otherwise"`
+	Copies      int      `json:"copies" doc:"Copies of segments on its disks"`
 	Witness     bool     `json:"witness" doc:"Votes, and holds no data and serves no hosts"`
 }
 
@@ -71,7 +74,7 @@ type Disk struct {
 	Node     string `json:"node"`
 	Path     string `json:"path"`
 	Size     uint64 `json:"size"`
-	State    string `json:"state" enum:"ok,failed,missing" doc:"missing: its node could not open it; known on that node only"`
+	State    string `json:"state" enum:"ok,failed,missing,draining,drained" doc:"missing: its node could not open it; known on that node only; draining: copies leave it; drained: all have"`
 	Replicas int    `json:"replicas" doc:"Copies of segments that it holds"`
 }
 
@@ -110,6 +113,7 @@ type Replica struct {
 	Node   string `json:"node"`
 	Disk   string `json:"disk"`
 	InSync bool   `json:"in_sync"`
+	Moves  string `json:"replaces,omitempty" doc:"The disk of the copy whose place it takes when it is in sync"`
 }
 
 // Verification is what a comparison of all copies found.

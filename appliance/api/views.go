@@ -71,7 +71,7 @@ func nodeName(s *cluster.State, id wire.NodeID) string {
 
 func clusterView(n *node.Node, s *cluster.State) Cluster {
 	c := Cluster{ID: s.ID, Name: s.Name, Lineage: s.Lineage, SegmentSize: s.SegmentBytes, State: "healthy",
-		Leader: leaderName(n, s), Nodes: nodeViews(n, s), Volumes: volumeViews(n, s), Settings: Settings(s.Effective())}
+		Leader: leaderName(n, s), Nodes: nodeViews(n, s), Volumes: volumeViews(n, s), Emptying: emptying(n, s), Settings: Settings(s.Effective())}
 	for _, m := range c.Nodes {
 		if m.State == "down" {
 			c.State = "degraded"
@@ -90,9 +90,13 @@ func clusterView(n *node.Node, s *cluster.State) Cluster {
 
 func nodeViews(_ *node.Node, s *cluster.State) []Node {
 	out := []Node{}
+	copies := s.CopiesOn()
 	for _, id := range s.NodeIDs() {
 		n := s.Nodes[id]
-		v := Node{ID: uint16(id), Name: n.Name, State: "down", Incarnation: uint64(n.Incarnation), Voter: n.Voter, Drained: n.Drained, Witness: n.Witness, Peer: n.Peer, Portals: texts(n.Portals),
+		if n.Removed {
+			continue
+		}
+		v := Node{ID: uint16(id), Name: n.Name, State: "down", Incarnation: uint64(n.Incarnation), Voter: n.Voter, Drained: n.Drained, Emptied: n.Emptied, Witness: n.Witness, Peer: n.Peer, Portals: texts(n.Portals),
 			NVMe: texts(n.NVMe), Discovery: texts(n.Discovery)}
 		switch {
 		case n.Expelled:
@@ -105,6 +109,7 @@ func nodeViews(_ *node.Node, s *cluster.State) []Node {
 		for _, d := range s.Disks {
 			if d.Node == id {
 				v.Disks++
+				v.Copies += copies[d.ID]
 			}
 		}
 		for _, vol := range s.Volumes {
@@ -120,14 +125,7 @@ func nodeViews(_ *node.Node, s *cluster.State) []Node {
 func diskViews(n *node.Node, s *cluster.State) []Disk {
 	out := []Disk{}
 	missing := n.MissingDisks()
-	replicas := map[cluster.DiskID]int{}
-	for _, v := range s.Volumes {
-		for _, g := range v.Segments {
-			for _, r := range g.Replicas {
-				replicas[r.Disk]++
-			}
-		}
-	}
+	replicas := s.CopiesOn()
 	for _, id := range s.DiskIDs() {
 		d := s.Disks[id]
 		v := Disk{ID: string(id), Node: nodeName(s, d.Node), Path: d.Path, Size: d.Size, State: "ok", Replicas: replicas[id]}
@@ -136,6 +134,10 @@ func diskViews(n *node.Node, s *cluster.State) []Disk {
 			v.State = "failed"
 		case missing[id] != nil:
 			v.State = "missing"
+		case s.Drains(id) && v.Replicas > 0:
+			v.State = "draining"
+		case s.Drains(id):
+			v.State = "drained"
 		}
 		out = append(out, v)
 	}
@@ -157,13 +159,11 @@ func volumeView(s *cluster.State, v *cluster.Volume) Volume {
 		Head: nodeName(s, v.Head), Epoch: v.Epoch, Segments: len(v.Segments), IQN: s.IQN(v), NQN: s.NQN(v), NSID: v.OwnNSID(), Exports: []Export{}}
 	for _, g := range v.Segments {
 		usable := 0
+		out.Replicas += v.Copies
+		out.InSync += min(v.Copies, len(g.InSync())) // there is one more while one moves
 		for _, r := range g.Replicas {
-			out.Replicas++
-			if r.InSync {
-				out.InSync++
-				if s.Usable(r) {
-					usable++
-				}
+			if r.InSync && s.Usable(r) {
+				usable++
 			}
 		}
 		if usable < max(1, v.MinInSync) {
@@ -198,7 +198,7 @@ func volumeDetails(_ *node.Node, s *cluster.State) []VolumeDetail {
 		for i, g := range v.Segments {
 			seg := Segment{Segment: uint32(i), Replicas: []Replica{}}
 			for _, r := range g.Replicas {
-				seg.Replicas = append(seg.Replicas, Replica{nodeName(s, r.Node), string(r.Disk), r.InSync})
+				seg.Replicas = append(seg.Replicas, Replica{nodeName(s, r.Node), string(r.Disk), r.InSync, string(r.Replaces)})
 			}
 			d.Placement = append(d.Placement, seg)
 		}

@@ -156,6 +156,7 @@ func clusterStatus(c *cli.Context, n *api.Client) error {
 		fmt.Fprintln(c.App.Writer)
 		listNodes(c, s.Nodes)
 		fmt.Fprintln(c.App.Writer)
+		tellEmptying(c, s.Emptying)
 		listVolumes(c, s.Volumes)
 	})
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 
@@ -30,8 +31,11 @@ func nodeCommand() *cli.Command {
 					table.Row{"disks", v.Disks}, table.Row{"head of volumes", v.Heads}, table.Row{"drained", yes(v.Drained)}, table.Row{"witness", yes(v.Witness)})
 			})
 		}),
-		leaf("drain", "have hosts and heads go to other nodes, until undrain", "NAME", "ashlar node drain node1", drainNode),
-		leaf("undrain", "serve hosts again", "NAME", "ashlar node undrain node1", func(c *cli.Context, n *api.Client) error {
+		leaf("drain", "have hosts and heads go to other nodes, until undrain", "NAME", "ashlar node drain node1", drainNode,
+			&cli.BoolFlag{Name: "data", Usage: "have its copies go to other nodes, too"}),
+		leaf("remove", "take a node that has stopped out of the cluster, for good", "NAME", "ashlar node remove node1", removeNode,
+			&cli.BoolFlag{Name: "dead", Usage: "it is lost: give up what its disks hold, of which others have copies"}),
+		leaf("undrain", "serve hosts again, and keep copies", "NAME", "ashlar node undrain node1", func(c *cli.Context, n *api.Client) error {
 			name := c.Args().First()
 			if err := n.UndrainNode(c.Context, name); err != nil {
 				return err
@@ -42,9 +46,12 @@ func nodeCommand() *cli.Command {
 
 func drainNode(c *cli.Context, n *api.Client) error {
 	name := c.Args().First()
-	d, err := n.DrainNode(c.Context, name)
+	d, err := n.DrainNode(c.Context, name, c.Bool("data"))
 	if err != nil {
 		return err
+	}
+	if c.Bool("data") && d.Sessions == 0 {
+		return done(c, d, "node %q is drained of hosts, and its copies move to other nodes; ashlar node list shows how many are left", name)
 	}
 	if d.Sessions > 0 {
 		return done(c, d, "node %q is drained; sessions of hosts that are still to end: %d", name, d.Sessions)
@@ -56,6 +63,9 @@ func drainNode(c *cli.Context, n *api.Client) error {
 func nodeState(n api.Node) string {
 	if n.Witness {
 		return n.State + ", witness"
+	}
+	if n.Emptied {
+		return fmt.Sprintf("%s, drained, copies left: %d", n.State, n.Copies)
 	}
 	if n.Drained {
 		return n.State + ", drained"
@@ -75,6 +85,10 @@ func diskCommand() *cli.Command {
 		leaf("add", "give a block device or a file of this node to the pool", "PATH", "ashlar disk add /dev/nvme0n1", addDisk,
 			&cli.StringFlag{Name: "size", Usage: "make the file, of that size (like 100G)"},
 			&cli.BoolFlag{Name: "force", Usage: "overwrite what is on it"}),
+		leaf("drain", "have its copies go to other nodes' disks, until undrain", "DISK", "ashlar disk drain /dev/nvme0n1", drainDisk),
+		leaf("undrain", "keep and take copies again", "DISK", "ashlar disk undrain node2:/dev/nvme0n1", undrainDisk),
+		leaf("remove", "take a disk without copies out of the pool", "DISK", "ashlar disk remove /dev/nvme0n1", removeDisk,
+			&cli.BoolFlag{Name: "dead", Usage: "it has failed, or its node has: give up what it holds, of which others have copies"}),
 		leaf("list", "all disks", "", "ashlar disk list", func(c *cli.Context, n *api.Client) error {
 			all, err := n.Disks(c.Context)
 			if err != nil {

@@ -118,6 +118,16 @@ func (s *State) change(c Command) Result {
 		return s.readmit(c.Readmit)
 	case c.Set != nil:
 		return s.set(c.Set)
+	case c.SetDiskDrained != nil:
+		return s.setDiskDrained(c.SetDiskDrained)
+	case c.AddReplica != nil:
+		return s.addReplica(c.AddReplica)
+	case c.DropReplica != nil:
+		return s.dropReplica(c.DropReplica)
+	case c.RemoveDisk != nil:
+		return s.removeDisk(c.RemoveDisk)
+	case c.RemoveNode != nil:
+		return s.removeNode(c.RemoveNode)
 	}
 	return problem(Invalid, "the command asks for nothing this node knows")
 }

@@ -40,6 +40,12 @@ type Command struct {
 	Demote        *Demote        `json:",omitempty"`
 	Readmit       *Readmit       `json:",omitempty"`
 	Set           *Set           `json:",omitempty"`
+
+	SetDiskDrained *SetDiskDrained `json:",omitempty"`
+	AddReplica     *AddReplica     `json:",omitempty"`
+	DropReplica    *DropReplica    `json:",omitempty"`
+	RemoveDisk     *RemoveDisk     `json:",omitempty"`
+	RemoveNode     *RemoveNode     `json:",omitempty"`
 }
 
 // Create makes the cluster, and its first node, a voter.

@@ -186,7 +186,7 @@ func (s *State) moveReplica(c *MoveReplica) Result {
 	if v == nil || int(c.Segment) >= len(v.Segments) || v.Segments[c.Segment].Gen != c.Gen {
 		return problem(Stale, "segment %d of volume %d is not of generation %d", c.Segment, c.Volume, c.Gen)
 	}
-	if to == nil || to.Failed || !s.Nodes[to.Node].Up {
+	if !s.takes(c.To) {
 		return problem(Refused, "disk %s cannot take a copy", c.To)
 	}
 	replicas := append([]Replica(nil), v.Segments[c.Segment].Replicas...)
@@ -197,6 +197,8 @@ func (s *State) moveReplica(c *MoveReplica) Result {
 			return problem(Refused, "the copy on disk %s is in sync", c.From)
 		case r.Disk == c.From:
 			found = i
+		case r.Replaces == c.From:
+			return problem(Refused, "the copy on disk %s is moving already", c.From)
 		case r.Node == to.Node:
 			return problem(TooFew, "node %d already has a copy of segment %d", to.Node, c.Segment)
 		}
@@ -204,7 +206,7 @@ func (s *State) moveReplica(c *MoveReplica) Result {
 	if found < 0 {
 		return problem(NotFound, "no copy of segment %d on disk %s", c.Segment, c.From)
 	}
-	replicas[found] = Replica{Node: to.Node, Disk: c.To}
+	replicas[found] = Replica{Node: to.Node, Disk: c.To, Replaces: replicas[found].Replaces, Drain: replicas[found].Drain}
 	s.editVolume(c.Volume).editReplicas(c.Segment, replicas)
 	return Result{Volume: v.ID}
 }

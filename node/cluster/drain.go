@@ -3,11 +3,12 @@ package cluster
 import "ashlar/replication/wire"
 
 // SetDrained takes a node from serving hosts, or gives it back to them. A
-// drained node keeps its copies and its vote, and is a head only of volumes
+// drained node keeps its copies, unless Data is drained, too, and its vote, and is a head only of volumes
 // that no other node can be the head of. It stays drained when it starts anew.
 type SetDrained struct {
 	Node    wire.NodeID
 	Drained bool
+	Data    bool `json:",omitempty"` // its copies move away, too
 }
 
 // MoveHeads gives all volumes whose head is an incarnation other heads, where
@@ -23,16 +24,20 @@ func (s *State) setDrained(c *SetDrained) Result {
 	if n == nil {
 		return problem(NotFound, "no node %d", c.Node)
 	}
-	if n.Drained == c.Drained {
+	if n.Drained == c.Drained && (n.Emptied == c.Data || c.Drained && !c.Data) {
 		return Result{Node: n.ID}
 	}
-	if c.Drained && !s.servedWithout(n.ID) {
+	if c.Drained && !n.Drained && !s.servedWithout(n.ID) {
 		return problem(Refused, "node %q is the only one that is up and serves hosts", n.Name)
 	}
 	n = s.editNode(n.ID)
 	n.Drained = c.Drained
 	if c.Drained {
+		n.Emptied = n.Emptied || c.Data
 		s.shed(n.ID)
+	} else {
+		n.Emptied = false
+		s.callOff()
 	}
 	return Result{Node: n.ID}
 }

@@ -32,7 +32,7 @@ func (s *State) createVolume(c *CreateVolume) Result {
 // reads are local, and the others in turn over all other nodes, so that a
 // rebuild is from many to many.
 func (s *State) place(count, copies int, home wire.NodeID, domains map[wire.NodeID][]DiskID) []Segment {
-	load := s.diskLoad()
+	load := s.CopiesOn()
 	segments := make([]Segment, count)
 	for i := range segments {
 		nodes := []wire.NodeID{home}
@@ -50,19 +50,19 @@ func (s *State) place(count, copies int, home wire.NodeID, domains map[wire.Node
 	return segments
 }
 
-// disksByNode are the usable disks of each node that is up and has one.
+// disksByNode are the disks that can be given copies, of each node that has one.
 func (s *State) disksByNode() map[wire.NodeID][]DiskID {
 	m := map[wire.NodeID][]DiskID{}
 	for _, id := range s.DiskIDs() {
-		if d := s.Disks[id]; !d.Failed && s.Nodes[d.Node].Up {
+		if d := s.Disks[id]; s.takes(id) {
 			m[d.Node] = append(m[d.Node], id)
 		}
 	}
 	return m
 }
 
-// diskLoad counts the copies on each disk.
-func (s *State) diskLoad() map[DiskID]int {
+// CopiesOn counts the copies on each disk.
+func (s *State) CopiesOn() map[DiskID]int {
 	m := map[DiskID]int{}
 	for _, v := range s.Volumes {
 		for _, g := range v.Segments {

@@ -95,7 +95,7 @@ func TestTheDisksOfANodeShareItsCopies(t *testing.T) {
 	}
 	r.volume("v", 2, 9)
 	for id, want := range map[DiskID]int{"d1": 9, "d2": 3, "d2b": 3, "d2c": 3} {
-		if got := r.diskLoad()[id]; got != want {
+		if got := r.CopiesOn()[id]; got != want {
 			t.Errorf("disk %s has %d copies", id, got)
 		}
 	}

@@ -74,7 +74,7 @@ func (g *chaos) fresh(s *State) Command {
 		v = s.Volumes[ids[g.IntN(len(ids))]]
 		segment = wire.Segment(g.IntN(len(v.Segments)))
 		gen = v.Segments[segment].Gen
-		replica = v.Segments[segment].Replicas[g.IntN(v.Copies)]
+		replica = v.Segments[segment].Replicas[g.IntN(len(v.Segments[segment].Replicas))]
 	} else {
 		v = &Volume{ID: 1}
 	}
@@ -83,7 +83,7 @@ func (g *chaos) fresh(s *State) Command {
 	if s.Nodes[n] != nil {
 		incarnation = s.Nodes[n].Incarnation
 	}
-	switch g.IntN(28) {
+	switch g.IntN(34) {
 	case 0:
 		a := node(1 + g.IntN(7))
 		return Command{AddNode: &a}
@@ -128,7 +128,11 @@ func (g *chaos) fresh(s *State) Command {
 				}
 			}
 		}
-		return Command{MoveReplica: &MoveReplica{v.ID, segment, gen, replica.Disk, g.disk()}}
+		to := g.disk()
+		if len(v.Segments) > 0 && g.IntN(2) == 0 {
+			to, _ = s.Places().For(v.Segments[segment], nil)
+		}
+		return Command{MoveReplica: &MoveReplica{v.ID, segment, gen, replica.Disk, to}}
 	case 15:
 		d := g.disk()
 		for _, id := range s.DiskIDs() {
@@ -158,6 +162,8 @@ func (g *chaos) fresh(s *State) Command {
 			d.Disk = replica.Disk
 		}
 		return Command{Demote: d}
+	case 22, 23, 24, 25, 26, 27:
+		return g.moves(s, v, n)
 	}
 	return g.more(s, v, n, incarnation)
 }
@@ -171,7 +177,7 @@ func (g *chaos) more(s *State, v *Volume, n wire.NodeID, incarnation wire.Incarn
 		}
 		return Command{ResizeVolume: &ResizeVolume{v.Name, v.Bytes + uint64(by)/4096*4096}}
 	case 1:
-		return Command{SetDrained: &SetDrained{n, g.IntN(2) == 0}}
+		return Command{SetDrained: &SetDrained{Node: n, Drained: g.IntN(2) == 0}}
 	case 2:
 		return Command{MoveHeads: &MoveHeads{Node: n, Incarnation: incarnation}}
 	case 3:
@@ -376,11 +382,12 @@ func writeLog(t *testing.T, name string) {
 			Command{Version: 1, SetVoter: &SetVoter{wire.NodeID(i), true}},
 			Command{Version: 1, AddDisk: &AddDisk{disk(i), wire.NodeID(i), "/dev/sdb", 1 << 40}})
 	}
-	g := &chaos{Rand: rand.New(rand.NewPCG(1, 46))}
+	g := &chaos{Rand: rand.New(rand.NewPCG(1, 31))}
 	r := &rig{t, New()}
-	for _, c := range commands {
+	for _, c := range append(commands, movesLog()...) {
 		r.good(c)
 	}
+	commands = append(commands, movesLog()...)
 	for range 600 {
 		c := g.command(r.State)
 		c.Version = 1

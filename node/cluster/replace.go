@@ -13,11 +13,11 @@ func (s *State) replace(c *Replace) Result {
 	if !d.Failed && s.Nodes[d.Node].Up {
 		return problem(Refused, "disk %s on node %q can be used", c.Disk, s.Nodes[d.Node].Name)
 	}
-	domains, load := s.disksByNode(), s.diskLoad()
+	domains, load := s.disksByNode(), s.CopiesOn()
 	moved := false
 	for _, id := range s.VolumeIDs() {
 		for i, g := range s.Volumes[id].Segments {
-			replicas, ok := moveFrom(g.Replicas, c.Disk, domains, load)
+			replicas, ok := moveFrom(g, c.Disk, domains, load)
 			if ok {
 				moved = true
 				s.editVolume(id).editReplicas(wire.Segment(i), replicas)
@@ -31,11 +31,12 @@ func (s *State) replace(c *Replace) Result {
 }
 
 // moveFrom is a segment's copies with the one on a disk replaced, if it has one
-// there that is not in sync and there is a place for it.
-func moveFrom(replicas []Replica, from DiskID, domains map[wire.NodeID][]DiskID, load map[DiskID]int) ([]Replica, bool) {
+// there that is not in sync and there is a place for it. One that moves has its
+// place already, or had one to take and does not need another.
+func moveFrom(g Segment, from DiskID, domains map[wire.NodeID][]DiskID, load map[DiskID]int) ([]Replica, bool) {
 	at := -1
 	var taken []wire.NodeID
-	for i, r := range replicas {
+	for i, r := range g.Replicas {
 		if r.Disk == from && !r.InSync {
 			at = i
 		} else {
@@ -45,23 +46,26 @@ func moveFrom(replicas []Replica, from DiskID, domains map[wire.NodeID][]DiskID,
 	if at < 0 {
 		return nil, false
 	}
+	if x := g.Coming(); x != nil && (x.Disk == from || x.Replaces == from) {
+		return g.without(from), true
+	}
 	n := leastLoaded(domains, load, taken)
 	if n == 0 {
 		return nil, false
 	}
 	d := leastDisk(domains[n], load)
 	load[d]++
-	out := append([]Replica(nil), replicas...)
+	out := append([]Replica(nil), g.Replicas...)
 	out[at] = Replica{Node: n, Disk: d}
 	return out, true
 }
 
 // Replaceable says whether a Replace of a disk would place a copy elsewhere.
 func (s *State) Replaceable(id DiskID) bool {
-	domains, load := s.disksByNode(), s.diskLoad()
+	domains, load := s.disksByNode(), s.CopiesOn()
 	for _, v := range s.Volumes {
 		for _, g := range v.Segments {
-			if _, ok := moveFrom(g.Replicas, id, domains, load); ok {
+			if _, ok := moveFrom(g, id, domains, load); ok {
 				return true
 			}
 		}

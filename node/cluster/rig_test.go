@@ -227,13 +227,14 @@ func checkVolume(t testing.TB, old *Volume, s *State, v *Volume, c Command) {
 			}
 		}
 		anyUsable = anyUsable || usable > 0
+		if what := badMove(v, g, was, c); what != "" {
+			fail(what)
+		}
 		switch {
 		case usable+unusable == 0:
 			fail("an in-sync set is empty")
 		case usable > 0 && unusable > 0:
 			fail("a set waits for a copy that cannot answer, and need not")
-		case len(g.Replicas) != v.Copies:
-			fail("copies got lost")
 		case was != nil && text(g.Replicas) != text(was.Replicas) && g.Gen <= was.Gen:
 			fail("copies changed under one generation")
 		case was != nil && c.Demote != nil && grew(g, *was) && usable < max(1, v.MinInSync):

@@ -72,7 +72,9 @@ type Node struct {
 	Drained     bool `json:",omitempty"` // serves no hosts, until it is told to again
 	Witness     bool `json:",omitempty"` // votes, and holds no disks, heads or portals
 	Leaving     bool `json:",omitempty"` // this incarnation is about to stop
-	Expelled    bool `json:",omitempty"` // the cluster was formed anew without it: it never comes back
+	Emptied     bool `json:",omitempty"` // all copies leave it, and none come, until it is undrained
+	Expelled    bool `json:",omitempty"` // the cluster goes on without it: it never comes back
+	Removed     bool `json:",omitempty"` // it is Expelled because the operator said so
 
 	Fabrics []netip.Prefix `json:",omitempty"` // subnets on which it can hold addresses now
 }
@@ -87,6 +89,8 @@ type Disk struct {
 	Path   string
 	Size   uint64 // bytes
 	Failed bool   // a write failed once: never used again
+
+	Drained bool `json:",omitempty"` // all copies leave it, and none come
 }
 
 // Volume is a virtual disk.
@@ -122,6 +126,9 @@ type Replica struct {
 	InSync bool // holds every acknowledged write; may be read, promoted, copied from
 
 	Demoted bool `json:",omitempty"` // was slow: not in sync, and not to catch up before it is readmitted
+
+	Replaces DiskID `json:",omitempty"` // once in sync it has the place of the copy on that disk, one of the segment's
+	Drain    bool   `json:",omitempty"` // because that disk was drained
 }
 
 // Host is an initiator that volumes are published to. It has an IQN, an NQN, or both.

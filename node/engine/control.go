@@ -55,6 +55,7 @@ type control struct {
 	votes    bool              // this node is among its voters
 	planner  *failover.Planner // nil: another node leads
 	rebuild  *failover.Rebuild
+	moves    *failover.Moves
 	address  *assign.Planner
 	gray     *failover.Gray // nil: another node leads
 	links    *failover.Links
@@ -195,11 +196,12 @@ func (c *control) hosts(t int64) {
 // lead runs the planner while this node leads.
 func (c *control) lead(t int64, st *cluster.State, version uint64, voters []wire.NodeID) {
 	if !c.e.Consensus.IsLeader() || !c.e.registered.Load() {
-		c.planner, c.rebuild, c.address, c.gray = nil, nil, nil, nil
+		c.planner, c.rebuild, c.moves, c.address, c.gray = nil, nil, nil, nil, nil
 		return
 	}
 	if c.planner == nil {
-		c.planner, c.rebuild, c.address, c.gray = failover.New(c.e.Self), failover.NewRebuild(), assign.NewPlanner(), failover.NewGray()
+		c.planner, c.rebuild, c.moves = failover.New(c.e.Self), failover.NewRebuild(), failover.NewMoves()
+		c.address, c.gray = assign.NewPlanner(), failover.NewGray()
 	}
 	a := c.planner.Tick(t, st, c.voter, version, voters)
 	for _, ask := range a.Asks {
@@ -208,7 +210,7 @@ func (c *control) lead(t int64, st *cluster.State, version uint64, voters []wire
 	for _, r := range a.Relays {
 		c.send(r.Node, kindRelay, r)
 	}
-	commands := slices.Concat(a.Proposes, c.rebuild.Tick(t, st), c.gray.Tick(t, time.Now().UnixMilli(), st))
+	commands := slices.Concat(a.Proposes, c.rebuild.Tick(t, st), c.moves.Tick(t, st), c.gray.Tick(t, time.Now().UnixMilli(), st))
 	for _, m := range c.address.Tick(t, st.AddressNodes(), st.AddressesToMove(), st.Catching()) {
 		commands = append(commands, cluster.Command{MoveAddress: &cluster.MoveAddress{Move: m}})
 	}

@@ -161,6 +161,15 @@ func (e *Engine) AddDisk(id cluster.DiskID, s *disk.Store) {
 	go e.beat(s) // not of tasks, which Close waits for: the disk may hang
 }
 
+// RemoveDisk takes an open store back. Nothing is placed on it any more; what goes on there ends by itself.
+func (e *Engine) RemoveDisk(id cluster.DiskID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stores = maps.Clone(e.stores)
+	delete(e.guards, e.stores[id])
+	delete(e.stores, id)
+}
+
 // Store is an open disk of this node, or nil.
 func (e *Engine) Store(id cluster.DiskID) *disk.Store {
 	e.mu.Lock()

@@ -66,6 +66,12 @@ func (c *control) listen() {
 	stores := c.e.stores
 	c.e.mu.Unlock()
 	changed := false
+	for id, x := range c.silences {
+		if stores[id] == nil {
+			delete(c.silences, id)
+			changed = changed || x.suspended
+		}
+	}
 	for id, s := range stores {
 		x := c.silences[id]
 		if x == nil {

@@ -97,6 +97,10 @@ func (w *world) judge(r *Result) {
 			w.tell("STUCK: %v", op)
 		}
 	}
+	if w.moving() {
+		r.Stuck++
+		w.tell("STUCK: a copy that moves, or a disk that is drained")
+	}
 	if n := w.unsynced(); n > 0 {
 		r.Stuck += n
 		w.tell("STUCK: %d copies are out of their sets", n)

@@ -39,6 +39,7 @@ var nemesis = []struct {
 	{"lost metadata", (*world).loseMetadata, false},
 	{"write error", (*world).failDisk, true},
 	{"full disk", (*world).fillDisk, false},
+	{"drain", (*world).drainDisk, true},
 }
 
 // live is a schedule: work under faults, then calm, in which everything must end well.
@@ -105,7 +106,7 @@ func (w *world) whole() bool {
 			return false
 		}
 	}
-	return w.unsynced() == 0 && w.now-w.healed > forgotten
+	return w.unsynced() == 0 && !w.moving() && w.now-w.healed > forgotten
 }
 
 func (w *world) unsynced() (n int) {

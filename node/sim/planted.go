@@ -21,6 +21,8 @@ type Planted struct {
 	CommitOfAnother bool // a copy takes a commit point that was meant for the one it has replaced
 	RelayUnproven   bool // a promise counts as given when it was asked for
 
+	MovedEarly bool // a copy is dropped before the one in its place is in sync
+
 	SlowKept     bool // copies stay in their sets however slow they are
 	DemotedJoins bool // a demoted copy catches up, and slows writes, at once
 

@@ -20,6 +20,15 @@ func (p *planted) state(r *raft, next *cluster.State, c cluster.Command) *cluste
 			}
 		}
 	}
+	if m := c.AddReplica; bugs.MovedEarly && m != nil && m.Replaces != "" && next.Volumes[m.Volume].Segments[m.Segment].Coming() != nil {
+		next = edit(next, m.Volume, func(v *cluster.Volume) {
+			g := v.Segments[m.Segment]
+			x := *g.OnDisk(m.To)
+			x.InSync, x.Replaces, x.Drain = true, "", false
+			g.Replicas = append(slices.DeleteFunc(slices.Clone(g.Replicas), func(r cluster.Replica) bool { return r.Disk == m.Replaces || r.Disk == m.To }), x)
+			v.Segments[m.Segment] = cluster.Segment{Gen: g.Gen + 1, Replicas: g.Replicas}
+		})
+	}
 	if bugs.EpochReused && c.Register != nil {
 		for _, id := range next.VolumeIDs() {
 			if old := before.Volumes[id]; old.Head == c.Register.Node {

@@ -31,6 +31,7 @@ type process struct {
 	leader      wire.NodeID
 	planner     *failover.Planner // on whom thinks that it leads
 	gray        *failover.Gray    // beside it
+	moves       *failover.Moves   // beside it
 	links       *failover.Links
 	beating     bool  // a beat is in the disk's hands
 	majority    int64 // when a leader last heard a majority
@@ -364,7 +365,7 @@ func (p *process) plan() {
 	if !p.w.bugs.SlowKept {
 		a.Proposes = append(a.Proposes, p.gray.Tick(p.now(), p.wall(), p.st)...)
 	}
-	for _, c := range a.Proposes {
+	for _, c := range slices.Concat(a.Proposes, p.moves.Tick(p.now(), p.st)) {
 		p.propose(c, func(cluster.Result) {})
 	}
 }

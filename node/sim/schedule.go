@@ -89,6 +89,7 @@ type world struct {
 	shape   shape
 	aim     []wire.NodeID // at whom faults are aimed for the moment
 	growing bool          // volumes do
+	drains  bool          // copies are leaving a disk: one at a time, since of three with two drained none could
 	counts  struct{ busy, reigns int }
 	genesis bool
 	runs    int // processes ever

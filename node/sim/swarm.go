@@ -133,6 +133,9 @@ func (w *world) changed(c cluster.Command) {
 		w.tap(c.Register.Node)
 	case c.Join != nil:
 		w.tap(c.Join.Node)
+	case c.DropReplica != nil:
+		w.kinds["copy moved"]++
+		w.tap()
 	case c.Eject != nil, c.Fence != nil:
 		w.tap()
 	}

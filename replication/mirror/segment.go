@@ -440,7 +440,11 @@ func (h *Head) acked(s *segment, f *flight, n wire.NodeID, a *wire.Ack) {
 	default:
 		// Its disk failed, or it does not have the copy: the cluster will take
 		// it out of the set, and until then nobody is told that it has the write.
-		h.owes(s, f, n)
+		patience := 0
+		if a.Status == wire.Missing {
+			patience = missingTicks
+		}
+		h.owes(s, f, n, patience)
 		return
 	}
 	delete(f.pending, n)
@@ -449,13 +453,19 @@ func (h *Head) acked(s *segment, f *flight, n wire.NodeID, a *wire.Ack) {
 	}
 }
 
-// owes complains of a copy that will not store a write, until it is removed.
-func (h *Head) owes(s *segment, f *flight, n wire.NodeID) {
+// missingTicks is how long nobody complains of a copy that is not there: mostly the cluster has taken it
+// away, and this head is about to learn of it.
+const missingTicks = 5
+
+// owes complains of a copy that will not store a write, until it is removed; first after some ticks.
+func (h *Head) owes(s *segment, f *flight, n wire.NodeID, patience int) {
 	h.dropJoin(s, n)
 	h.later(func() {
 		if _, waits := f.pending[n]; waits {
-			h.out.Complain = append(h.out.Complain, n)
-			h.owes(s, f, n)
+			if patience <= 0 {
+				h.out.Complain = append(h.out.Complain, n)
+			}
+			h.owes(s, f, n, patience-1)
 		}
 	})
 }

@@ -51,7 +51,7 @@ func nextChange(s *cluster.State, servers []raft.Server, self wire.NodeID) chang
 	}
 	voters, others := split(servers)
 	for _, id := range s.NodeIDs() {
-		if member := slices.Contains(voters, id); member != s.Nodes[id].Voter && present(s, id) {
+		if member := slices.Contains(voters, id); member != s.Nodes[id].Voter && (present(s, id) || !member) {
 			return change{record, id}
 		}
 	}

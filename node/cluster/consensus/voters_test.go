@@ -139,6 +139,19 @@ func TestStateAndConfigurationAreMadeTheSameFirst(t *testing.T) {
 	if c := nextChange(s, servers, 1); c != (change{remove, 2}) {
 		t.Error(c)
 	}
+	// A voter that was removed leaves the configuration first, and then what the state knows of the voters.
+	s, servers = situation("VVV")
+	s.Nodes[3].Expelled, s.Nodes[3].Up = true, false
+	if c := nextChange(s, servers, 1); c != (change{remove, 3}) {
+		t.Error(c)
+	}
+	if c := nextChange(s, servers[:2], 1); c != (change{record, 3}) {
+		t.Error(c)
+	}
+	s.Nodes[3].Voter = false
+	if c := nextChange(s, servers[:2], 1); c.kind != nothing {
+		t.Error(c)
+	}
 	if c := nextChange(cluster.New(), servers, 1); c.kind != nothing {
 		t.Error(c)
 	}

@@ -1,0 +1,113 @@
+package failover
+
+import (
+	"slices"
+
+	"ashlar/node/cluster"
+	"ashlar/replication/wire"
+)
+
+const (
+	movesEvery = int64(500_000_000)
+	movesMax   = 2 // copies that come to one disk, or leave it, at once
+)
+
+// Moves decides which copies go to other disks: those on disks that are to be
+// emptied, and those that segments lack. It asks for one step of a
+// segment at a time, each of which compares with what it was decided on.
+type Moves struct{ looked int64 }
+
+// NewMoves knows nothing, and needs to know nothing: what moves is in the state.
+func NewMoves() *Moves { return &Moves{} }
+
+// Tick decides.
+func (m *Moves) Tick(now int64, st *cluster.State) []cluster.Command {
+	if now-m.looked < movesEvery {
+		return nil
+	}
+	m.looked = now
+	w := moving{st: st, busy: map[cluster.DiskID]int{}}
+	for _, id := range st.VolumeIDs() {
+		for i, g := range st.Volumes[id].Segments {
+			w.goOn(st.Volumes[id], wire.Segment(i), g)
+		}
+	}
+	for _, id := range st.VolumeIDs() {
+		for i, g := range st.Volumes[id].Segments {
+			w.begin(st.Volumes[id], wire.Segment(i), g)
+		}
+	}
+	return w.out
+}
+
+// moving is one look at all copies.
+type moving struct {
+	st     *cluster.State
+	places *cluster.Places        // nil: none were needed yet
+	busy   map[cluster.DiskID]int // copies that come to a disk and leave it now
+	out    []cluster.Command
+}
+
+// goOn takes the next step of a move that was begun, if it is due.
+func (w *moving) goOn(v *cluster.Volume, i wire.Segment, g cluster.Segment) {
+	x := g.Coming()
+	if x == nil {
+		return
+	}
+	drop := func(id cluster.DiskID) {
+		w.out = append(w.out, cluster.Command{DropReplica: &cluster.DropReplica{Volume: v.ID, Segment: i, Gen: g.Gen, Disk: id}})
+	}
+	switch {
+	case w.st.Droppable(v, g, x.Replaces):
+		drop(x.Replaces)
+	case !x.InSync && (!w.st.Usable(*x) || x.Demoted || w.st.Drains(x.Disk)):
+		drop(x.Disk)
+	default:
+		w.busy[x.Disk]++
+		w.busy[x.Replaces]++
+	}
+}
+
+// begin has a copy go elsewhere, if one is to and neither disk has enough to do.
+func (w *moving) begin(v *cluster.Volume, i wire.Segment, g cluster.Segment) {
+	if v.Head == 0 || g.Coming() != nil {
+		return
+	}
+	if len(g.Replicas) < v.Copies {
+		if to, ok := w.place(g); ok {
+			w.out = append(w.out, cluster.Command{AddReplica: &cluster.AddReplica{Volume: v.ID, Segment: i, Gen: g.Gen, To: to}})
+		}
+		return
+	}
+	at := slices.IndexFunc(g.Replicas, func(r cluster.Replica) bool { return w.st.Drains(r.Disk) })
+	if at < 0 {
+		return
+	}
+	r := g.Replicas[at]
+	if w.busy[r.Disk] >= movesMax {
+		return
+	}
+	to, ok := w.place(g)
+	switch {
+	case !ok:
+		return
+	case r.InSync:
+		w.out = append(w.out, cluster.Command{AddReplica: &cluster.AddReplica{Volume: v.ID, Segment: i, Gen: g.Gen, To: to, Replaces: r.Disk}})
+	default: // nothing is lost with it
+		w.out = append(w.out, cluster.Command{MoveReplica: &cluster.MoveReplica{Volume: v.ID, Segment: i, Gen: g.Gen, From: r.Disk, To: to}})
+	}
+	w.busy[r.Disk]++
+}
+
+// place is a disk for one more copy of a segment, which has one more to do then.
+func (w *moving) place(g cluster.Segment) (cluster.DiskID, bool) {
+	if w.places == nil {
+		w.places = w.st.Places()
+	}
+	to, ok := w.places.For(g, func(id cluster.DiskID) bool { return w.busy[id] < movesMax })
+	if ok {
+		w.places.Take(to)
+		w.busy[to]++
+	}
+	return to, ok
+}

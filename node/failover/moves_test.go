@@ -1,0 +1,146 @@
+package failover
+
+import (
+	"fmt"
+	"testing"
+
+	"ashlar/node/cluster"
+	"ashlar/replication/wire"
+)
+
+// stage is a pool whose orders are carried out, and whose heads fill every copy
+// at once when they are told to.
+type stage struct {
+	t *testing.T
+	*cluster.State
+	moves *Moves
+	now   int64
+}
+
+func newStage(t *testing.T) *stage { return &stage{t: t, State: pool(t), moves: NewMoves()} }
+
+func (s *stage) do(c cluster.Command) {
+	s.t.Helper()
+	next, r := s.Apply(s.Index+1, c)
+	if r.Problem != "" {
+		s.t.Fatal(r.Problem)
+	}
+	s.State = next
+}
+
+// step has the planner look, and carries out what it wants.
+func (s *stage) step() (wanted int) {
+	s.t.Helper()
+	s.now += movesEvery
+	out := s.moves.Tick(s.now, s.State)
+	for _, c := range out {
+		s.do(c)
+	}
+	return len(out)
+}
+
+// fill has all copies that can catch up do so.
+func (s *stage) fill() {
+	s.t.Helper()
+	for _, v := range s.VolumeIDs() {
+		for i, g := range s.Volumes[v].Segments {
+			for _, r := range g.Replicas {
+				if !r.InSync && s.Usable(r) {
+					s.do(cluster.Command{Join: &cluster.Join{Volume: v, Epoch: s.Volumes[v].Epoch, Node: r.Node, Incarnation: s.Nodes[r.Node].Incarnation,
+						Segments: []cluster.SegmentGen{{Segment: wire.Segment(i), Gen: s.Volumes[v].Segments[i].Gen}}}})
+				}
+			}
+		}
+	}
+}
+
+func (s *stage) on(id cluster.DiskID) int { return s.HeldOn(id).Copies }
+
+func TestADrainedDiskIsEmptiedAFewCopiesAtATime(t *testing.T) {
+	s := newStage(t)
+	before := s.on("2")
+	s.do(cluster.Command{SetDiskDrained: &cluster.SetDiskDrained{Disk: "2", Drained: true}})
+	if n := s.step(); n != movesMax {
+		t.Fatalf("%d moves begin at once, want %d", n, movesMax)
+	}
+	if n := s.step(); n != 0 {
+		t.Fatalf("%d more begin while %d are under way", n, movesMax)
+	}
+	for range 2 * before {
+		s.fill()
+		s.step()
+	}
+	if n := s.on("2"); n != 0 || before == 0 {
+		t.Fatalf("%d of %d copies are still there", n, before)
+	}
+	if n := s.step(); n != 0 {
+		t.Errorf("%d moves of nothing", n)
+	}
+	for i, g := range s.VolumeNamed("v").Segments {
+		if len(g.InSync()) != 2 || len(g.Replicas) != 2 {
+			t.Errorf("segment %d is %+v", i, g)
+		}
+	}
+}
+
+func TestAnEmptiedNodeKeepsWhatHasNoOtherPlace(t *testing.T) {
+	s := newStage(t)
+	s.do(cluster.Command{Fence: &cluster.Fence{Dead: []cluster.Dead{{Node: 3, Incarnation: 1}}, Refused: true}})
+	s.do(cluster.Command{SetDrained: &cluster.SetDrained{Node: 2, Drained: true, Data: true}})
+	both := 0
+	for _, g := range s.VolumeNamed("v").Segments {
+		if g.On(2) != nil && g.On(1) != nil {
+			both++
+		}
+	}
+	for range 20 {
+		s.fill()
+		s.step()
+	}
+	if n := s.on("2"); n != both || both == 0 {
+		t.Errorf("%d copies are on the node, want the %d whose segments are on the only other one", n, both)
+	}
+}
+
+// What was to take a place and cannot is given up, and another place is found.
+func TestAMoveWhoseTargetIsLostBeginsAnew(t *testing.T) {
+	s := newStage(t)
+	n := cluster.AddNode{Name: "d", Peer: "d:1"}
+	s.do(cluster.Command{AddNode: &n})
+	s.do(cluster.Command{Register: &cluster.Register{Node: 4}})
+	s.do(cluster.Command{AddDisk: &cluster.AddDisk{ID: "4", Node: 4, Size: 1 << 40}}) // by far the largest
+	s.do(cluster.Command{SetDiskDrained: &cluster.SetDiskDrained{Disk: "2", Drained: true}})
+	s.step()
+	if s.on("4") == 0 {
+		t.Fatal("nothing moves to the largest disk")
+	}
+	s.do(cluster.Command{Fence: &cluster.Fence{Dead: []cluster.Dead{{Node: 4, Incarnation: 1}}, Refused: true}})
+	for range 40 {
+		s.step()
+		s.fill()
+	}
+	if a, b := s.on("2"), s.on("4"); a+b != 0 {
+		t.Errorf("%d copies are on the drained disk, %d on the lost one", a, b)
+	}
+}
+
+func TestSegmentsThatLackCopiesGetThemFirst(t *testing.T) {
+	s := newStage(t)
+	for _, id := range []wire.NodeID{2, 3} {
+		s.do(cluster.Command{Fence: &cluster.Fence{Dead: []cluster.Dead{{Node: id, Incarnation: 1}}, Refused: true}})
+		s.do(cluster.Command{RemoveNode: &cluster.RemoveNode{Node: id, Dead: true}})
+	}
+	n := cluster.AddNode{Name: "d", Peer: "d:1"}
+	s.do(cluster.Command{AddNode: &n})
+	s.do(cluster.Command{Register: &cluster.Register{Node: 4}})
+	s.do(cluster.Command{AddDisk: &cluster.AddDisk{ID: "4", Node: 4, Size: 1 << 40}})
+	for range 20 {
+		s.step()
+		s.fill()
+	}
+	for i, g := range s.VolumeNamed("v").Segments {
+		if fmt.Sprint(g.InSync()) != "[1 4]" {
+			t.Errorf("segment %d is %+v", i, g)
+		}
+	}
+}
