@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ashlar/scripts/internal/clusters"
+	"ashlar/scripts/internal/machines"
 )
 
 const volumeBytes = 48 << 20
@@ -15,8 +16,8 @@ const volumeBytes = 48 << 20
 // All nodes lose their power under load: everything acknowledged is there. First
 // nothing that was not synced survives, then one or the other block of it.
 func TestAllNodesLoseTheirPowerAtOnce(t *testing.T) {
-	m := startMachine(t)
-	c := clusters.New(t, clusters.Plan{Folder: m.folder})
+	m := machines.Start(t)
+	c := clusters.New(t, clusters.Plan{Folder: m.Folder})
 	v := c.Publish("v", "48M", 2)
 	rounds := 3
 	if os.Getenv("ASHLAR_TEST_LONG") != "" {
@@ -32,7 +33,7 @@ func TestAllNodesLoseTheirPowerAtOnce(t *testing.T) {
 		}
 		c.KillAll()
 		load.Abandon()
-		blocks, names := m.cut(seed...)
+		blocks, names := m.Cut(seed...)
 		for _, n := range c.Nodes {
 			n.Start()
 		}
@@ -47,16 +48,16 @@ func TestAllNodesLoseTheirPowerAtOnce(t *testing.T) {
 // The same on disks that lie about what they have synced must fail: else the
 // test above shows nothing.
 func TestThePowerCutWouldShowWhatIsNotSynced(t *testing.T) {
-	m := startMachine(t)
-	c := clusters.New(t, clusters.Plan{Folder: m.folder})
+	m := machines.Start(t)
+	c := clusters.New(t, clusters.Plan{Folder: m.Folder})
 	v := c.Publish("v", "48M", 2)
 	load := clusters.NewLoad(t, v.IQN, volumeBytes, c.Nodes...)
-	m.lie()
+	m.Lie()
 	load.Start()
 	load.AwaitWrites(300, time.Minute)
 	c.KillAll()
 	load.Abandon()
-	m.cut()
+	m.Cut()
 	for _, n := range c.Nodes {
 		n.Start()
 	}

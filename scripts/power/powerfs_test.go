@@ -11,14 +11,16 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"ashlar/scripts/internal/machines"
 )
 
 // The file system itself: a test of what it keeps is worth only as much as what
 // it loses.
 func TestAPowerCutLosesWhatWasNotSynced(t *testing.T) {
-	m := startMachine(t)
-	path := func(name string) string { return filepath.Join(m.folder, name) }
-	folder := func(name string) string { return filepath.Join(m.folder, name, "..") }
+	m := machines.Start(t)
+	path := func(name string) string { return filepath.Join(m.Folder, name) }
+	folder := func(name string) string { return filepath.Join(m.Folder, name, "..") }
 	syncFolder := func(name string) { syncPath(t, name) }
 
 	write(t, path("old"), os.O_CREATE, "old old old", 0, true)
@@ -39,7 +41,7 @@ func TestAPowerCutLosesWhatWasNotSynced(t *testing.T) {
 	if read(t, path("old")) != "old new OLD"+strings.Repeat("x", 9000) || read(t, path("to be replaced")) != "after" {
 		t.Error("before the cut it is no file system")
 	}
-	if blocks, names := m.cut(); blocks == 0 || names == 0 {
+	if blocks, names := m.Cut(); blocks == 0 || names == 0 {
 		t.Errorf("%d blocks and %d names were lost", blocks, names)
 	}
 	for name, want := range map[string]string{"old": "old old OLD", "cut short": "long long", "to be replaced": "before", "to be removed": "still here"} {
@@ -55,30 +57,50 @@ func TestAPowerCutLosesWhatWasNotSynced(t *testing.T) {
 }
 
 func TestAPowerCutLeavesWhatWasSynced(t *testing.T) {
-	m := startMachine(t)
-	path := func(name string) string { return filepath.Join(m.folder, name) }
+	m := machines.Start(t)
+	path := func(name string) string { return filepath.Join(m.Folder, name) }
 	check(t, os.Mkdir(path("snapshot.tmp"), 0o700))
 	write(t, path("snapshot.tmp/state"), os.O_CREATE, "in a folder that gets its name later", 0, true)
 	syncPath(t, path("snapshot.tmp"))
 	check(t, os.Rename(path("snapshot.tmp"), path("snapshot")))
 	write(t, path("new.tmp"), os.O_CREATE, "new", 0, true)
 	check(t, os.Rename(path("new.tmp"), path("new")))
-	syncPath(t, m.folder)
+	syncPath(t, m.Folder)
 	blocks := bytes.Repeat([]byte("12345678"), 4096)
 	write(t, path("new"), syscall.O_DSYNC, string(blocks), 4096, false)
 	check(t, os.Mkdir(path("left"), 0o700))
-	m.cut()
+	m.Cut()
 	if got := read(t, path("new")); got != "new"+strings.Repeat("\x00", 4093)+string(blocks) {
 		t.Errorf("new has %d bytes: %.20q", len(got), got)
 	}
 	if got := read(t, path("snapshot/state")); got != "in a folder that gets its name later" {
 		t.Errorf("snapshot/state: %q", got)
 	}
-	m.lie()
+	m.Lie()
 	write(t, path("new"), syscall.O_DSYNC, "lost", 0, true)
-	m.cut()
+	m.Cut()
 	if got := read(t, path("new")); !strings.HasPrefix(got, "new\x00") {
 		t.Errorf("synced to a liar, and there: %.20q", got)
+	}
+}
+
+func TestFilesFailAsTheyWereOrderedTo(t *testing.T) {
+	m := machines.Start(t)
+	path := filepath.Join(m.Folder, "file")
+	for _, c := range []struct {
+		order string
+		want  error
+	}{{"fail", syscall.EIO}, {"full", syscall.ENOSPC}, {"well", nil}} {
+		f, err := os.Create(path)
+		check(t, err)
+		m.Order(c.order, "/file")
+		if _, err := f.Write([]byte("x")); !errors.Is(err, c.want) {
+			t.Errorf("a write to a file that is to %s: %v", c.order, err)
+		}
+		if err := f.Sync(); !errors.Is(err, c.want) {
+			t.Errorf("a sync of a file that is to %s: %v", c.order, err)
+		}
+		check(t, f.Close())
 	}
 }
 

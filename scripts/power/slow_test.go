@@ -5,20 +5,13 @@ package power
 import (
 	"fmt"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"ashlar/appliance/api"
 	"ashlar/scripts/internal/clusters"
+	"ashlar/scripts/internal/machines"
 )
-
-// order has the file system make some files slow, hang or fail, or be well again.
-func (m *machine) order(words ...string) {
-	m.t.Helper()
-	fmt.Fprintln(m.orders, strings.Join(words, " "))
-	m.expect("so be it")
-}
 
 func in(neighbourhood int) func(k int) []string {
 	return func(k int) []string { return []string{fmt.Sprintf("127.0.%d.%d", neighbourhood, k)} }
@@ -55,8 +48,8 @@ func tells(w api.Why, kind, node string) bool {
 // When the disk is well the copy comes back, and has all that was written.
 func TestACopyOnASlowDiskIsLeftOutUntilItIsWell(t *testing.T) {
 	t.Parallel()
-	m := startMachine(t)
-	c := clusters.New(t, clusters.Plan{Folder: m.folder, Addresses: in(31)})
+	m := machines.Start(t)
+	c := clusters.New(t, clusters.Plan{Folder: m.Folder, Addresses: in(31)})
 	v := c.Publish("v", "16M", 2)
 	load := clusters.NewLoad(t, v.IQN, 16<<20, c.Nodes...)
 	load.Start()
@@ -65,7 +58,7 @@ func TestACopyOnASlowDiskIsLeftOutUntilItIsWell(t *testing.T) {
 	name := filepath.Join(slow.Name, "disk")
 
 	begin := time.Now()
-	m.order("slow", "300", name)
+	m.Order("slow", "300", name)
 	c.Eventually(15*time.Second, "ashlar why names the slow disk", func() bool { return tells(why(head, "v"), "slow-disk", slow.Name) })
 	named := time.Since(begin)
 	c.Eventually(40*time.Second, "the slow copy is left out", func() bool { return tells(why(head, "v"), "demoted-copy", slow.Name) })
@@ -85,7 +78,7 @@ func TestACopyOnASlowDiskIsLeftOutUntilItIsWell(t *testing.T) {
 		t.Errorf("the volume is %s, its head %s", s.State, s.Head)
 	}
 
-	m.order("well", name)
+	m.Order("well", name)
 	took := c.AwaitInSync("v", time.Minute)
 	load.Stop(time.Minute)
 	load.ExpectAll()
@@ -100,8 +93,8 @@ func TestADiskThatHangsCostsOnlyItsCopy(t *testing.T) {
 	for i, whose := range []string{"the head's", "another copy's"} {
 		t.Run(whose, func(t *testing.T) {
 			t.Parallel()
-			m := startMachine(t)
-			c := clusters.New(t, clusters.Plan{Folder: m.folder, Addresses: in(34 + i)})
+			m := machines.Start(t)
+			c := clusters.New(t, clusters.Plan{Folder: m.Folder, Addresses: in(34 + i)})
 			v := c.Publish("v", "16M", 2)
 			load := clusters.NewLoad(t, v.IQN, 16<<20, c.Nodes...)
 			load.Start()
@@ -112,7 +105,7 @@ func TestADiskThatHangsCostsOnlyItsCopy(t *testing.T) {
 			}
 			load.Longest()
 			name := filepath.Join(hung.Name, "disk")
-			m.order("hang", name)
+			m.Order("hang", name)
 			over := time.Now().Add(20 * time.Second)
 			load.AwaitWrites(100, 19*time.Second)
 			longest := load.Longest()
@@ -121,7 +114,7 @@ func TestADiskThatHangsCostsOnlyItsCopy(t *testing.T) {
 				t.Errorf("a write took %v", longest)
 			}
 			time.Sleep(time.Until(over))
-			m.order("well", name)
+			m.Order("well", name)
 			took := c.AwaitInSync("v", time.Minute)
 			load.Stop(time.Minute)
 			load.ExpectAll()
@@ -137,8 +130,8 @@ func TestANodeWhoseRaftStoreHangsOrFailsEnds(t *testing.T) {
 	t.Parallel()
 	for i, trouble := range []string{"hang", "fail"} {
 		t.Run(trouble, func(t *testing.T) {
-			m := startMachine(t)
-			c := clusters.New(t, clusters.Plan{Folder: m.folder, Addresses: in(32 + i)})
+			m := machines.Start(t)
+			c := clusters.New(t, clusters.Plan{Folder: m.Folder, Addresses: in(32 + i)})
 			leader := c.Node(clusters.Document[api.Cluster](c.Nodes[0], "cluster", "status").Leader)
 			var other *clusters.Node
 			for _, n := range c.Nodes {
@@ -147,7 +140,7 @@ func TestANodeWhoseRaftStoreHangsOrFailsEnds(t *testing.T) {
 				}
 			}
 			name := filepath.Join(leader.Name, "raft", "raft.db")
-			m.order(trouble, name)
+			m.Order(trouble, name)
 			begin := time.Now()
 			ordered := make(chan clusters.Result, 1)
 			go func() { ordered <- other.Run("volume", "create", "v", "--size", "16M", "--copies", "2") }()
@@ -165,7 +158,7 @@ func TestANodeWhoseRaftStoreHangsOrFailsEnds(t *testing.T) {
 			c.Eventually(10*time.Second, "the node says why it ends", func() bool {
 				return len(leader.LogLines("raft log", "raft term", "raft vote")) > 0
 			})
-			m.order("well", name) // a process whose write hangs stays in the kernel until then
+			m.Order("well", name) // a process whose write hangs stays in the kernel until then
 			c.Eventually(10*time.Second, "the node has ended", func() bool { return !leader.Runs() })
 			t.Logf("another led after %v: %s", elected.Round(100*time.Millisecond), leader.LogLines("raft log", "raft term", "raft vote")[0])
 			leader.Start()

@@ -87,6 +87,13 @@ var steps = []step{
 	{name: "power", about: "real processes lose their power, and all that they have not synced", where: nodes, run: func(r *runner) (tally, error) {
 		return r.goTest("-count=1", "-tags", powerTag, "-timeout=15m", "./scripts/power")
 	}},
+	{name: "campaign", about: "real processes under faults from a seed; no write is lost, and histories are linearizable", where: nodes, run: func(r *runner) (tally, error) {
+		faults := "20"
+		if r.long {
+			faults = "300"
+		}
+		return r.goTest("-count=1", "-tags", campaignTag, "-timeout=38m", "./scripts/campaigns", "-campaign.n", faults)
+	}},
 	{name: "lab", about: "the lab of real Linux hosts, with Debian's own target", where: guests, run: func(r *runner) (tally, error) {
 		return r.inLab("^TestLab")
 	}},
@@ -102,7 +109,8 @@ const (
 	conformanceTag = "conformance"
 	faultsTag      = "faults"
 	powerTag       = "power"
-	tags           = labTag + "," + conformanceTag + "," + faultsTag + "," + powerTag
+	campaignTag    = "campaign"
+	tags           = labTag + "," + conformanceTag + "," + faultsTag + "," + powerTag + "," + campaignTag
 )
 
 const (

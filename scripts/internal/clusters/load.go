@@ -17,6 +17,8 @@ import (
 // blocks, so that each knows what they must hold, and that fail over between
 // portals as multipath does.
 type Load struct {
+	Pace time.Duration // after each write, where all of a processor is not to be had
+
 	t       testing.TB
 	target  string
 	portals []string
@@ -155,6 +157,7 @@ func (l *Load) write(k uint64) {
 		l.ledger.acknowledge(block, blocks)
 		l.writes.Add(1)
 		l.took(time.Since(begin))
+		time.Sleep(l.Pace)
 		if random.IntN(4) == 0 && l.check(p, l.stopping, block, data) != nil {
 			return
 		}
@@ -238,11 +241,10 @@ type path struct {
 func (p *path) do(ctx context.Context, c *initiator.Command) error {
 	for {
 		err := p.once(ctx, c)
-		if err == nil || !isTemporary(err) {
+		if err == nil || !IsTemporary(err) {
 			return err
 		}
-		var status *initiator.StatusError
-		if !errors.As(err, &status) || status.Key != senseUnitAttention {
+		if !IsAttention(err) {
 			p.l.left.Add(1)
 			p.leave()
 		}
@@ -293,9 +295,16 @@ const (
 	senseAborted       = 0xb
 )
 
-// isTemporary is what multipath hides from its host: all but an answer that
+// IsAttention says whether the command was not carried out, for its host to hear
+// of something first.
+func IsAttention(err error) bool {
+	var s *initiator.StatusError
+	return errors.As(err, &s) && s.Key == senseUnitAttention
+}
+
+// IsTemporary is what multipath hides from its host: all but an answer that
 // says no.
-func isTemporary(err error) bool {
+func IsTemporary(err error) bool {
 	var s *initiator.StatusError
 	if !errors.As(err, &s) {
 		return true

@@ -156,6 +156,21 @@ func (n *Node) signal(s syscall.Signal) {
 	}
 }
 
+// AwaitEnd waits until the process has ended by itself.
+func (n *Node) AwaitEnd(timeout time.Duration) {
+	n.c.t.Helper()
+	n.c.Eventually(timeout, "node "+n.Name+" ends", func() bool { return !n.Runs() })
+}
+
+// ReplaceDisk gives the node an empty disk in the place of one that has failed.
+func (n *Node) ReplaceDisk() {
+	n.c.t.Helper()
+	if err := os.Remove(n.Disk()); err != nil {
+		n.c.t.Fatal(err)
+	}
+	n.Must("disk", "add", n.Disk(), "--size", n.c.plan.DiskSize)
+}
+
 // AwaitReady waits until the node may serve hosts.
 func (n *Node) AwaitReady() {
 	n.c.t.Helper()

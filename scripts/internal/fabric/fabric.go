@@ -106,6 +106,45 @@ func ParseCut(args []string) (ports, fabrics []string, err error) {
 // cut changes nothing.
 func Cut(ports, fabrics []string) error { return change("add", ports, fabrics) }
 
+// CutOneWay drops what goes from one port to another, and nothing of what comes back.
+func CutOneWay(from, to string, fabrics []string) error {
+	return changeOneWay("add", from, to, fabrics)
+}
+
+// HealOneWay undoes a CutOneWay.
+func HealOneWay(from, to string, fabrics []string) error {
+	return changeOneWay("delete", from, to, fabrics)
+}
+
+func changeOneWay(verb, from, to string, fabrics []string) error {
+	var script strings.Builder
+	for _, f := range fabrics {
+		fmt.Fprintf(&script, "%s element bridge lab apart { %q . %q }\n", verb, from+f, to+f)
+	}
+	return nft(script.String())
+}
+
+// Slow lets so many megabits a second through to a node and as many back, on each fabric. More than that
+// waits for up to 300 ms, and is lost beyond.
+func Slow(node string, megabits int, fabrics []string) error {
+	return shape(node, fabrics, "replace", "tbf", "rate", fmt.Sprintf("%dmbit", megabits), "burst", "16kb", "latency", "300ms")
+}
+
+// HealSlow undoes a Slow.
+func HealSlow(node string, fabrics []string) error { return shape(node, fabrics, "delete") }
+
+// shape changes the queue before both ends of a node's links.
+func shape(node string, fabrics []string, verb string, queue ...string) error {
+	for _, f := range fabrics {
+		for _, end := range [][]string{{"qdisc", verb, "dev", node + f, "root"}, {"-n", node, "qdisc", verb, "dev", f, "root"}} {
+			if err := run(exec.Command("tc", append(end, queue...)...)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // Heal undoes a Cut of the same arguments; healing a whole one is an error.
 func Heal(ports, fabrics []string) error { return change("delete", ports, fabrics) }
 

@@ -14,17 +14,22 @@ import (
 // Debian package that has it.
 type Program struct{ Name, Package string }
 
+// Fabric is what makes and breaks networks.
+var Fabric = []Program{
+	{"ip", "iproute2"},
+	{"tc", "iproute2"},
+	{"nft", "nftables"},
+}
+
 // Lab is what the lab calls.
-var Lab = []Program{
+var Lab = append([]Program{
 	{"qemu-system-x86_64", "qemu-system-x86"},
 	{"modprobe", "kmod"},
 	{"cpio", "cpio"},
 	{"xz", "xz-utils"},
-	{"ip", "iproute2"},
-	{"nft", "nftables"},
 	{"dpkg-deb", "dpkg"},
 	{"apt-get", "apt"},
-}
+}, Fabric...)
 
 // Tests is what the tests call besides.
 var Tests = []Program{

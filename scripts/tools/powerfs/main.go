@@ -11,7 +11,8 @@
 //	lie        from now on nothing that is synced is safe
 //	slow MS END   each write and sync of a file whose path ends so takes MS ms longer
 //	hang END      they do not end
-//	fail END      they fail
+//	fail END      they fail (EIO)
+//	full END      they find no room (ENOSPC)
 //	well END      they do as they should again, also those that hang
 //
 // It ends with its standard input. It needs the right to mount.

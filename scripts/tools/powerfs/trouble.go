@@ -19,7 +19,7 @@ type troubles struct {
 type trouble struct {
 	delay time.Duration
 	hangs bool
-	fails bool
+	fails error
 	over  chan struct{}
 }
 
@@ -35,8 +35,8 @@ func (t *troubles) suffer(path string) error {
 	t.mu.Unlock()
 	switch {
 	case found == nil:
-	case found.fails:
-		return syscall.EIO
+	case found.fails != nil:
+		return found.fails
 	case found.hangs:
 		<-found.over
 	default:
@@ -62,7 +62,9 @@ func (t *troubles) order(words []string) (string, error) {
 	case len(words) == 2 && words[0] == "hang":
 		x = &trouble{hangs: true}
 	case len(words) == 2 && words[0] == "fail":
-		x = &trouble{fails: true}
+		x = &trouble{fails: syscall.EIO}
+	case len(words) == 2 && words[0] == "full":
+		x = &trouble{fails: syscall.ENOSPC}
 	case len(words) != 2 || words[0] != "well":
 		return "", fmt.Errorf("what is %q?", words)
 	}
