@@ -82,7 +82,10 @@ func (a *addresses) open(e *engine.Engine) {
 func (a *addresses) drop(ip netip.Addr) {
 	ctx, cancel := context.WithTimeout(context.Background(), dropMax)
 	defer cancel()
-	a.service.server.DropAddress(ctx, ip)
+	var ending sync.WaitGroup
+	ending.Go(func() { a.service.server.DropAddress(ctx, ip) })
+	ending.Go(func() { a.service.nvme.DropAddress(ctx, ip) })
+	ending.Wait()
 }
 
 func (a *addresses) tell() {
@@ -128,29 +131,32 @@ func (a *addresses) hold(state *cluster.State) {
 	}
 	self, incarnation := a.service.record.Node, wire.Incarnation(a.service.incarnation.Load())
 	var mine []address.Portal
-	listen := map[netip.AddrPort]bool{}
+	listen := map[netip.AddrPort]func(net.Listener) error{}
 	for _, x := range state.Addresses {
 		if x.HeldBy(self, incarnation) {
 			mine = append(mine, address.Portal{Address: x.Address.Address, Fabric: x.Fabric})
-			listen[x.Portal()] = true
+			listen[x.Portal()] = a.service.server.Serve
+			for _, p := range x.NVMePortals() {
+				listen[p] = a.service.nvme.Serve
+			}
 		}
 	}
 	// A host that finds the address is to find the portal: it listens first.
-	for portal := range listen {
-		a.listen(portal)
+	for portal, serve := range listen {
+		a.listen(portal, serve)
 	}
 	k.Hold(mine)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for portal, l := range a.listeners {
-		if !listen[portal] {
+		if listen[portal] == nil {
 			l.Close()
 			delete(a.listeners, portal)
 		}
 	}
 }
 
-func (a *addresses) listen(portal netip.AddrPort) {
+func (a *addresses) listen(portal netip.AddrPort, serve func(net.Listener) error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.listeners[portal] != nil {
@@ -162,7 +168,7 @@ func (a *addresses) listen(portal netip.AddrPort) {
 		return // tried again with the next tick
 	}
 	a.listeners[portal] = l
-	a.service.tasks.Go(func() { a.service.server.Serve(l) })
+	a.service.tasks.Go(func() { serve(l) })
 }
 
 // release tells the cluster what has been given up.
@@ -187,10 +193,16 @@ func (a *addresses) release(state *cluster.State) {
 func (a *addresses) connections() []address.Connection {
 	all := []address.Connection{}
 	state := a.service.consensus.State()
-	for _, c := range a.service.server.Connections() {
-		if state.AddressAt(c.Local.Addr()) != nil {
-			all = append(all, address.Connection{Portal: c.Local, Host: c.Remote})
+	add := func(local, remote netip.AddrPort) {
+		if state.AddressAt(local.Addr()) != nil {
+			all = append(all, address.Connection{Portal: local, Host: remote})
 		}
+	}
+	for _, c := range a.service.server.Connections() {
+		add(c.Local, c.Remote)
+	}
+	for _, c := range a.service.nvme.Connections() {
+		add(c.Local, c.Remote)
 	}
 	return all
 }
@@ -242,7 +254,8 @@ func (n *Node) AddAddress(ctx context.Context, written, home string) error {
 	if err != nil {
 		return problem(cluster.Invalid, "%q is no address with the length of its subnet, like 10.1.0.101/24", written)
 	}
-	return n.order(ctx, cluster.Command{AddAddress: &cluster.AddAddress{Written: prefix, Port: n.config.ISCSIPort, Home: home}})
+	return n.order(ctx, cluster.Command{AddAddress: &cluster.AddAddress{Written: prefix, Port: n.config.ISCSIPort,
+		Ports: cluster.Ports{NVMe: n.config.NVMePort, Discovery: n.config.DiscoveryPort}, Home: home}})
 }
 
 // RemoveAddress takes a portal address out of use.

@@ -266,14 +266,7 @@ func (d *subsystems) challenge() uint32 {
 func (d *subsystems) Discovery(host nvme.Host) nvme.Discovery {
 	s := d.service.consensus.State()
 	out := nvme.Discovery{Generation: generation(s)}
-	var portals []nvme.Portal
-	for _, id := range s.NodeIDs() {
-		n := s.Nodes[id]
-		if n.Incarnation == 0 {
-			continue
-		}
-		portals = append(portals, portalsNVMe(id, n.NVMe)...)
-	}
+	portals := portalsNVMe(s)
 	if len(numberedToNQN(s, host.NQN)) > 0 {
 		out.Listings = append(out.Listings, nvme.Listing{NQN: s.ClusterNQN(), Portals: portals})
 	}
@@ -286,13 +279,35 @@ func (d *subsystems) Discovery(host nvme.Host) nvme.Discovery {
 	return out
 }
 
-func portalsNVMe(id wire.NodeID, texts []string) (all []nvme.Portal) {
-	for _, text := range texts {
-		if address, err := netip.ParseAddrPort(text); err == nil {
-			all = append(all, nvme.Portal{Address: address, ID: uint16(id)})
+// portalsNVMe are one for each node and subnet. Where the node is the home of an
+// address that moves, this stands for the node's own: a host has the same path, and
+// its connection is reset as soon as the node is fenced, even if the node is silent.
+func portalsNVMe(s *cluster.State) (all []nvme.Portal) {
+	for _, id := range s.NodeIDs() {
+		n := s.Nodes[id]
+		if n.Incarnation == 0 || n.Expelled {
+			continue
+		}
+		for _, text := range n.NVMe {
+			if address, err := netip.ParseAddrPort(text); err == nil && !isStoodForByAnother(s, id, address.Addr()) {
+				all = append(all, nvme.Portal{Address: address, ID: uint16(id)})
+			}
+		}
+	}
+	for _, a := range s.Addresses {
+		if a.NVMe != 0 {
+			all = append(all, nvme.Portal{Address: netip.AddrPortFrom(a.Address.Address, a.NVMe), ID: a.Group})
 		}
 	}
 	return all
+}
+
+// isStoodForByAnother says whether a node's own address is on a subnet where an
+// address that moves, and that somebody has served, is at home at this node.
+func isStoodForByAnother(s *cluster.State, id wire.NodeID, own netip.Addr) bool {
+	return slices.ContainsFunc(s.Addresses, func(a cluster.Address) bool {
+		return a.NVMe != 0 && a.Home == id && a.Gen != 0 && !a.Removed && a.Fabric.Contains(own)
+	})
 }
 
 // generation is the same through every node, and another one after any change of
@@ -300,10 +315,8 @@ func portalsNVMe(id wire.NodeID, texts []string) (all []nvme.Portal) {
 func generation(s *cluster.State) uint64 {
 	h := fnv.New64a()
 	say := func(v ...any) { fmt.Fprintf(h, "%q\n", v) }
-	for _, id := range s.NodeIDs() {
-		if n := s.Nodes[id]; n.Incarnation != 0 {
-			say(id, n.NVMe)
-		}
+	for _, p := range portalsNVMe(s) {
+		say(p)
 	}
 	for _, id := range s.VolumeIDs() {
 		for _, e := range s.Volumes[id].Exports {

@@ -12,12 +12,29 @@ import (
 // Address is a portal address that moves: who holds it, and where hosts find it.
 type Address struct {
 	assign.Address
-	Port    uint16 // TCP, the same at every holder
-	Removed bool   `json:",omitempty"` // forgotten once its holder has given it up
+	Port uint16 // TCP, the same at every holder
+	Ports
+	Removed bool `json:",omitempty"` // forgotten once its holder has given it up
+}
+
+// Ports are those of an address for NVMe/TCP, the same at every holder; 0: it has none.
+type Ports struct {
+	NVMe      uint16 `json:",omitempty"`
+	Discovery uint16 `json:",omitempty"`
 }
 
 // Portal is where hosts log in.
 func (a Address) Portal() netip.AddrPort { return netip.AddrPortFrom(a.Address.Address, a.Port) }
+
+// NVMePortals are where it serves NVMe/TCP, discovery included.
+func (a Address) NVMePortals() (all []netip.AddrPort) {
+	for _, port := range []uint16{a.NVMe, a.Discovery} {
+		if port != 0 {
+			all = append(all, netip.AddrPortFrom(a.Address.Address, port))
+		}
+	}
+	return all
+}
 
 // groupOfAddresses is the lowest portal group tag of addresses; below it are those of
 // nodes, which are their numbers.
@@ -30,7 +47,8 @@ const AddressesMax = 64
 type AddAddress struct {
 	Written netip.Prefix // as 10.1.0.101/24
 	Port    uint16
-	Home    string // name of a node; empty: it belongs nowhere
+	Ports
+	Home string // name of a node; empty: it belongs nowhere
 }
 
 // RemoveAddress takes an address out of use: its holder gives it up, and then it is
@@ -120,7 +138,7 @@ func (s *State) addAddress(c *AddAddress) Result {
 		return problem(Refused, "a cluster has at most %d portal addresses that move", AddressesMax)
 	}
 	s.LastAddress++
-	s.Addresses = append(slices.Clone(s.Addresses), Address{Address: a, Port: c.Port})
+	s.Addresses = append(slices.Clone(s.Addresses), Address{Address: a, Port: c.Port, Ports: c.Ports})
 	slices.SortFunc(s.Addresses, func(a, b Address) int { return a.Address.Address.Compare(b.Address.Address) })
 	return Result{}
 }

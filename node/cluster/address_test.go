@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"ashlar/node/address/assign"
@@ -37,7 +38,11 @@ func withAddress(t *testing.T) *rig {
 	for n := wire.NodeID(1); n <= 3; n++ {
 		r.on(n)
 	}
-	r.good(Command{AddAddress: &AddAddress{Written: netip.PrefixFrom(moving, 24), Port: 3260, Home: "n1"}})
+	r.good(Command{AddAddress: &AddAddress{Written: netip.PrefixFrom(moving, 24), Port: 3260, Ports: Ports{NVMe: 4420, Discovery: 8009}, Home: "n1"}})
+	at := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(moving, port) }
+	if got := r.address().NVMePortals(); !slices.Equal(got, []netip.AddrPort{at(4420), at(8009)}) {
+		t.Errorf("NVMe/TCP at %v", got)
+	}
 	r.good(r.assign(1))
 	return r
 }

@@ -14,7 +14,9 @@ import (
 
 	"ashlar/appliance/api"
 	"ashlar/scripts/internal/clusters"
+	"ashlar/target/nvme"
 	"ashlar/target/targettest/initiator"
+	"ashlar/target/targettest/nvmehost"
 )
 
 const secondIQN = "iqn.2026-11.com.example:second"
@@ -30,30 +32,35 @@ func compareAndWrite(lba uint64, old, new []byte) *initiator.Command {
 	return &initiator.Command{CDB: cdb, Out: append(bytes.Clone(old), new...)}
 }
 
-// tallies are two hosts' counters in one logical block, each raised by one with
+// tallies are some hosts' counters in one logical block, each raised by one with
 // each of its owner's increments.
-type tallies [2]uint64
+type tallies [3]uint64
 
 func (c tallies) block() []byte {
 	b := make([]byte, lbaBytes)
-	binary.BigEndian.PutUint64(b, c[0])
-	binary.BigEndian.PutUint64(b[8:], c[1])
-	fillPiece(b[16:], int(c[0]<<32+c[1]))
+	sum := uint64(0)
+	for i, n := range c {
+		binary.BigEndian.PutUint64(b[8*i:], n)
+		sum = sum<<20 + n
+	}
+	fillPiece(b[8*len(c):], int(sum))
 	return b
 }
 
 func parseTallies(b []byte) (c tallies, err error) {
-	c = tallies{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])}
+	for i := range c {
+		c[i] = binary.BigEndian.Uint64(b[8*i:])
+	}
 	if !bytes.Equal(c.block(), b) {
 		return c, errors.New("the counters' block is none that was ever written")
 	}
 	return c, nil
 }
 
-// incrementer is a host that raises its counter by COMPARE AND WRITE, and never
-// believes an answer that it did not get.
+// incrementer is a host that raises its counter by COMPARE AND WRITE, or by Compare
+// fused with Write, and never believes an answer that it did not get.
 type incrementer struct {
-	hosts []*host // its paths; it uses the first and fails over to the next
+	hosts []writer // its paths; it uses the first and fails over to the next
 	self  int
 	at    int
 	known tallies
@@ -67,7 +74,7 @@ type incrementer struct {
 
 func isMiscompare(err error) bool {
 	var s *initiator.StatusError
-	return errors.As(err, &s) && s.Status == statusCheck && s.Key == keyMiscomp
+	return errors.As(err, &s) && s.Status == statusCheck && s.Key == keyMiscomp || nvmehost.Is(err, nvme.CompareFailure)
 }
 
 // increment raises the counter once.
@@ -77,7 +84,7 @@ func (i *incrementer) increment(ctx context.Context) error {
 		next[i.self]++
 		repeated := false
 		for {
-			err := i.once(ctx, compareAndWrite(0, i.known.block(), next.block()))
+			err := i.path().compareAndWrite(ctx, 0, i.known.block(), next.block())
 			switch {
 			case err == nil:
 				i.known = next
@@ -111,17 +118,11 @@ func (i *incrementer) increment(ctx context.Context) error {
 	}
 }
 
-func (i *incrementer) once(ctx context.Context, c *initiator.Command) error {
-	h := i.hosts[i.at%len(i.hosts)]
-	if err := h.open(ctx); err != nil {
-		return err
-	}
-	return h.once(ctx, c)
-}
+func (i *incrementer) path() writer { return i.hosts[i.at%len(i.hosts)] }
 
 // leave goes to the next path.
 func (i *incrementer) leave(ctx context.Context) {
-	i.hosts[i.at%len(i.hosts)].close()
+	i.path().close()
 	i.at++
 	select {
 	case <-ctx.Done():
@@ -132,10 +133,10 @@ func (i *incrementer) leave(ctx context.Context) {
 // look reads the counters.
 func (i *incrementer) look(ctx context.Context) error {
 	for {
-		c := &initiator.Command{CDB: initiator.CDB16(opRead, 0, 1), In: make([]byte, lbaBytes)}
-		err := i.once(ctx, c)
+		b := make([]byte, lbaBytes)
+		err := i.path().readOnce(ctx, 0, b)
 		if err == nil {
-			i.known, err = parseTallies(c.In)
+			i.known, err = parseTallies(b)
 			return err
 		}
 		if ctx.Err() != nil || !isTemporary(err) {
@@ -151,22 +152,53 @@ func (i *incrementer) look(ctx context.Context) error {
 // the volume's head is killed, the next one frozen, and the one after that told to
 // hand over. Each increment that was answered GOOD is there once, and no other.
 func TestCompareAndWriteCountsEachIncrementOnceOverNodesAndHeads(t *testing.T) {
+	c, v := counters(t, clusters.Plan{})
+	head, last, witness := holders(t, c)
+	iscsi := func(n *clusters.Node, name string, number byte) writer { return newHost(t, n, v.IQN, name, number) }
+	r := &race{T: t, hosts: []*incrementer{
+		{self: 0, hosts: []writer{iscsi(witness, clusters.HostIQN, 10), iscsi(last, clusters.HostIQN, 11), iscsi(head, clusters.HostIQN, 12)}},
+		{self: 1, hosts: []writer{iscsi(last, secondIQN, 10), iscsi(witness, secondIQN, 11), iscsi(head, secondIQN, 12)}},
+	}}
+	r.throughHeads(c, v)
+}
+
+// The same for two hosts that fuse Compare with Write over NVMe/TCP, and a third one
+// beside them that has COMPARE AND WRITE.
+func TestFusedCompareAndWriteCountsEachIncrementOnceOverNodesAndHeads(t *testing.T) {
+	c, v := counters(t, clusters.Plan{})
+	publishNVMe(t, c, v, map[string]string{clusters.HostIQN: hostNQN, secondIQN: secondHostNQN})
+	head, last, witness := holders(t, c)
+	over := func(n *clusters.Node, name string) writer { return newNVMeHost(t, n, v, name) }
+	iscsi := func(n *clusters.Node, number byte) writer { return newHost(t, n, v.IQN, clusters.HostIQN, number) }
+	r := &race{T: t, hosts: []*incrementer{
+		{self: 0, hosts: []writer{over(witness, hostNQN), over(last, hostNQN), over(head, hostNQN)}},
+		{self: 1, hosts: []writer{over(last, secondHostNQN), over(witness, secondHostNQN), over(head, secondHostNQN)}},
+		{self: 2, hosts: []writer{iscsi(head, 10), iscsi(witness, 11), iscsi(last, 12)}},
+	}}
+	r.throughHeads(c, v)
+}
+
+// counters are a cluster with a volume whose first block has all counters at 0.
+func counters(t *testing.T, plan clusters.Plan) (*clusters.Cluster, api.Volume) {
+	t.Helper()
+	c := clusters.New(t, plan)
+	v := c.Publish("v", "16M", 2, secondIQN)
+	c.AwaitInSync("v", 30*time.Second)
+	start := newHost(t, c.Head("v"), v.IQN, clusters.HostIQN, 9)
+	start.must(t, &initiator.Command{CDB: initiator.CDB16(opWrite, 0, 1), Out: tallies{}.block()})
+	start.close()
+	return c, v
+}
+
+// throughHeads runs a race through three changes of the head, and looks what the
+// counters are in the end.
+func (r *race) throughHeads(c *clusters.Cluster, v api.Volume) {
+	r.Helper()
 	atLeast := uint64(10_000)
 	if long() {
 		atLeast = 100_000
 	}
-	c := clusters.New(t, clusters.Plan{})
-	v := c.Publish("v", "16M", 2, secondIQN)
-	c.AwaitInSync("v", 30*time.Second)
-	head, last, witness := holders(t, c)
-	start := newHost(t, head, v.IQN, clusters.HostIQN, 9)
-	start.must(t, &initiator.Command{CDB: initiator.CDB16(opWrite, 0, 1), Out: tallies{}.block()})
-	start.close()
-
-	r := &race{T: t, hosts: []*incrementer{
-		newIncrementer(t, 0, v, clusters.HostIQN, witness, last, head),
-		newIncrementer(t, 1, v, secondIQN, last, witness, head),
-	}}
+	head := c.Head("v")
 	r.start()
 	r.await(atLeast / 4)
 	before, _ := c.Show("v")
@@ -180,31 +212,34 @@ func TestCompareAndWriteCountsEachIncrementOnceOverNodesAndHeads(t *testing.T) {
 	r.await(r.sum() + 100)
 	c.Node(killed.Head).Thaw()
 	c.AwaitInSync("v", time.Minute)
-	_, next, _ := holders(t, c)
+	_, next, _ := holders(r.T, c)
 	next.Must("volume", "move-head", "v", next.Name)
 	c.AwaitTakeover("v", frozen.Volume, 30*time.Second)
 	r.await(max(atLeast, r.sum()+100))
 	took := r.stop()
 
 	c.AwaitInSync("v", time.Minute)
+	var want tallies
+	for k, i := range r.hosts {
+		want[k] = i.done()
+	}
 	for _, n := range c.Nodes {
-		h := newHost(t, n, v.IQN, clusters.HostIQN, 8)
+		h := newHost(r.T, n, v.IQN, clusters.HostIQN, 8)
 		read := &initiator.Command{CDB: initiator.CDB16(opRead, 0, 1), In: make([]byte, lbaBytes)}
-		h.must(t, read)
-		want := tallies{r.hosts[0].done(), r.hosts[1].done()}
+		h.must(r.T, read)
 		if got, err := parseTallies(read.In); err != nil || got != want {
-			t.Errorf("through %s the counters are %d, want %d: %v", n.Name, got, want, err)
+			r.Errorf("through %s the counters are %d, want %d: %v", n.Name, got, want, err)
 		}
 	}
 	c.Verify("v")
 	for k, i := range r.hosts {
-		t.Logf("host %d: %d increments, %d more found done after %d lost answers, %d miscompares, %d against itself",
+		r.Logf("host %d: %d increments, %d more found done after %d lost answers, %d miscompares, %d against itself",
 			k, i.good.Load(), i.found.Load(), i.lost.Load(), i.miscompare.Load(), i.itself.Load())
 		if i.itself.Load() != 0 {
-			t.Errorf("host %d: %d repetitions miscompared against what they had written themselves", k, i.itself.Load())
+			r.Errorf("host %d: %d repetitions miscompared against what they had written themselves", k, i.itself.Load())
 		}
 	}
-	t.Logf("%d increments in %.1f s", r.sum(), took.Seconds())
+	r.Logf("%d increments in %.1f s", r.sum(), took.Seconds())
 }
 
 // race is some hosts that increment until they are stopped.
@@ -269,14 +304,6 @@ func (r *race) stop() time.Duration {
 		r.Fatal(*err)
 	}
 	return time.Since(r.begin)
-}
-
-func newIncrementer(t *testing.T, self int, v api.Volume, name string, nodes ...*clusters.Node) *incrementer {
-	i := &incrementer{self: self}
-	for k, n := range nodes {
-		i.hosts = append(i.hosts, newHost(t, n, v.IQN, name, byte(10+k)))
-	}
-	return i
 }
 
 // lock is a lock of a cluster file system: a block that holds its owner or zeros.

@@ -140,6 +140,9 @@ func isConflict(err error) bool {
 
 // isTemporary is what a host repeats: all but an answer that says no.
 func isTemporary(err error) bool {
+	if temporary, known := isTemporaryNVMe(err); known {
+		return temporary
+	}
 	var s *initiator.StatusError
 	if !errors.As(err, &s) {
 		return true
@@ -161,35 +164,80 @@ type span struct{ block, blocks uint64 }
 
 const lbasPerBlock = clusters.BlockBytes / 512
 
-// write writes a version of a span, which no other span or version looks like.
-func (s span) write(version uint64) *initiator.Command {
+// data is a version of a span, which no other span or version looks like.
+func (s span) data(version uint64) []byte {
 	data := make([]byte, s.blocks*clusters.BlockBytes)
 	for i := range s.blocks {
 		fillVersion(data[i*clusters.BlockBytes:][:clusters.BlockBytes], s.block+i, version)
 	}
-	return &initiator.Command{CDB: initiator.CDB16(opWrite, s.block*lbasPerBlock, uint32(s.blocks*lbasPerBlock)), Out: data}
+	return data
+}
+
+func (s span) write(version uint64) *initiator.Command {
+	return &initiator.Command{CDB: initiator.CDB16(opWrite, s.block*lbasPerBlock, uint32(s.blocks*lbasPerBlock)), Out: s.data(version)}
 }
 
 func (s span) readCommand() *initiator.Command {
 	return &initiator.Command{CDB: initiator.CDB16(opRead, s.block*lbasPerBlock, uint32(s.blocks*lbasPerBlock)), In: make([]byte, s.blocks*clusters.BlockBytes)}
 }
 
-// read gives the versions of a span's blocks.
-func (s span) read(ctx context.Context, h *host) ([]uint64, error) {
+// versions are those of a span's blocks that a node gave.
+func (s span) versions(data []byte, n *clusters.Node) ([]uint64, error) {
+	versions := make([]uint64, s.blocks)
+	for i := range s.blocks {
+		got := data[i*clusters.BlockBytes:][:clusters.BlockBytes]
+		versions[i] = binary.LittleEndian.Uint64(got[8:])
+		want := make([]byte, clusters.BlockBytes)
+		if fillVersion(want, s.block+i, versions[i]); string(got) != string(want) {
+			return nil, fmt.Errorf("block %d through %s is none of what was written to it", s.block+i, n.Name)
+		}
+	}
+	return versions, nil
+}
+
+// writer is a host of either protocol at one node, as far as the tests of old bytes
+// and of counters need one.
+type writer interface {
+	open(ctx context.Context) error
+	close()
+	at() *clusters.Node
+	write(ctx context.Context, s span, version uint64) error // until it is done
+	submit(s span, version uint64) <-chan error              // sends it, once it is open
+	read(ctx context.Context, s span) (versions []uint64, err error)
+	compareAndWrite(ctx context.Context, lba uint64, old, new []byte) error // tries it once
+	readOnce(ctx context.Context, lba uint64, data []byte) error            // of one logical block
+}
+
+func (h *host) at() *clusters.Node { return h.node }
+
+func (h *host) write(ctx context.Context, s span, version uint64) error {
+	return h.do(ctx, s.write(version))
+}
+
+func (h *host) submit(s span, version uint64) <-chan error {
+	return submit(h.session, s.write(version))
+}
+
+func (h *host) read(ctx context.Context, s span) ([]uint64, error) {
 	c := s.readCommand()
 	if err := h.do(ctx, c); err != nil {
 		return nil, err
 	}
-	versions := make([]uint64, s.blocks)
-	for i := range s.blocks {
-		got := c.In[i*clusters.BlockBytes:][:clusters.BlockBytes]
-		versions[i] = binary.LittleEndian.Uint64(got[8:])
-		want := make([]byte, clusters.BlockBytes)
-		if fillVersion(want, s.block+i, versions[i]); string(got) != string(want) {
-			return nil, fmt.Errorf("block %d through %s is none of what was written to it", s.block+i, h.node.Name)
-		}
+	return s.versions(c.In, h.node)
+}
+
+func (h *host) compareAndWrite(ctx context.Context, lba uint64, old, new []byte) error {
+	if err := h.open(ctx); err != nil {
+		return err
 	}
-	return versions, nil
+	return h.once(ctx, compareAndWrite(lba, old, new))
+}
+
+func (h *host) readOnce(ctx context.Context, lba uint64, data []byte) error {
+	if err := h.open(ctx); err != nil {
+		return err
+	}
+	return h.once(ctx, &initiator.Command{CDB: initiator.CDB16(opRead, lba, 1), In: data})
 }
 
 // fillVersion makes a block's content: its number and version, and a sequence from both.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -76,7 +77,7 @@ func TestHostileConnectionsAreBoundedAndOthersDoNotNotice(t *testing.T) {
 	load.Start()
 	load.AwaitWrites(300, time.Minute)
 	victim := c.Head("v")
-	for _, a := range append(attacks, misbehave(t, 3)) {
+	for _, a := range append(slices.Concat(attacks, attacksNVMe), misbehave(t, 3)) {
 		load.Longest()
 		left, before, stalls := load.Left(), victim.MemoryBytes(), stallsOf(c)
 		took, most := carryOut(t, victim, a, v.IQN)

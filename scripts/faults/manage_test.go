@@ -225,7 +225,7 @@ func (m *management) settle(nodes ...*clusters.Node) (first []settled) {
 	for _, n := range nodes {
 		h := newHost(m.T, n, m.target, clusters.HostIQN, 3)
 		for i, s := range append(m.spans(0), m.spans(1)...) {
-			versions, err := s.read(ctx, h)
+			versions, err := h.read(ctx, s)
 			if err != nil {
 				m.Fatal(err)
 			}
@@ -335,7 +335,7 @@ func (w *watch) look(h *host) bool {
 	blocks := slices.Clone(w.blocks)
 	w.mu.Unlock()
 	for _, b := range blocks {
-		versions, err := b.span.read(w.t.Context(), h)
+		versions, err := h.read(w.t.Context(), b.span)
 		if err != nil {
 			w.t.Error(err)
 			return false

@@ -11,7 +11,6 @@ import (
 
 	"ashlar/appliance/api"
 	"ashlar/scripts/internal/clusters"
-	"ashlar/target/targettest/initiator"
 )
 
 // What a host of multipath does about a portal that answers nothing, and how
@@ -25,15 +24,26 @@ const (
 // oldBytes is a volume whose host sends writes through a portal that stops.
 type oldBytes struct {
 	*testing.T
+	protocol
 	c       *clusters.Cluster
 	v       api.Volume
 	version uint64 // the newest that is acknowledged on all spans
 }
 
-func newOldBytes(t *testing.T, number int) *oldBytes {
+// protocol is that of the host.
+type protocol string
+
+const (
+	overISCSI protocol = "iSCSI"
+	overNVMe  protocol = "NVMe/TCP"
+)
+
+func newOldBytes(t *testing.T, p protocol, size string, number int) *oldBytes {
 	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood(number)})
-	o := &oldBytes{T: t, c: c, v: c.Publish("v", "48M", 2), version: 1}
-	o.overwrite(o.host(c.Head("v"), 2), o.spans(), o.version)
+	o := &oldBytes{T: t, protocol: p, c: c, v: c.Publish("v", size, 2), version: 1}
+	if p == overNVMe {
+		publishNVMe(t, c, o.v, map[string]string{clusters.HostIQN: hostNQN})
+	}
 	return o
 }
 
@@ -48,14 +58,27 @@ func (o *oldBytes) spans() (all []span) {
 }
 
 // host is one of the volume's hosts, at a node.
-func (o *oldBytes) host(n *clusters.Node, number byte) *host {
-	return newHost(o.T, n, o.v.IQN, clusters.HostIQN, number)
+func (o *oldBytes) host(n *clusters.Node, number byte) writer {
+	if o.protocol == overNVMe {
+		return newNVMeHost(o.T, n, o.v, hostNQN)
+	}
+	h := newHost(o.T, n, o.v.IQN, clusters.HostIQN, number)
+	h.options.FirstBurst, h.options.MaxBurst = 8192, 65536
+	return h
+}
+
+// opened is a host that is connected.
+func (o *oldBytes) opened(n *clusters.Node, number byte) writer {
+	o.Helper()
+	h := o.host(n, number)
+	o.c.Eventually(30*time.Second, "a host is connected to "+n.Name, func() bool { return h.open(o.Context()) == nil })
+	return h
 }
 
 // queued are writes that a portal has, or that are on the way to it, unanswered
 // when it stopped.
 type queued struct {
-	session *initiator.Session
+	host    writer
 	results []<-chan error
 }
 
@@ -63,13 +86,10 @@ type queued struct {
 // them, chosen by chance, is answered, and sends the last quarter after that.
 func (o *oldBytes) stop(portal *clusters.Node, spans []span, version uint64) *queued {
 	o.Helper()
-	h := o.host(portal, 1)
-	h.options.FirstBurst, h.options.MaxBurst = 8192, 65536
-	h.must(o.T, testUnitReady())
-	q := &queued{session: h.session}
+	q := &queued{host: o.opened(portal, 1)}
 	send := func(spans []span) {
 		for _, s := range spans {
-			q.results = append(q.results, submit(h.session, s.write(version)))
+			q.results = append(q.results, q.host.submit(s, version))
 		}
 	}
 	late := len(spans) * 3 / 4
@@ -92,30 +112,30 @@ func (q *queued) unanswered() (n int) {
 }
 
 // overwrite writes a version of spans, each until it is acknowledged.
-func (o *oldBytes) overwrite(h *host, spans []span, version uint64) {
+func (o *oldBytes) overwrite(h writer, spans []span, version uint64) {
 	o.Helper()
 	ctx, cancel := context.WithTimeout(o.Context(), time.Minute)
 	defer cancel()
 	for _, s := range spans {
-		if err := h.do(ctx, s.write(version)); err != nil {
+		if err := h.write(ctx, s, version); err != nil {
 			o.Fatalf("write of version %d at block %d: %v", version, s.block, err)
 		}
 	}
 }
 
 // find reads spans and tells where another version is.
-func (o *oldBytes) find(h *host, spans []span, want uint64) error {
+func (o *oldBytes) find(h writer, spans []span, want uint64) error {
 	o.Helper()
 	ctx, cancel := context.WithTimeout(o.Context(), time.Minute)
 	defer cancel()
 	for _, s := range spans {
-		versions, err := s.read(ctx, h)
+		versions, err := h.read(ctx, s)
 		if err != nil {
 			o.Fatal(err)
 		}
 		for i, got := range versions {
 			if got != want {
-				return fmt.Errorf("block %d through %s has version %d, version %d was acknowledged later", s.block+uint64(i), h.node.Name, got, want)
+				return fmt.Errorf("block %d through %s has version %d, version %d was acknowledged later", s.block+uint64(i), h.at().Name, got, want)
 			}
 		}
 	}
@@ -135,7 +155,7 @@ func (o *oldBytes) round(portal, other *clusters.Node, hangUp bool) {
 		o.Fatalf("only %d writes were without an answer", left)
 	}
 	if hangUp {
-		q.session.Close()
+		q.host.close()
 	}
 	h := o.host(other, 2)
 	o.overwrite(h, o.spans(), repeated)
@@ -152,7 +172,7 @@ func (o *oldBytes) round(portal, other *clusters.Node, hangUp bool) {
 		}
 		h.close()
 	}
-	q.session.Close()
+	q.host.close()
 	o.version = newest
 	o.c.AwaitInSync("v", 30*time.Second)
 	o.c.Verify("v")
@@ -163,13 +183,28 @@ func (o *oldBytes) round(portal, other *clusters.Node, hangUp bool) {
 // overwrites them. When the process goes on, nothing old is on any copy.
 func TestOldBytesOfAPortalThatStoodStillReachNoDisk(t *testing.T) {
 	t.Parallel()
+	oldBytesReachNoDisk(t, overISCSI, 1)
+}
+
+func TestOldBytesOfAnNVMePortalThatStoodStillReachNoDisk(t *testing.T) {
+	t.Parallel()
+	oldBytesReachNoDisk(t, overNVMe, 12)
+}
+
+// oldBytesReachNoDisk uses two neighbourhoods, from number on.
+func oldBytesReachNoDisk(t *testing.T, p protocol, number int) {
 	rounds := 1
 	if long() {
 		rounds = 10
 	}
+	start := func(t *testing.T, number int) *oldBytes {
+		o := newOldBytes(t, p, "48M", number)
+		o.overwrite(o.host(o.c.Head("v"), 2), o.spans(), o.version)
+		return o
+	}
 	t.Run("not the head's", func(t *testing.T) {
 		t.Parallel()
-		o := newOldBytes(t, 1)
+		o := start(t, number)
 		for round := range rounds {
 			portal, other := o.c.NotHead("v"), o.c.Head("v")
 			if round%2 == 1 {
@@ -180,7 +215,7 @@ func TestOldBytesOfAPortalThatStoodStillReachNoDisk(t *testing.T) {
 	})
 	t.Run("the head's", func(t *testing.T) {
 		t.Parallel()
-		o := newOldBytes(t, 2)
+		o := start(t, number+1)
 		for round := range rounds {
 			o.round(o.c.Head("v"), o.c.NotHead("v"), round%2 == 0)
 		}
@@ -190,23 +225,29 @@ func TestOldBytesOfAPortalThatStoodStillReachNoDisk(t *testing.T) {
 // A host that does not wait before it goes to another path gets old bytes over
 // its newer ones: a portal that stands for less than half a second takes what its
 // sockets hold for fresh. This bounds what is promised (hosts wait for 2 s or
-// more), and shows that the test above sees what it looks for.
+// more), and shows that the tests above see what they look for.
 func TestOldBytesAreFoundWhereAHostDoesNotWait(t *testing.T) {
 	t.Parallel()
-	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood(3)})
-	o := &oldBytes{T: t, c: c, v: c.Publish("v", "16M", 2)}
+	oldBytesAreFound(t, overISCSI, 3)
+}
+
+func TestOldBytesAreFoundWhereAnNVMeHostDoesNotWait(t *testing.T) {
+	t.Parallel()
+	oldBytesAreFound(t, overNVMe, 14)
+}
+
+func oldBytesAreFound(t *testing.T, p protocol, number int) {
+	o := newOldBytes(t, p, "16M", number)
 	const tries, count = 20, 16
 	spans := o.spans()[:count]
 	for try := 1; try <= tries; try++ {
-		c.AwaitInSync("v", 30*time.Second)
-		first, _, portal := holders(t, c) // without the portal's disk nothing waits
-		old, other := o.host(portal, 1), o.host(first, 2)
-		old.must(t, testUnitReady())
-		other.must(t, testUnitReady())
+		o.c.AwaitInSync("v", 30*time.Second)
+		first, _, portal := holders(t, o.c) // without the portal's disk nothing waits
+		old, other := o.opened(portal, 1), o.opened(first, 2)
 		portal.Freeze()
 		var results []<-chan error
 		for _, s := range spans {
-			results = append(results, submit(old.session, s.write(o.version+1)))
+			results = append(results, old.submit(s, o.version+1))
 		}
 		o.overwrite(other, spans, o.version+2)
 		portal.Thaw()

@@ -5,11 +5,13 @@ package faults
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
 
 	"ashlar/scripts/internal/clusters"
+	"ashlar/target/nvme"
 	"ashlar/target/targettest/initiator"
 )
 
@@ -21,6 +23,7 @@ const (
 	prPreemptAndAbort = 0x05
 
 	typeWriteExclusive            = 1
+	typeExclusiveAccess           = 3
 	typeWriteExclusiveRegistrants = 5
 )
 
@@ -109,6 +112,76 @@ func TestReservationsOutliveTheDeathOfAllNodes(t *testing.T) {
 	if got := reserveIn(t, holder); got.String() != before.String() {
 		t.Errorf("at the end: %v", got)
 	}
+}
+
+// A host of one protocol that reserves forbids those of the other what it forbids
+// its own, through every node, and also after all nodes died at once.
+func TestReservationsOfBothProtocolsOutliveTheDeathOfAllNodes(t *testing.T) {
+	t.Parallel()
+	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood(16)})
+	nqns := map[string]string{clusters.HostIQN: hostNQN, secondIQN: secondHostNQN}
+	v, w := c.Publish("v", "16M", 2, secondIQN), c.Publish("w", "16M", 2, secondIQN)
+	publishNVMe(t, c, v, nqns)
+	publishNVMe(t, c, w, nqns)
+	const scsiKey, nvmeKey = 0xa1, 0xb1
+	// v is reserved with SCSI, w with NVMe; both have a registrant of the other kind.
+	holderV := newHost(t, c.Nodes[0], v.IQN, clusters.HostIQN, 1)
+	holderW := newNVMeHost(t, c.Nodes[1], w, secondHostNQN)
+	otherV := newNVMeHost(t, c.Nodes[2], v, secondHostNQN)
+	otherW := newHost(t, c.Nodes[2], w.IQN, clusters.HostIQN, 1)
+	holderV.must(t, reserveOut(prRegister, 0, 0, scsiKey, true))
+	otherV.register(t, nvmeKey)
+	holderV.must(t, reserveOut(prReserve, typeExclusiveAccess, scsiKey, 0, false))
+	holderW.register(t, nvmeKey)
+	otherW.must(t, reserveOut(prRegister, 0, 0, scsiKey, true))
+	holderW.reserve(t, nvmeKey, exclusiveAccessNVMe)
+
+	look := func(when string) {
+		t.Helper()
+		for _, n := range c.Nodes {
+			// A SCSI reservation as NVMe's hosts are told of it, and the other way round.
+			r := newNVMeHost(t, n, v, hostNQN).report(t)
+			if want := map[uint64]bool{scsiKey: true, nvmeKey: false}; r.kind != exclusiveAccessNVMe || !maps.Equal(r.keys, want) {
+				t.Errorf("%s, through %s, NVMe is told of v: %+v", when, n.Name, r)
+			}
+			s := reserveIn(t, newHost(t, n, w.IQN, secondIQN, 2))
+			if !slices.Equal(s.keys, []uint64{scsiKey, nvmeKey}) || s.holder != nvmeKey || s.kind != typeExclusiveAccess {
+				t.Errorf("%s, through %s, SCSI is told of w: %v", when, n.Name, s)
+			}
+			// Neither strangers nor those who are registered may read or write.
+			for _, op := range []nvme.Opcode{nvme.Read, nvme.Write} {
+				expectNVMeConflict(t, newNVMeHost(t, n, v, hostNQN), op)
+				expectNVMeConflict(t, newNVMeHost(t, n, v, secondHostNQN), op)
+				expectNVMeConflict(t, newNVMeHost(t, n, w, hostNQN), op)
+			}
+			for _, target := range []string{v.IQN, w.IQN} {
+				stranger := newHost(t, n, target, secondIQN, 3)
+				expectConflict(t, stranger, span{0, 1}.readCommand())
+				expectConflict(t, stranger, span{0, 1}.write(1))
+			}
+			expectConflict(t, otherW, span{0, 1}.write(1))
+			// An NVMe host holds its reservation through every node.
+			h := newNVMeHost(t, n, w, secondHostNQN)
+			h.must(t, h.command(nvme.Write, 0, make([]byte, lbaBytes)))
+		}
+		holderV.must(t, span{0, 1}.write(2))
+	}
+	look("before")
+	c.KillAll()
+	for _, n := range c.Nodes {
+		n.Start()
+	}
+	c.AwaitInSync("v", time.Minute)
+	c.AwaitInSync("w", time.Minute)
+	look("after the death of all nodes")
+
+	// Each protocol's registrant takes over from the other one's holder.
+	otherW.must(t, reserveOut(prPreemptAndAbort, typeExclusiveAccess, scsiKey, nvmeKey, false))
+	expectNVMeConflict(t, holderW, nvme.Write)
+	otherW.must(t, span{0, 1}.write(3))
+	otherV.preempt(t, nvmeKey, scsiKey, exclusiveAccessNVMe)
+	expectConflict(t, holderV, span{0, 1}.write(3))
+	otherV.must(t, otherV.command(nvme.Write, 0, make([]byte, lbaBytes)))
 }
 
 func expectConflict(t *testing.T, h *host, c *initiator.Command) {

@@ -200,13 +200,18 @@ func TestFusedCompareAndWriteIsOne(t *testing.T) {
 func TestEachOutcomeOfADeviceHasItsStatus(t *testing.T) {
 	r := newRig(t, targettest.Options{})
 	for device, want := range map[target.Status]Status{
-		target.Busy: NamespaceNotReady | retryLater, target.Full: Interrupted | retryLater, target.Aborted: Interrupted,
+		target.Busy: InternalPathError | retryLater, target.Full: InternalPathError | retryLater, target.Aborted: Interrupted,
 		target.OutOfRange: LBAOutOfRange | DoNotRetry, target.NoSpace: CapacityExceeded | DoNotRetry,
 		target.MediumError: UnrecoveredRead | DoNotRetry, target.Protected: WriteProtected | DoNotRetry,
 		target.Gone: InvalidNamespace | DoNotRetry, target.Conflict: ReservationConflict | DoNotRetry,
 	} {
 		r.device.Intercept(func(*target.Op) targettest.Verdict { return targettest.Verdict{Status: device} })
-		r.bad(want, 1, ranged(Write, 0, 1, 0), blocks(1, 1))
+		done := r.start(r.Controller, 1, ranged(Write, 0, 1, 0), blocks(1, 1))
+		r.Tick(0)
+		r.Tick(0)
+		if q := r.wait(done); q.Status != want {
+			t.Errorf("%v: %v, want %v", device, q.Status, want)
+		}
 	}
 	r.device.Intercept(nil)
 	// The latest error comes first in the log.

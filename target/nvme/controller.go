@@ -59,6 +59,7 @@ type Controller struct {
 	drained  []*wait       // until underWay is 0 after gone
 	features features
 	events   events
+	refusals refusals
 	aborts   int // Abort commands under way
 	resets   int // Cross-Controller Resets under way
 }
@@ -114,7 +115,15 @@ func (c *Controller) Heard() {
 // has failed, and the carrier ends it.
 func (c *Controller) Tick(d time.Duration) (expired bool) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	due := c.refusals.tick()
+	expired = c.pass(d)
+	c.mu.Unlock()
+	finishRefused(due)
+	return expired
+}
+
+// pass is the keep alive's part of Tick; mu is held.
+func (c *Controller) pass(d time.Duration) (expired bool) {
 	kato := time.Duration(c.features.keepAlive) * time.Millisecond
 	if kato == 0 || c.gone.Load() {
 		return false
@@ -152,12 +161,13 @@ func (c *Controller) Drain(done func(error)) {
 	c.gone.Store(true)
 	w.add()
 	c.drained = append(c.drained, w)
-	held := c.events.release()
+	held, refused := c.events.release(), c.refusals.release()
 	c.mu.Unlock()
 	c.underWay.Add(1)
 	for _, r := range held {
 		r.finish(Interrupted)
 	}
+	finishRefused(refused)
 	c.fence(w)
 	c.exit()
 	w.release(nil)

@@ -100,18 +100,20 @@ func TestTheManualCallsCommandsByTheirNames(t *testing.T) {
 
 func TestEveryTestThatTheManualNamesIsThere(t *testing.T) {
 	there := map[string]bool{}
-	err := filepath.WalkDir("..", func(name string, _ fs.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(name, "_test.go") {
+	for _, folder := range []string{"..", "../../node", "../../scripts"} {
+		err := filepath.WalkDir(folder, func(name string, _ fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(name, "_test.go") {
+				return err
+			}
+			source, err := os.ReadFile(name)
+			for _, m := range testFunc.FindAllSubmatch(source, -1) {
+				there[string(m[1])] = true
+			}
 			return err
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
-		source, err := os.ReadFile(name)
-		for _, m := range testFunc.FindAllSubmatch(source, -1) {
-			there[string(m[1])] = true
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 	for heading, lines := range chapters(t) {
 		for _, line := range lines {

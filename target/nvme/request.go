@@ -115,11 +115,14 @@ const forceUnitAccess = 1 << 30
 func opDone(o *target.Op) {
 	r := o.Owner.(*Request)
 	o.Data, o.Owner = nil, nil
-	if o.Status != target.OK {
-		r.finish(outcomes[o.Status])
-		return
+	switch s := outcomes[o.Status]; s.Code() {
+	case Success:
+		r.then(r)
+	case InternalPathError:
+		r.refuse(s)
+	default:
+		r.finish(s)
 	}
-	r.then(r)
 }
 
 // ok ends a request that did what it was asked.
@@ -130,6 +133,14 @@ func (r *Request) ok() { r.finish(Success) }
 func (c *Controller) Stop(r *Request, nsid uint32, done func()) {
 	r.aborted.Store(true)
 	r.aborting.Store(true)
+	c.mu.Lock()
+	refused := c.refusals.drop(r)
+	c.mu.Unlock()
+	if refused {
+		r.finish(r.Status)
+		done()
+		return
+	}
 	n := (*namespace)(nil)
 	if c.subsystem != nil {
 		n = c.subsystem.namespace(nsid)

@@ -42,7 +42,6 @@ const (
 	TransientTransport     Status = 0x022
 	LBAOutOfRange          Status = 0x080
 	CapacityExceeded       Status = 0x081
-	NamespaceNotReady      Status = 0x082
 	ReservationConflict    Status = 0x083
 	AbortLimit             Status = 0x103
 	AsyncEventLimit        Status = 0x105
@@ -73,11 +72,13 @@ func (s Status) String() string {
 }
 
 // outcomes are a Device's answers in NVMe's terms. What may pass has no DNR: a host
-// then tries again, here or through another path.
+// then tries again, here or through another path. What may last (Busy and Full) is a
+// path error, since a multipath host gives up the other kinds after a few tries (Linux:
+// five), and keeps a command with a path error as long as any path is alive.
 var outcomes = [...]Status{
 	target.OK:          Success,
-	target.Busy:        NamespaceNotReady | retryLater,
-	target.Full:        Interrupted | retryLater,
+	target.Busy:        InternalPathError | retryLater,
+	target.Full:        InternalPathError | retryLater,
 	target.Aborted:     Interrupted,
 	target.OutOfRange:  LBAOutOfRange | DoNotRetry,
 	target.Miscompare:  CompareFailure | DoNotRetry,

@@ -5,6 +5,9 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"io"
+	"net"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -311,6 +314,58 @@ func TestADrainedNodeSendsItsHostsAway(t *testing.T) {
 	if r.server.Controllers() != 0 {
 		t.Error("a controller is left after Drop")
 	}
+}
+
+func TestAnAddressThatIsGivenUpLosesItsConnectionsAndNoOthers(t *testing.T) {
+	r := newRig(t, nil)
+	l, err := net.Listen("tcp", "127.0.0.2:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go r.server.Serve(l)
+	stays := r.host(nvmehost.Options{Host: otherHost(1)})
+	leaves, err := nvmehost.Dial(r.ctx, l.Addr().String(), nqn, nvmehost.Options{Queues: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(leaves.Close)
+	half, err := net.Dial("tcp", l.Addr().String()) // it has no queue yet
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { half.Close() })
+	local := netip.MustParseAddr("127.0.0.2")
+	count := func() (here int) {
+		for _, c := range r.server.Connections() {
+			if c.Local.Addr() == local {
+				here++
+			}
+		}
+		return here
+	}
+	r.eventually("four connections are there", func() bool { return count() == 4 })
+	r.hold(target.Write)
+	w := nvmehost.Ranged(nvme.Write, 1, 0, 1, 0)
+	w.Out = pattern(1, 512)
+	leaves.IO[1].Start(w)
+	r.eventually("a write is under way", func() bool { return r.device.Held() == 1 })
+	r.server.DropAddress(r.ctx, local)
+	if n := r.server.Controllers(); n != 1 {
+		t.Errorf("%d controllers are left", n)
+	}
+	r.release()
+	for _, q := range append(leaves.IO, leaves.Admin) {
+		<-q.Ended()
+	}
+	if _, err := io.ReadAll(half); err == nil {
+		t.Error("a connection without a queue ends as if it had been closed, not reset")
+	}
+	r.must(stays.IO[0], nvmehost.New(nvme.Flush, 1))
+	got := make([]byte, 512)
+	if err := stays.IO[0].Read(r.ctx, 1, 0, got, 512); err != nil || !bytes.Equal(got, make([]byte, 512)) {
+		t.Errorf("the write took effect after it was fenced, or %v", err)
+	}
+	r.eventually("no connection is left there", func() bool { return count() == 0 })
 }
 
 func TestDiscoveryTellsOfPortalsAndOfChanges(t *testing.T) {

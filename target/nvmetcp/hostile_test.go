@@ -229,6 +229,52 @@ func TestAHostThatBreaksTheRulesHarmsOnlyItself(t *testing.T) {
 			c.put(append(b, 1, 2, 3, 4))
 			c.ends(pdu.HeaderDigestError)
 		},
+		"a wrong data digest, again and again": func(r *rig) {
+			c := r.dial()
+			c.open(true)
+			f := &pdu.Frame{HeaderDigest: true, DataDigest: true}
+			cmd := nvmehost.Connect(&nvmehost.Options{Host: nvmehost.DefaultHost, Size: 16}, nqn, 0, 0xFFFF)
+			cmd.Command[39] = 0x01
+			binary.LittleEndian.PutUint32(cmd.Command[32:], nvme.ConnectSize)
+			h := (&pdu.CapsuleCmd{Command: cmd.Command, Data: nvme.ConnectSize}).Marshal(f, room())
+			digest := make([]byte, pdu.DigestSize)
+			pdu.Digest(0).Add(h).Put(digest)
+			c.put(append(append(append(h, digest...), cmd.Out...), 1, 2, 3, 4))
+			c.ends(0) // the Connect fails, and with it the connection
+		},
+		"a queue identifier twice": func(r *rig) {
+			c := r.host(nvmehost.Options{})
+			if _, err := c.AddQueue(r.ctx, 1); !nvmehost.Is(err, nvme.ConnectInvalid) {
+				r.Errorf("%v", err)
+			}
+			r.must(c.IO[0], nvmehost.New(nvme.Flush, 1))
+		},
+		"a queue of another host's controller": func(r *rig) {
+			theirs := r.host(nvmehost.Options{Host: otherHost(4)})
+			r.refused(nvmehost.Options{}, nqn, 2, theirs.ID, nvme.ConnectInvalid|nvme.DoNotRetry, nvme.BadController)
+			r.must(theirs.IO[0], nvmehost.New(nvme.Flush, 1))
+		},
+		"data of a command that has ended": func(r *rig) {
+			c := r.queue()
+			p := c.r2t(1)
+			d := pdu.Data{CommandID: 1, Tag: p.Tag, Length: 8192, Last: true}
+			c.data(d)
+			if s := c.status(); s != nvme.Success {
+				r.Errorf("status %v", s)
+			}
+			c.data(d)
+			c.ends(pdu.InvalidHeader)
+			zeros := r.host(nvmehost.Options{Host: otherHost(3)})
+			if err := zeros.IO[0].Write(r.ctx, 1, 0, pattern(5, 8192), 512); err != nil {
+				r.Error(err)
+			}
+		},
+		"half of a PDU, and no more": func(r *rig) {
+			c := r.queue()
+			c.put((&pdu.CapsuleCmd{}).Marshal(&pdu.Frame{}, room())[:40])
+			c.Conn.(*net.TCPConn).CloseWrite()
+			c.ends(0)
+		},
 		"a PDU of 4 GiB": func(r *rig) {
 			c := r.queue()
 			h := (&pdu.CapsuleCmd{Data: 512}).Marshal(&pdu.Frame{}, room())

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
+	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -189,7 +192,10 @@ func (s *Server) DropAll() {
 // Drop resets the controllers of a subsystem, and returns when nothing of them
 // can take effect any more, or when ctx has ended.
 func (s *Server) Drop(ctx context.Context, nqn string) {
-	leaving := s.within(Scope{Subsystem: nqn})
+	drop(ctx, s.within(Scope{Subsystem: nqn}))
+}
+
+func drop(ctx context.Context, leaving []*tenure) {
 	for _, t := range leaving {
 		t.reset()
 	}
@@ -200,6 +206,42 @@ func (s *Server) Drop(ctx context.Context, nqn string) {
 			return
 		}
 	}
+}
+
+// DropAddress is Drop for the connections to one of this node's addresses.
+func (s *Server) DropAddress(ctx context.Context, local netip.Addr) {
+	at := map[*tenure]bool{}
+	for _, c := range s.all() {
+		if addressOf(c.nc.LocalAddr()).Addr() != local {
+			continue
+		}
+		c.reset()
+		s.mu.Lock()
+		if c.tenure != nil {
+			at[c.tenure] = true
+		}
+		s.mu.Unlock()
+	}
+	drop(ctx, slices.Collect(maps.Keys(at)))
+}
+
+func addressOf(a net.Addr) netip.AddrPort {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		p := tcp.AddrPort()
+		return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
+	}
+	return netip.AddrPort{}
+}
+
+// Connection is one that a host has with this node.
+type Connection struct{ Local, Remote netip.AddrPort }
+
+// Connections are all at this moment.
+func (s *Server) Connections() (all []Connection) {
+	for _, c := range s.all() {
+		all = append(all, Connection{addressOf(c.nc.LocalAddr()), addressOf(c.nc.RemoteAddr())})
+	}
+	return all
 }
 
 // ResetController ends a controller of this node, and returns nil when nothing of

@@ -32,7 +32,7 @@ func (c *carried) Fence(scope target.Scope, nexus target.Nexus, done func(error)
 // results are the statuses of a device by those of NVMe.
 var results = map[nvme.Status]target.Status{
 	nvme.Success: target.OK, nvme.LBAOutOfRange: target.OutOfRange, nvme.CompareFailure: target.Miscompare,
-	nvme.Interrupted: target.Aborted, nvme.NamespaceNotReady: target.Busy,
+	nvme.Interrupted: target.Aborted, nvme.InternalPathError: target.Busy,
 }
 
 func (c *carried) Submit(op *target.Op) {
