@@ -105,9 +105,6 @@ func New(t testing.TB, plan Plan) *Cluster {
 		}
 		n.Must(join...)
 	}
-	for _, n := range c.Data() {
-		n.Must("disk", "add", n.Disk(), "--size", c.plan.DiskSize)
-	}
 	// As many of them as can outvote a dead one.
 	c.Eventually(30*time.Second, "all nodes vote", func() bool {
 		voters := 0
@@ -118,8 +115,12 @@ func New(t testing.TB, plan Plan) *Cluster {
 		}
 		return voters == len(c.Nodes)
 	})
+	// On a busy machine one may have been taken for dead before it voted.
 	for _, n := range c.Nodes {
 		n.AwaitReady()
+	}
+	for _, n := range c.Data() {
+		n.Must("disk", "add", n.Disk(), "--size", c.plan.DiskSize)
 	}
 	return c
 }
