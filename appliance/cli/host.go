@@ -8,7 +8,7 @@ import (
 )
 
 func hostCommand() *cli.Command {
-	return group("host", "initiators that volumes are published to",
+	g := group("host", "initiators that volumes are published to",
 		leaf("add", "name an initiator", "NAME [IQN]", "ashlar host add web1 iqn.1993-08.org.debian:01:abcdef", func(c *cli.Context, n *api.Client) error {
 			h := api.Host{Name: c.Args().Get(0), IQN: c.Args().Get(1), NQN: c.String("nqn")}
 			if h.IQN == "" && h.NQN == "" {
@@ -49,6 +49,8 @@ func hostCommand() *cli.Command {
 			}
 			return done(c, struct{}{}, "host %q is forgotten", name)
 		}))
+	g.Subcommands = append(g.Subcommands, hostsideCommands()...)
+	return g
 }
 
 func exportCommand() *cli.Command {
