@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -554,28 +555,71 @@ func TestAStallDropsConnectionsBeforeTheirBytesAreTouched(t *testing.T) {
 	}
 }
 
+// footprint is what a process holds.
+type footprint struct {
+	goroutines, descriptors int
+	heap                    uint64 // bytes
+}
+
+func takeFootprint(t *testing.T) footprint {
+	t.Helper()
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtime.GC()
+	runtime.GC() // what pools held over the first
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return footprint{runtime.NumGoroutine(), len(files), m.HeapAlloc}
+}
+
 func TestConnectionsComeAndGoWithoutGrowth(t *testing.T) {
-	rounds := 300
+	rounds := 1000
 	if os.Getenv("ASHLAR_TEST_LONG") != "" {
 		rounds = 10000
 	}
 	r := newRig(t, nil)
 	r.ctx = t.Context()
 	stop := r.bystander()
-	for i := range rounds {
-		c, err := nvmehost.Dial(r.ctx, r.address, nqn, nvmehost.Options{})
-		if err != nil {
-			t.Fatalf("round %d: %v", i, err)
+	comeAndGo := func(rounds int) {
+		t.Helper()
+		for i := range rounds {
+			c, err := nvmehost.Dial(r.ctx, r.address, nqn, nvmehost.Options{})
+			if err != nil {
+				t.Fatalf("round %d: %v", i, err)
+			}
+			switch i % 4 {
+			case 0: // with a write under way
+				w := nvmehost.Ranged(nvme.Write, 1, 0, 8, 0)
+				w.Out = pattern(1, 4096)
+				c.IO[0].Start(w)
+			case 1: // the I/O queue first, by a reset
+				c.IO[0].Conn().(*net.TCPConn).SetLinger(0)
+				c.IO[0].Close()
+				<-c.Admin.Ended()
+			case 2: // with a write whose data was asked for and never comes
+				w := nvmehost.Ranged(nvme.Write, 1, 0, 128, 0)
+				w.Out, w.NoCapsule = pattern(1, 65536), true
+				c.IO[0].Start(w)
+			}
+			c.Close()
 		}
-		if i%3 == 0 {
-			w := nvmehost.Ranged(nvme.Write, 1, 0, 8, 0)
-			w.Out = pattern(1, 4096)
-			c.IO[0].Start(w)
-		}
-		c.Close()
+		r.eventually("one controller is left", func() bool { return r.server.Controllers() == 1 && len(r.server.all()) == 2 })
+	}
+	comeAndGo(rounds / 10)
+	before := takeFootprint(t)
+	comeAndGo(rounds)
+	var after footprint
+	r.eventually("no goroutine and no descriptor is left", func() bool {
+		after = takeFootprint(t)
+		return after.goroutines <= before.goroutines && after.descriptors <= before.descriptors
+	})
+	t.Logf("%d connects: before %+v, after %+v", rounds, before, after)
+	if most := before.heap + 4<<20; after.heap > most {
+		t.Errorf("the heap grew from %d to %d bytes", before.heap, after.heap)
 	}
 	stop()
-	r.eventually("one controller is left", func() bool { return r.server.Controllers() == 1 && len(r.server.all()) == 2 })
 	if len(r.server.lastID) > 2 || r.server.logins.Len() != 0 {
 		t.Errorf("%d subsystems are remembered, %d logins", len(r.server.lastID), r.server.logins.Len())
 	}
