@@ -76,9 +76,12 @@ func (w *world) haunt(kind string, mean int64, do func(*world)) {
 	})
 }
 
-// heal ends all faults.
+// heal ends all faults. What slow links hold comes as late as it would have.
 func (w *world) heal() {
 	w.calm, w.healed = true, w.now
+	for _, c := range w.net.conns {
+		w.healed = max(w.healed, c.ends[0].arrives, c.ends[1].arrives)
+	}
 	w.note("calm")
 	w.faults.duplicates = false
 	for a := range len(w.servers) + len(w.hosts) {

@@ -99,7 +99,7 @@ type world struct {
 	resets     []*resetting
 	lastTag    tag
 	calm       bool  // no fault is under way and none will come
-	healed     int64 // when that began
+	healed     int64 // when the last of what was sent before that has come
 	working    bool  // hosts begin operations
 	ended      bool
 

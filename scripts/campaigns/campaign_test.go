@@ -57,7 +57,7 @@ var fabrics = []string{"a", "b"}
 
 var kinds = []kind{
 	{"planned head move", 100 * time.Millisecond, 300 * time.Millisecond, nil, func(c *campaign) func() {
-		c.moveHead(c.other(c.head()))
+		c.moveHead(c.heir())
 		return nil
 	}},
 	{"drain of the head's node", 0, 0, nil, func(c *campaign) func() {
@@ -182,15 +182,39 @@ func (c *campaign) leader() (leader *clusters.Node) {
 	return leader
 }
 
+// heir is a node other than the head that could be it.
+func (c *campaign) heir() (n *clusters.Node) {
+	c.Helper()
+	c.Eventually(time.Minute, "another node has a copy in sync", func() bool {
+		n = c.other(c.head())
+		return c.inSync(n)
+	})
+	return n
+}
+
+// inSync says whether a node has copies in sync of volume h: they may have been left out because they were slow.
+func (c *campaign) inSync(n *clusters.Node) bool {
+	v, ok := c.Show("h")
+	return ok && slices.ContainsFunc(v.Placement, func(s api.Segment) bool {
+		return slices.ContainsFunc(s.Replicas, func(r api.Replica) bool { return r.Node == n.Name && r.InSync })
+	})
+}
+
 func (c *campaign) leaderElsewhere() {
-	if leader := c.leader(); c.head() == leader {
-		c.moveHead(c.other(leader))
+	if c.head() == c.leader() {
+		c.moveHead(c.heir())
 	}
 }
 
 func (c *campaign) leaderIsHead() {
-	if leader := c.leader(); c.head() != leader {
-		c.moveHead(leader)
+	for leader := c.leader(); c.head() != leader; leader = c.leader() {
+		if c.inSync(leader) {
+			c.moveHead(leader)
+			continue
+		}
+		leader.Kill()
+		leader.Start()
+		c.whole()
 	}
 }
 
