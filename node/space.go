@@ -9,13 +9,9 @@ import (
 
 // Space is how full every disk is whose node answers within a second.
 func (n *Node) Space(ctx context.Context) (map[cluster.DiskID]disk.Stats, error) {
-	s, err := n.member()
+	e, err := n.running()
 	if err != nil {
 		return nil, err
-	}
-	e := s.engine.Load()
-	if e == nil {
-		return nil, problem(NotReady, "this node is still starting").next("ashlar status shows how it is")
 	}
 	return e.Space(ctx), nil
 }

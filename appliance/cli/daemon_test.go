@@ -44,7 +44,7 @@ type daemon struct {
 }
 
 // newDaemon starts a node at 127.0.0.<host> with ports that nobody uses.
-func newDaemon(t *testing.T, host int) *daemon {
+func newDaemon(t *testing.T, host int, more ...string) *daemon {
 	t.Helper()
 	ip := fmt.Sprintf("127.0.0.%d", host)
 	free, err := freeport.Take([]string{ip}, 5)
@@ -63,6 +63,7 @@ func newDaemon(t *testing.T, host int) *daemon {
 	d := &daemon{t: t, dir: dir, peer: net.JoinHostPort(ip, ports[0]), args: []string{"serve", "--dir", dir, "--name", fmt.Sprintf("node%d", host),
 		"--address", ip, "--peer-port", ports[0], "--gossip-port", ports[1], "--iscsi-port", ports[2],
 		"--nvme-port", ports[3], "--nvme-discovery-port", ports[4]}}
+	d.args = append(d.args, more...)
 	d.start()
 	t.Cleanup(func() { d.end(syscall.SIGKILL) })
 	return d

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"ashlar/appliance/api"
+	"ashlar/appliance/metrics"
 	"ashlar/node"
 
 	"github.com/urfave/cli/v2"
@@ -35,6 +36,7 @@ func serveCommand(version string) *cli.Command {
 			&cli.UintFlag{Name: "nvme-port", Value: node.DefaultNVMePort, Usage: "TCP port for NVMe/TCP hosts, on the address of every portal; 0: none"},
 			&cli.UintFlag{Name: "nvme-discovery-port", Value: node.DefaultDiscoveryPort, Usage: "TCP port where NVMe/TCP hosts learn of all portals; 0: none"},
 			&cli.StringSliceFlag{Name: "portal", Usage: "IP:PORT for hosts, instead of every address at the iSCSI port"},
+			&cli.StringFlag{Name: "metrics", EnvVars: []string{"ASHLAR_METRICS"}, Usage: "IP:PORT where everybody may read /metrics (Prometheus); without it only the API's socket has them"},
 			&cli.BoolFlag{Name: "witness", Usage: "vote in the cluster that it joins, and hold no data and serve no hosts"},
 			&cli.BoolFlag{Name: "debug", Usage: "log more"},
 		},
@@ -46,7 +48,11 @@ func serveCommand(version string) *cli.Command {
 			if err != nil {
 				return err
 			}
-			return serve(c.Context, config, version)
+			tell, err := metricsListener(c.String("metrics"))
+			if err != nil {
+				return err
+			}
+			return serve(c.Context, config, version, tell)
 		},
 	}
 }
@@ -88,7 +94,7 @@ func nodeConfig(c *cli.Context) (node.Config, error) {
 
 // serve runs a node until a signal, or until it is over: an incarnation that
 // the cluster took for dead is replaced by a new one, in the same process.
-func serve(ctx context.Context, config node.Config, version string) error {
+func serve(ctx context.Context, config node.Config, version string, tell net.Listener) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	n, err := node.Open(config)
@@ -98,6 +104,9 @@ func serve(ctx context.Context, config node.Config, version string) error {
 	server, err := takeOrders(n, version)
 	if err != nil {
 		return errors.Join(err, n.Close())
+	}
+	if tell != nil {
+		go http.Serve(tell, onlyMetrics(n, version))
 	}
 	config.Log.Info("serving", "folder", config.Dir, "addresses", config.Addresses, "version", version)
 	select {
@@ -163,6 +172,24 @@ func startOver(closed error) error {
 	return fmt.Errorf("starting over: %w", err)
 }
 
+// metricsListener is nil where nobody asked for metrics.
+func metricsListener(at string) (net.Listener, error) {
+	if at == "" {
+		return nil, nil
+	}
+	if _, err := netip.ParseAddrPort(at); err != nil {
+		return nil, misuse("--metrics: %q is not IP:PORT", at)
+	}
+	return net.Listen("tcp", at)
+}
+
+// onlyMetrics answers nothing else: who asks has proven nothing.
+func onlyMetrics(n *node.Node, version string) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", metrics.Handler(n, version))
+	return http.TimeoutHandler(mux, 10*time.Second, "")
+}
+
 // takeOrders serves the API on the socket in the node's folder, whose lock the
 // node holds: a socket that is there is nobody's.
 func takeOrders(n *node.Node, version string) (*http.Server, error) {
@@ -179,7 +206,10 @@ func takeOrders(n *node.Node, version string) (*http.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	server := &http.Server{Handler: api.Handler(n, version), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
+	mux := http.NewServeMux()
+	mux.Handle("/", api.Handler(n, version))
+	mux.Handle("GET /metrics", metrics.Handler(n, version))
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
 	go server.Serve(l)
 	return server, nil
 }

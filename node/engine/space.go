@@ -26,7 +26,10 @@ func (e *Engine) Space(ctx context.Context) map[cluster.DiskID]disk.Stats {
 	return all
 }
 
-func (e *Engine) space(wire.NodeID, json.RawMessage) any {
+func (e *Engine) space(wire.NodeID, json.RawMessage) any { return e.OwnSpace() }
+
+// OwnSpace is how full the disks of this node are.
+func (e *Engine) OwnSpace() map[cluster.DiskID]disk.Stats {
 	e.mu.Lock()
 	stores := e.stores
 	e.mu.Unlock()

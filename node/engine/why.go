@@ -61,3 +61,13 @@ func minuteOf(id wire.VolumeID, s *volume.Status) failover.HeadMinute {
 	}
 	return h
 }
+
+// Measured is what this node measures, of itself and its peers, of the last minute.
+func (e *Engine) Measured() failover.Measured { return e.measured(0, nil).(failover.Measured) }
+
+// Traffic is what hosts asked of each volume through this node, by class.
+func (e *Engine) Traffic() map[wire.VolumeID][]volume.Flow {
+	all := map[wire.VolumeID][]volume.Flow{}
+	e.each(func(v *volume.Volume) { all[v.ID()] = v.Traffic() })
+	return all
+}

@@ -111,6 +111,7 @@ func (v *Volume) answer(r *mirror.Request) {
 			v.reservedBy(op, r)
 		}
 	}
+	v.count(op)
 	op.Done(op)
 }
 

@@ -64,6 +64,8 @@ type Volume struct {
 	listeners map[int]func(target.Event)
 	lastKey   int
 
+	traffic [classes]counters
+
 	// The loop's own.
 	state    *cluster.State
 	agreed   *cluster.Volume
