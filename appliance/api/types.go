@@ -42,6 +42,9 @@ type Cluster struct {
 type Settings struct {
 	RebuildAfterDisk int `json:"rebuild_after_disk_s,omitempty" minimum:"1" maximum:"604800" doc:"Seconds after which the copies on a disk that failed are made elsewhere"`
 	RebuildAfterNode int `json:"rebuild_after_node_s,omitempty" minimum:"1" maximum:"604800" doc:"Seconds after which the copies on a node that is down are made elsewhere"`
+
+	RebuildFloor   uint64 `json:"rebuild_floor_bps,omitempty" minimum:"1048576" doc:"Bytes per second to which hosts that wait may press the making of copies by one node"`
+	RebuildCeiling uint64 `json:"rebuild_ceiling_bps,omitempty" minimum:"1048576" doc:"Bytes per second of which no node makes copies faster"`
 }
 
 // Node is one server.

@@ -8,7 +8,7 @@ import (
 	"ashlar/appliance/api"
 )
 
-const settingNames = "rebuild-after-disk, rebuild-after-node"
+const settingNames = "rebuild-after-disk, rebuild-after-node, rebuild-floor, rebuild-ceiling"
 
 func setCluster(c *cli.Context, n *api.Client) error {
 	name, value := c.Args().Get(0), c.Args().Get(1)
@@ -19,6 +19,10 @@ func setCluster(c *cli.Context, n *api.Client) error {
 		field = &in.RebuildAfterDisk
 	case "rebuild-after-node":
 		field = &in.RebuildAfterNode
+	case "rebuild-floor":
+		return setSpeed(c, n, &in.RebuildFloor, &in)
+	case "rebuild-ceiling":
+		return setSpeed(c, n, &in.RebuildCeiling, &in)
 	default:
 		return misuse("the cluster has no setting %q; there are %s", name, settingNames)
 	}
@@ -31,6 +35,21 @@ func setCluster(c *cli.Context, n *api.Client) error {
 		return err
 	}
 	return done(c, in, "%s is %v now", name, d)
+}
+
+// setSpeed sets bytes per second, of each node.
+func setSpeed(c *cli.Context, n *api.Client, field *uint64, in *api.Settings) (err error) {
+	name := c.Args().Get(0)
+	if *field, err = parseSize(name, c.Args().Get(1)); err != nil {
+		return err
+	}
+	if *field < 1<<20 {
+		return misuse("%q is too little for %s: give bytes per second, 1M or more, like 100M", c.Args().Get(1), name)
+	}
+	if err := n.SetCluster(c.Context, *in); err != nil {
+		return err
+	}
+	return done(c, in, "%s is %s/s of each node now", name, formatSize(*field))
 }
 
 func seconds(n int) time.Duration { return time.Duration(n) * time.Second }

@@ -9,10 +9,22 @@ const (
 	rebuildAfterMax  = 7 * 24 * 3600
 )
 
+// How fast the heads of a node have copies catch up, bytes per second: hosts' waiting presses
+// them to the floor, and without any they go up to the ceiling.
+const (
+	rebuildFloor   = 16 << 20
+	rebuildCeiling = 1 << 30
+	rebuildSlowest = 1 << 20
+	rebuildFastest = 1 << 40
+)
+
 // Settings are what the operator ordered, 0 where nothing was.
 type Settings struct {
 	RebuildAfterDisk int `json:",omitempty"` // seconds since a disk failed
 	RebuildAfterNode int `json:",omitempty"` // seconds since a node went down
+
+	RebuildFloor   uint64 `json:",omitempty"` // bytes per second of each node
+	RebuildCeiling uint64 `json:",omitempty"` // the same
 }
 
 // Set orders settings; those that are 0 stay as they are.
@@ -20,7 +32,7 @@ type Set struct{ Settings }
 
 // Effective are the settings that hold: what was ordered, or else the defaults.
 func (s *State) Effective() Settings {
-	out := Settings{RebuildAfterDisk: rebuildAfterDisk, RebuildAfterNode: rebuildAfterNode}
+	out := Settings{RebuildAfterDisk: rebuildAfterDisk, RebuildAfterNode: rebuildAfterNode, RebuildFloor: rebuildFloor, RebuildCeiling: rebuildCeiling}
 	if s.Settings != nil {
 		out.take(*s.Settings)
 	}
@@ -33,6 +45,11 @@ func (s *State) set(c *Set) Result {
 			return problem(Invalid, "a rebuild begins 1 second to 7 days after a loss, not %d seconds", seconds)
 		}
 	}
+	for _, rate := range []uint64{c.RebuildFloor, c.RebuildCeiling} {
+		if rate != 0 && (rate < rebuildSlowest || rate > rebuildFastest) {
+			return problem(Invalid, "a rebuild's speed is 1 MiB to 1 TiB per second, not %d bytes", rate)
+		}
+	}
 	if c.Settings == (Settings{}) {
 		return problem(Invalid, "nothing is to be set")
 	}
@@ -41,6 +58,10 @@ func (s *State) set(c *Set) Result {
 		next = *s.Settings
 	}
 	next.take(c.Settings)
+	effective := Settings{RebuildFloor: rebuildFloor, RebuildCeiling: rebuildCeiling}
+	if effective.take(next); effective.RebuildFloor > effective.RebuildCeiling {
+		return problem(Invalid, "a floor of %d bytes per second is above the ceiling of %d", effective.RebuildFloor, effective.RebuildCeiling)
+	}
 	s.Settings = &next
 	return Result{}
 }
@@ -52,5 +73,11 @@ func (t *Settings) take(o Settings) {
 	}
 	if o.RebuildAfterNode != 0 {
 		t.RebuildAfterNode = o.RebuildAfterNode
+	}
+	if o.RebuildFloor != 0 {
+		t.RebuildFloor = o.RebuildFloor
+	}
+	if o.RebuildCeiling != 0 {
+		t.RebuildCeiling = o.RebuildCeiling
 	}
 }

@@ -54,6 +54,7 @@ type control struct {
 	version  uint64            // of the configuration that the voter knows
 	votes    bool              // this node is among its voters
 	planner  *failover.Planner // nil: another node leads
+	pacing   pacing
 	rebuild  *failover.Rebuild
 	moves    *failover.Moves
 	address  *assign.Planner
@@ -130,6 +131,7 @@ func (c *control) tick() {
 			}
 		}
 	}
+	c.pace(t, st)
 	c.lead(t, st, version, voters)
 	e.each(func(v *volume.Volume) { v.Tick() })
 }

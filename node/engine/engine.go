@@ -51,7 +51,8 @@ type Engine struct {
 	follows atomic.Pointer[func() uint64]
 
 	lease      atomic.Int64
-	registered atomic.Bool // the state has this incarnation up
+	rate       atomic.Uint64 // of each head's copying, bytes per second
+	registered atomic.Bool   // the state has this incarnation up
 	fenced     chan struct{}
 	minute     atomic.Pointer[[]failover.NodeFacts]    // ways to other nodes
 	suspended  atomic.Pointer[map[cluster.DiskID]bool] // disks that are silent; nil: none

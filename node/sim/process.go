@@ -258,6 +258,7 @@ func (p *process) tick() {
 	p.renew()
 	now := p.now()
 	for _, r := range p.reigns {
+		r.head.Pace(p.w.shape.pace)
 		r.head.Tick(now)
 	}
 	for _, portal := range p.portals {

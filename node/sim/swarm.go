@@ -16,6 +16,7 @@ type shape struct {
 	mix    []int          // how often each item of the menu is asked for
 	resets float64        // the part of hosts and volumes with resets
 	disk   int64          // up to so much is added to each job of every disk
+	pace   uint64         // of copies that catch up, bytes per second; 0: as fast as they can
 	wire   int64          // up to so much is added to each delay between nodes
 	taps   float64        // how often a fault follows on a change of who holds what
 	within int64          // so soon
@@ -95,6 +96,9 @@ func (t *timeline) bias(s shape) shape {
 	}
 	if t.chance(0.3) {
 		s.wire = t.between(millisecond, 30*millisecond)
+	}
+	if t.chance(0.2) {
+		s.pace = uint64(t.between(16<<10, 256<<10))
 	}
 	if t.chance(0.6) {
 		s.taps, s.within = 0.1+0.4*t.rng.Float64(), t.between(20*millisecond, 1500*millisecond)

@@ -30,6 +30,7 @@ type Node interface {
 	Token(from wire.NodeID) int64                         // the newest of the incarnation that is up
 	Send(to wire.NodeID, v wire.VolumeID, m wire.Message) // a request; lost where no session lives
 	Store(d cluster.DiskID) *disk.Store                   // nil: no such disk is open here
+	Pace() uint64                                         // of each head's copying, bytes per second; 0: as fast as it goes
 	Suspended(d cluster.DiskID) bool                      // the disk is silent: its copies answer nothing
 	Stores() []*disk.Store                                // all that are open
 	Create(s *disk.Store, r disk.Replica) error           // an empty copy; no error where there is one
@@ -333,6 +334,7 @@ func (v *Volume) tick(now int64) {
 	s := &Status{}
 	if v.head != nil {
 		v.head.Lease(now, lease)
+		v.head.Pace(v.node.Pace())
 		v.head.Tick(now)
 		s.Head, s.Epoch, s.Catching = !v.head.Deposed(), v.head.Epoch(), v.head.Progress()
 		if old := v.status.Load(); old != nil && old.Epoch == s.Epoch && now-v.measured < measureEvery {

@@ -150,6 +150,7 @@ type Head struct {
 	bytesHeld int
 	full      int64          // when an operation last found no room in the window
 	took      latency.Window // writes of hosts
+	served    latency.Window // reads and writes of hosts
 	beyond    []*Op          // for a View that has their segments, in order of submission
 	leaseless []*Op          // done but for the lease
 	calls     map[uint64]*call
@@ -158,6 +159,9 @@ type Head struct {
 	reserved  Reservations
 	changes   []*change // of the reservations: agreed on, and not yet in a View
 	joining   int
+	rate      uint64  // of copying, bytes per second; 0: as fast as it goes
+	allowance float64 // bytes that may be copied before the next Tick; below 0 they were copied ahead
+	paced     int64   // when the allowance was last raised
 	nodes     []NodeView
 	clearings []*clearing // in order of their fences
 	claims    claims
@@ -384,6 +388,7 @@ func (h *Head) Tick(now int64) {
 	if h.deposed {
 		return
 	}
+	h.allow()
 	retries := h.retries
 	h.retries = nil
 	for _, f := range retries {
@@ -700,6 +705,9 @@ func (h *Head) answer(op *Op, s wire.Status) {
 	op.Status, op.answered = s, true
 	if op.Kind == wire.OpWrite && s == wire.OK {
 		h.took.Add(h.now, h.now-op.begun)
+	}
+	if (op.Kind == wire.OpWrite || op.Kind == wire.OpRead) && s == wire.OK {
+		h.served.Add(h.now, h.now-op.begun)
 	}
 	if op.lock == nil {
 		h.uncount(op)

@@ -38,6 +38,7 @@ type joiner struct {
 	running     int
 	asked       uint64 // Gen that was proposed with
 	stopped     bool
+	held        bool   // until there is an allowance
 	copied      uint64 // blocks
 }
 
@@ -150,7 +151,7 @@ func (p *pager) dry() bool { return len(p.list) == 0 && !p.ended }
 // mergeJoin goes through both lists in order of blocks.
 func (h *Head) mergeJoin(s *segment, j *joiner) {
 	for !j.stopped && j.running < copiesMax {
-		if h.refill(s, j) {
+		if h.refill(s, j) || h.heldBack(s, j) {
 			return
 		}
 		run, rewrite := j.nextRun()
@@ -174,6 +175,7 @@ func (h *Head) mergeJoin(s *segment, j *joiner) {
 			continue // equal
 		}
 		j.running++
+		h.allowance -= float64(len(run)) * wire.BlockSize
 		done := func() {
 			j.running--
 			j.copied += uint64(len(run))

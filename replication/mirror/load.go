@@ -8,6 +8,7 @@ import (
 // Load is what a head's writes take, and how full its window is.
 type Load struct {
 	Writes     latency.Sum // from the submission of a host's write to its answer, in the last minute
+	Recent     latency.Sum // the same of reads and writes, in the last seconds
 	Hops       []Hop       // by node
 	Operations int         // in the window, of WindowOps
 	Bytes      int         // of WindowBytes
@@ -24,7 +25,7 @@ type Hop struct {
 
 // Load is measured up to now. It costs a look at every request under way.
 func (h *Head) Load(now int64) Load {
-	l := Load{Writes: h.took.Minute(now), Operations: len(h.ops), Bytes: h.bytesHeld, Full: h.full}
+	l := Load{Writes: h.took.Minute(now), Recent: h.served.Recent(now), Operations: len(h.ops), Bytes: h.bytesHeld, Full: h.full}
 	oldest := map[wire.NodeID]int64{}
 	for _, c := range h.calls {
 		if ordered(c.msg) {

@@ -40,7 +40,7 @@ var byName = map[string][]string{
 var Pure = []string{
 	"target/iscsi/pdu", "target/iscsi/session", "target/nvme/auth", "target/reserve",
 	"target/nvmetcp/pdu", "target/nvmetcp/queue",
-	"replication/wire", "replication/mirror", "replication/latency",
+	"replication/wire", "replication/mirror", "replication/latency", "replication/pace",
 	"node/cluster", "node/failover", "node/lease",
 	"node/address/assign", "node/address/claim", "node/address/frame",
 }

@@ -1,0 +1,58 @@
+package mirror
+
+import (
+	"bytes"
+	"testing"
+
+	"ashlar/replication/wire"
+)
+
+// lag has node 3's copy leave the set and lack every block of 1 MiB.
+func lag(c *cluster) *node {
+	x := c.nodes[3]
+	for b := range uint32(256) {
+		for n := wire.NodeID(1); n <= 2; n++ {
+			c.nodes[n].blocks[b] = stored{bytes.Repeat([]byte{'x'}, wire.BlockSize), wire.Version{Epoch: 1, Seq: uint64(b) + 1}}
+		}
+	}
+	return x
+}
+
+func TestACopyCatchesUpNoFasterThanItMayAndInTheEnd(t *testing.T) {
+	const rate = 256 << 10
+	c := newCluster(t, Bugs{})
+	c.agree(in(1), in(2), outside(3))
+	x := lag(c)
+	c.h.Pace(rate)
+	for n := int64(1); n <= 8; n++ {
+		c.pass(500 * Millisecond)
+		copied, due := float64(len(x.blocks))*wire.BlockSize, float64(rate*n)/2
+		if ahead := copied - due; ahead > float64(rate)*float64(paceBurst)/float64(Second)+runBlocks*wire.BlockSize {
+			t.Errorf("after %d ms %.0f KiB are copied: %.0f too many", 500*n, copied/1024, ahead/1024)
+		}
+		if copied < min(due, 256*wire.BlockSize)*0.9 {
+			t.Errorf("after %d ms %.0f KiB are copied", 500*n, copied/1024)
+		}
+	}
+	if len(x.blocks) != 256 {
+		t.Errorf("%d blocks of 256 are there in the end", len(x.blocks))
+	}
+	// As fast as it goes again.
+	c.agree(in(1), in(2))
+	c.agree(in(1), in(2), outside(3))
+	clear(x.blocks)
+	c.h.Pace(0)
+	if c.pass(200 * Millisecond); len(x.blocks) != 256 {
+		t.Errorf("without a limit %d blocks are copied at once", len(x.blocks))
+	}
+}
+
+func TestHostsDoNotWaitForTheAllowanceOfCopying(t *testing.T) {
+	c := newCluster(t, Bugs{})
+	c.agree(in(1), in(2), outside(3))
+	lag(c)
+	c.h.Pace(1)
+	c.pass(300 * Millisecond)
+	c.write(2, "h", 8*255, 'w').is(wire.OK) // of a block that is yet to be copied
+	c.holds(8*255, 'w')
+}
