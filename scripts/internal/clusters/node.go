@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -162,9 +163,16 @@ func (n *Node) AwaitEnd(timeout time.Duration) {
 	n.c.Eventually(timeout, "node "+n.Name+" ends", func() bool { return !n.Runs() })
 }
 
-// ReplaceDisk gives the node an empty disk in the place of one that has failed.
+// ReplaceDisk gives the node an empty disk in the place of one that fails, once the cluster has agreed that it has.
 func (n *Node) ReplaceDisk() {
 	n.c.t.Helper()
+	n.c.Eventually(30*time.Second, "the cluster knows that the disk of "+n.Name+" has failed", func() bool {
+		var disks []api.Disk
+		r := n.Run("disk", "list", "-o", "json")
+		return r.Code == 0 && json.Unmarshal([]byte(r.Stdout), &disks) == nil && !slices.ContainsFunc(disks, func(d api.Disk) bool {
+			return d.Node == n.Name && d.State != "failed"
+		})
+	})
 	if err := os.Remove(n.Disk()); err != nil {
 		n.c.t.Fatal(err)
 	}
