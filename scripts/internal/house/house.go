@@ -30,8 +30,9 @@ var arrow = map[string][]string{
 // byName are the exceptions to the arrow: packages that other ones need for
 // their names and types, or to be a host.
 var byName = map[string][]string{
-	"appliance/api":  {"replication/wire"},
-	"appliance/demo": {"replication/wire", "target/targettest/initiator"},
+	"appliance/api":     {"replication/wire"},
+	"appliance/demo":    {"replication/wire", "target/targettest/initiator"},
+	"appliance/metrics": {"replication/wire", "replication/latency"},
 }
 
 // Pure packages decide and do nothing else: messages and ticks in, actions out.
