@@ -41,7 +41,7 @@ type flying struct {
 // platter is what is on a disk.
 type platter struct {
 	label    []byte
-	nonces   [2]string
+	nonces   []string
 	copies   map[wire.VolumeID]*stored
 	promises map[wire.VolumeID]uint64
 }
@@ -93,7 +93,7 @@ func newPast(t testing.TB, seed uint64) *past {
 func (p *past) reopen(id DiskID) {
 	p.number++
 	d, noted, drawn := p.disks[id], p.Disks[id].Nonce, fmt.Sprint(p.number)
-	d.nonces = [2]string{noted, drawn}
+	d.nonces = (&Label{Nonces: d.nonces}).Known(noted, drawn)
 	p.good(Command{NoteDisk: &NoteDisk{ID: id, From: noted, To: drawn}})
 }
 
@@ -107,7 +107,7 @@ func (p *past) label() {
 }
 
 func (p *past) labelDisk(id DiskID) {
-	if p.packed == nil || p.packed.Index != p.Index {
+	if p.packed == nil || p.packed.Index != p.Index || p.packed.Lineage != p.Lineage {
 		l, err := NewLabel(p.State)
 		if err != nil {
 			p.t.Fatal(err)

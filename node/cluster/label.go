@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // LabelVersion is that of Label. A node refuses a newer one.
@@ -24,8 +25,8 @@ type Label struct {
 	Lineage   string     `json:",omitempty"`
 	Forebears []Forebear `json:",omitempty"`
 	Index     uint64
-	TooLarge  bool      `json:",omitempty"` // the state of that index does not fit on the disk: there is none
-	Nonces    [2]string // one of them is what the cluster noted of the disk when it was opened last
+	TooLarge  bool     `json:",omitempty"` // the state of that index does not fit on the disk: there is none
+	Nonces    []string `json:",omitempty"` // one of them is what the cluster noted of the disk when it was opened last
 
 	packed []byte
 }
@@ -43,12 +44,17 @@ func NewLabel(s *State) (*Label, error) {
 // Marshal gives the bytes for the disk, of which there are at most room: a state that does not fit is left out, and the
 // label says that there is one.
 func (l Label) Marshal(room int) ([]byte, error) {
-	text, err := json.Marshal(l)
-	if err == nil && len(text)+1+len(l.packed) > room {
+	if !l.Fits(room) {
 		l.TooLarge, l.packed = true, nil
-		text, err = json.Marshal(l)
 	}
+	text, err := json.Marshal(l)
 	return append(append(text, '\n'), l.packed...), err
+}
+
+// Fits says whether Marshal leaves the state in.
+func (l Label) Fits(room int) bool {
+	text, err := json.Marshal(l)
+	return err == nil && len(text)+1+len(l.packed) <= room
 }
 
 // ParseLabel reads what Marshal made.
@@ -107,7 +113,17 @@ func (l *Label) Precedes(other *Label) bool {
 // IsOf says whether the disk that carries the label is the one that the cluster noted, and not an older copy of
 // it. Where nothing was noted nobody can tell.
 func (l *Label) IsOf(noted string) bool {
-	return noted == "" || l != nil && (l.Nonces[0] == noted || l.Nonces[1] == noted)
+	return noted == "" || l != nil && slices.Contains(l.Nonces, noted)
+}
+
+// Known are the nonces of a disk that is opened again: what is noted, what may be noted yet because its
+// last opening was cut off, and what is drawn now.
+func (l *Label) Known(noted, drawn string) []string {
+	known := []string{noted}
+	if l != nil && len(l.Nonces) > 0 && l.Nonces[len(l.Nonces)-1] != noted {
+		known = append(known, l.Nonces[len(l.Nonces)-1])
+	}
+	return append(known, drawn)
 }
 
 // withoutSecrets is what whoever finds a disk may learn. A host that had to prove something

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -128,7 +129,7 @@ func TestALabelOfTheFirstVersionIsUnderstood(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l.Nonces = [2]string{"a", "b"}
+		l.Nonces = []string{"a", "b"}
 		b, err := l.Marshal(1 << 20)
 		if err == nil {
 			err = os.WriteFile(path, b, 0o644)
@@ -142,7 +143,7 @@ func TestALabelOfTheFirstVersionIsUnderstood(t *testing.T) {
 		t.Fatal(err)
 	}
 	l, s := parsed(t, b)
-	if l.Nonces != [2]string{"a", "b"} || text(s) != text(r.State.withoutSecrets()) {
+	if !slices.Equal(l.Nonces, []string{"a", "b"}) || text(s) != text(r.State.withoutSecrets()) {
 		t.Errorf("%+v\n%s", l, text(s))
 	}
 }
@@ -210,7 +211,7 @@ func TestLineagesThatPartedAreTold(t *testing.T) {
 // A disk is noted by what was drawn when it was opened last. It carries the one before, too, so that a crash between
 // the disk and the note leaves it known; an image from before is not.
 func TestAnOldImageOfADiskIsTold(t *testing.T) {
-	l := &Label{Nonces: [2]string{"b", "c"}}
+	l := &Label{Nonces: []string{"b", "c"}}
 	for noted, of := range map[string]bool{"": true, "b": true, "c": true, "d": false, "a": false} {
 		if l.IsOf(noted) != of {
 			t.Errorf("a disk with b and c where %q was noted: %v", noted, !of)
@@ -218,6 +219,13 @@ func TestAnOldImageOfADiskIsTold(t *testing.T) {
 	}
 	if (*Label)(nil).IsOf("a") || !(*Label)(nil).IsOf("") {
 		t.Error("a disk without a label is known only where nothing was noted")
+	}
+	// One that was opened twice, and whose first opening may be noted yet.
+	if got := (&Label{Nonces: []string{"a", "b"}}).Known("a", "c"); !slices.Equal(got, []string{"a", "b", "c"}) {
+		t.Errorf("it is known by %v", got)
+	}
+	if got := (&Label{Nonces: []string{"a", "b"}}).Known("b", "c"); !slices.Equal(got, []string{"b", "c"}) {
+		t.Errorf("it is known by %v", got)
 	}
 	r := newRig(t, 1, 1)
 	note := func(from, to string) Command { return Command{NoteDisk: &NoteDisk{disk(1), from, to}} }
