@@ -22,6 +22,7 @@ type FoundDisk struct {
 	ID       DiskID                   `json:"id"`
 	Cluster  string                   `json:"cluster"`
 	Label    []byte                   `json:"label,omitempty"`   // as on the disk
+	InUse    bool                     `json:"in_use,omitempty"`  // a process has it open: what changes is not told
 	Problem  string                   `json:"problem,omitempty"` // why it cannot be used as it is
 	Decayed  bool                     `json:"decayed,omitempty"` // the label may not be the last that was written
 	Copies   []FoundCopy              `json:"copies,omitempty"`
