@@ -8,6 +8,7 @@ import (
 
 	"ashlar/node/cluster"
 	"ashlar/node/identity"
+	"ashlar/replication/wire"
 )
 
 // CreateCluster makes a cluster whose first node, and only voter, this is.
@@ -58,23 +59,29 @@ func (n *Node) mustBeAlone(name string) error {
 // newCluster draws all that is random about a cluster.
 func (n *Node) newCluster(name string, segmentBytes uint64) (*cluster.Create, identity.Token, error) {
 	id := randomHex(16)
-	authority, err := identity.NewAuthority(id, time.Now())
-	if err != nil {
-		return nil, identity.Token{}, err
-	}
-	certificate, key, err := authority.PEM()
-	if err != nil {
-		return nil, identity.Token{}, err
-	}
-	token, err := identity.NewToken(certificate)
+	drawn, token, err := drawSecrets(id)
 	if err != nil {
 		return nil, token, err
 	}
-	gossip := make([]byte, 32)
-	rand.Read(gossip)
-	return &cluster.Create{ID: id, Name: name, SegmentBytes: segmentBytes,
-		Authority: cluster.Authority{Certificate: certificate, Key: key}, Secret: token.Hash(), GossipKey: gossip,
+	return &cluster.Create{ID: id, Name: name, SegmentBytes: segmentBytes, Authority: drawn.Authority, Secret: drawn.Secret, GossipKey: drawn.GossipKey,
 		Node: cluster.AddNode{Name: n.config.Name, Peer: n.config.Peer(), Gossip: n.config.gossip(), Portals: n.config.PortalTexts()}}, token, nil
+}
+
+// drawSecrets draws what the nodes of the cluster with that identity know each other by, and the secret with which others join.
+func drawSecrets(id string) (r cluster.Renewal, token identity.Token, err error) {
+	authority, err := identity.NewAuthority(id, time.Now())
+	if err != nil {
+		return r, token, err
+	}
+	if r.Authority.Certificate, r.Authority.Key, err = authority.PEM(); err != nil {
+		return r, token, err
+	}
+	if token, err = identity.NewToken(r.Authority.Certificate); err != nil {
+		return r, token, err
+	}
+	r.Secret, r.GossipKey = token.Hash(), make([]byte, 32)
+	rand.Read(r.GossipKey)
+	return r, token, nil
 }
 
 // founder is the number of a cluster's first node.
@@ -83,22 +90,7 @@ const founder = 1
 // found writes the folder of a cluster's first node and starts its service.
 // node.json comes last, when raft's log holds the cluster.
 func (n *Node) found(ctx context.Context, create *cluster.Create, token identity.Token) (*service, error) {
-	if err := n.folder.clear(); err != nil {
-		return nil, err
-	}
-	authority, err := identity.ParseAuthority(create.Authority.Certificate, create.Authority.Key)
-	if err != nil {
-		return nil, err
-	}
-	request, key, err := identity.NewRequest()
-	if err != nil {
-		return nil, err
-	}
-	certificate, err := authority.IssueNode(request, founder, time.Now())
-	if err != nil {
-		return nil, err
-	}
-	if err := n.keepIdentity(create.Authority.Certificate, certificate, key, token); err != nil {
+	if err := n.issueOwn(create.Authority, founder, token); err != nil {
 		return nil, err
 	}
 	r := record{Cluster: create.ID, ClusterName: create.Name, Node: founder, Name: create.Node.Name}
@@ -114,6 +106,27 @@ func (n *Node) found(ctx context.Context, create *cluster.Create, token identity
 	}
 	s.start()
 	return s, nil
+}
+
+// issueOwn makes the folder, which holds nothing else any more, that of a node with a certificate by an authority that
+// is this node's to use.
+func (n *Node) issueOwn(a cluster.Authority, id wire.NodeID, token identity.Token) error {
+	if err := n.folder.clear(); err != nil {
+		return err
+	}
+	authority, err := identity.ParseAuthority(a.Certificate, a.Key)
+	if err != nil {
+		return err
+	}
+	request, key, err := identity.NewRequest()
+	if err != nil {
+		return err
+	}
+	certificate, err := authority.IssueNode(request, id, time.Now())
+	if err != nil {
+		return err
+	}
+	return n.keepIdentity(a.Certificate, certificate, key, token)
 }
 
 func (n *Node) keepIdentity(authority, certificate, key []byte, token identity.Token) error {

@@ -29,6 +29,7 @@ type disks struct {
 	open    map[cluster.DiskID]*disk.Store
 	missing map[cluster.DiskID]error // why it could not be opened
 	full    map[cluster.DiskID]bool  // it was logged to be nearly full
+	labels  labels
 }
 
 // reopenEvery is how often a disk that could not be opened is tried again: it
@@ -82,8 +83,28 @@ func (d *disks) add(ctx context.Context, e *engine.Engine, path string, size uin
 		}
 		return "", err
 	}
-	d.take(e, have.ID, store)
+	if n, err := d.admit(have.ID, store); err == nil {
+		d.take(e, have.ID, store, n)
+	} else {
+		d.service.log.Warn("a disk that is in the pool now is opened later", "disk", have.ID, "error", err)
+	}
 	return have.ID, nil
+}
+
+// admit is labels.admit; the store is closed with an error. A disk that is not as the cluster left it is out for ever.
+func (d *disks) admit(id cluster.DiskID, store *disk.Store) (nonces, error) {
+	n, err := d.labels.admit(id, store)
+	if errors.Is(err, errDiverged) {
+		ctx, cancel := context.WithTimeout(d.service.ctx, noteMax)
+		defer cancel()
+		if _, e := d.service.propose(ctx, cluster.Command{FailDisk: &cluster.FailDisk{ID: id}}); e != nil {
+			d.service.log.Warn("telling the cluster of a disk that is an old copy", "disk", id, "error", e)
+		}
+	}
+	if err != nil {
+		store.Close()
+	}
+	return n, err
 }
 
 // claim opens the store on a device, and makes it first where there is none.
@@ -189,14 +210,15 @@ func diskProblem(path string, err error) error {
 	return problem(BadDisk, "%s cannot be a disk: %v", path, err)
 }
 
-// take gives an open store to the engine and watches it.
-func (d *disks) take(e *engine.Engine, id cluster.DiskID, store *disk.Store) {
+// take gives an open store to the engine, watches it, and has its label follow the state.
+func (d *disks) take(e *engine.Engine, id cluster.DiskID, store *disk.Store, n nonces) {
 	d.mu.Lock()
 	d.open[id] = store
 	delete(d.missing, id)
 	d.mu.Unlock()
 	e.AddDisk(id, store)
 	d.service.tasks.Go(func() { d.watch(id, store) })
+	go d.labels.keep(id, store, n) // may hang with the disk; the store's end waits for it
 }
 
 // watch tells the cluster when a disk has failed, for as long as it takes: a
@@ -246,8 +268,12 @@ func (d *disks) openAll(e *engine.Engine) {
 			continue
 		}
 		store, err := reopen(have, state)
+		var n nonces
 		if err == nil {
-			d.take(e, id, store)
+			n, err = d.admit(id, store)
+		}
+		if err == nil {
+			d.take(e, id, store, n)
 			continue
 		}
 		d.miss(have, err)

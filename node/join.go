@@ -234,6 +234,8 @@ func (s *service) admit(ctx context.Context, r JoinRequest) (answer JoinAnswer, 
 func (s *service) number(ctx context.Context, r JoinRequest) (wire.NodeID, error) {
 	if old := s.consensus.State().NodeNamed(r.Name); old != nil && old.Peer == r.Peer && old.Witness == r.Witness && old.Incarnation == 0 {
 		return old.ID, nil
+	} else if old != nil && old.Awaited {
+		return comesBack(old, r)
 	}
 	for _, address := range append([]string{r.Peer, r.Gossip}, r.Portals...) {
 		if _, _, err := net.SplitHostPort(address); err != nil {
@@ -248,4 +250,17 @@ func (s *service) number(ctx context.Context, r JoinRequest) (wire.NodeID, error
 		err = fmt.Errorf("node: the cluster admitted a node without a number")
 	}
 	return result.Node, err
+}
+
+// comesBack is the number of a node whose identity was lost with all of raft. It has to come to where it was, so that there are
+// never two of it.
+func comesBack(old *cluster.Node, r JoinRequest) (wire.NodeID, error) {
+	switch {
+	case old.Peer != r.Peer:
+		return 0, problem(cluster.Refused, "node %q is awaited at %s, not at %s", old.Name, old.Peer, r.Peer).
+			next("start it with the address that it had; it may be given another one when it has joined")
+	case old.Witness != r.Witness:
+		return 0, problem(cluster.Refused, "node %q is awaited: what it was, data node or witness, it stays", old.Name)
+	}
+	return old.ID, nil
 }

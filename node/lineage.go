@@ -91,3 +91,12 @@ func (s *service) local() *cluster.State {
 	}
 	return l.State
 }
+
+// knowsNothing says whether this node has neither heard from its cluster nor kept anything of it.
+func (s *service) knowsNothing() bool {
+	if _, leads := s.consensus.Leader(); leads || s.consensus.State().ID != "" {
+		return false
+	}
+	l, err := s.consensus.Local()
+	return err == nil && l.State.ID == ""
+}

@@ -95,7 +95,8 @@ func (n *Node) State() (*cluster.State, error) {
 		return local, nil
 	}
 	if state.ID == "" {
-		return nil, problem(NotReady, "this node has not heard from its cluster yet").next("is a majority of its voters up?")
+		return nil, problem(NotReady, "this node has not heard from its cluster yet").
+			next("is a majority of its voters up? If all nodes have lost their raft folders, their disks still tell of it: ashlar cluster adopt --help")
 	}
 	return state, nil
 }

@@ -225,7 +225,7 @@ func TestAFailedWriteTakesTheDiskOutForEver(t *testing.T) {
 	const id = cluster.DiskID("01000000000000000000000000000000")
 	_, err = s.propose(limit(t), cluster.Command{AddDisk: &cluster.AddDisk{ID: id, Node: s.record.Node, Path: "/memory", Size: 64 << 20}})
 	must(t, err)
-	s.disks.take(s.engine.Load(), id, store)
+	s.disks.take(s.engine.Load(), id, store, nil)
 
 	faulty.FailWrite(1, errors.New("no more"))
 	if err := store.Promise(1, 1); !errors.Is(err, disk.ErrFailed) {

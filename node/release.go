@@ -217,7 +217,7 @@ func (n *Node) Advice() string {
 }
 
 // Reset makes this node one that belongs to no cluster, so that it can join anew. It is allowed only
-// where the cluster was formed anew without it: its copies are worth nothing then.
+// where the cluster was formed anew without it, or where all that the node knew of it is lost.
 func (n *Node) Reset(_ context.Context, confirm string) error {
 	n.orders.Lock()
 	defer n.orders.Unlock()
@@ -226,9 +226,9 @@ func (n *Node) Reset(_ context.Context, confirm string) error {
 		return err
 	}
 	switch {
-	case s.refusal() == nil:
+	case s.refusal() == nil && !s.knowsNothing():
 		return problem(cluster.Refused, "no node has told this one that cluster %q goes on without it", s.record.ClusterName).
-			next("only a node that is refused can be reset; ashlar status says whether it is")
+			next("only a node that is refused, or that has lost what it knew, can be reset; ashlar cluster status says whether it is")
 	case confirm != s.record.ClusterName:
 		return problem(cluster.Refused, "a reset has to be confirmed with the cluster's name, which is %q, not %q", s.record.ClusterName, confirm)
 	}

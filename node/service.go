@@ -67,7 +67,8 @@ func (n *Node) newService(r record, hints map[wire.NodeID]string) (s *service, e
 	s.spaces = newSubsystems(s)
 	s.drain = &drain{service: s}
 	s.addresses = newAddresses(s)
-	s.disks = &disks{service: s, open: map[cluster.DiskID]*disk.Store{}, missing: map[cluster.DiskID]error{}, full: map[cluster.DiskID]bool{}}
+	s.disks = &disks{service: s, open: map[cluster.DiskID]*disk.Store{}, missing: map[cluster.DiskID]error{}, full: map[cluster.DiskID]bool{},
+		labels: labels{service: s, note: map[cluster.DiskID]string{}}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())

@@ -50,7 +50,11 @@ func (s server) poolSpace(ctx context.Context) (Pool, error) {
 	if err != nil {
 		return Pool{}, err
 	}
-	return poolView(state, diskViews(s.node, state), space), nil
+	p := poolView(state, diskViews(s.node, state), space)
+	for id, why := range s.node.SmallDisks() {
+		p.Warnings = append(p.Warnings, fmt.Sprintf("disk %s of this node: %s", state.Disks[id].Path, why))
+	}
+	return p, nil
 }
 
 // poolView adds up what is known of the disks.

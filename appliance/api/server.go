@@ -27,6 +27,7 @@ func Handler(n *node.Node, version string) http.Handler {
 	a := humago.New(mux, config)
 	s := server{n, version}
 	s.cluster(a)
+	s.adopt(a)
 	s.pool(a)
 	s.moves(a)
 	s.volumes(a)

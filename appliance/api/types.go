@@ -132,8 +132,8 @@ type Host struct {
 	Name   string `json:"name"`
 	IQN    string `json:"iqn,omitempty" doc:"Its name with iSCSI"`
 	NQN    string `json:"nqn,omitempty" doc:"Its name with NVMe"`
-	CHAP   string `json:"chap,omitempty" readOnly:"true" enum:"none,one-way,mutual" doc:"What has to be proven at login: nothing, who the host is, or that and who the cluster is"`
-	DHCHAP string `json:"dhchap,omitempty" readOnly:"true" enum:"none,one-way,mutual" doc:"The same with NVMe, for each queue (DH-HMAC-CHAP)"`
+	CHAP   string `json:"chap,omitempty" readOnly:"true" enum:"none,one-way,mutual,lost" doc:"What has to be proven at login: nothing, who the host is, or that and who the cluster is. lost: the secrets went with all of raft, and the host is locked out"`
+	DHCHAP string `json:"dhchap,omitempty" readOnly:"true" enum:"none,one-way,mutual,lost" doc:"The same with NVMe, for each queue (DH-HMAC-CHAP)"`
 }
 
 // HostNQN is a host's name with NVMe.

@@ -236,6 +236,8 @@ func chapView(c *cluster.CHAP) string {
 	switch {
 	case c == nil:
 		return "none"
+	case c.Lost:
+		return "lost"
 	case len(c.Mutual) == 0:
 		return "one-way"
 	}
@@ -246,6 +248,8 @@ func dhchapView(d *cluster.DHCHAP) string {
 	switch {
 	case d == nil:
 		return "none"
+	case d.Lost:
+		return "lost"
 	case len(d.Controller) == 0:
 		return "one-way"
 	}

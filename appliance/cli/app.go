@@ -112,7 +112,7 @@ func complain(w io.Writer, err error, asJSON bool) {
 type action func(c *cli.Context, node *api.Client) error
 
 // leaf is a command that gives orders to a node. Its arguments are the words of
-// args, all required but those in brackets, which are last.
+// args, all required but those in brackets, which are last. Of a word that ends in "..." there may be more.
 func leaf(name, usage, args, example string, do action, flags ...cli.Flag) *cli.Command {
 	return &cli.Command{
 		Name: name, Usage: usage, ArgsUsage: args,
@@ -145,7 +145,7 @@ func checkArguments(c *cli.Context, args string) error {
 		u := misuse("%s: %s is missing", commandPath(c), strings.Join(words[c.NArg():needed], " "))
 		u.next = "usage: ashlar " + commandPath(c) + " " + args
 		return u
-	case c.NArg() > len(words):
+	case c.NArg() > len(words) && !strings.HasSuffix(args, "..."):
 		u := misuse("%s: %q is one argument too many", commandPath(c), c.Args().Get(len(words)))
 		u.next = strings.TrimSpace("usage: ashlar " + commandPath(c) + " " + args)
 		return u

@@ -89,6 +89,7 @@ func diskCommand() *cli.Command {
 		leaf("undrain", "keep and take copies again", "DISK", "ashlar disk undrain node2:/dev/nvme0n1", undrainDisk),
 		leaf("remove", "take a disk without copies out of the pool", "DISK", "ashlar disk remove /dev/nvme0n1", removeDisk,
 			&cli.BoolFlag{Name: "dead", Usage: "it has failed, or its node has: give up what it holds, of which others have copies"}),
+		inspectCommand(),
 		leaf("list", "all disks", "", "ashlar disk list", func(c *cli.Context, n *api.Client) error {
 			all, err := n.Disks(c.Context)
 			if err != nil {

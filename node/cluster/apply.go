@@ -128,6 +128,8 @@ func (s *State) change(c Command) Result {
 		return s.removeDisk(c.RemoveDisk)
 	case c.RemoveNode != nil:
 		return s.removeNode(c.RemoveNode)
+	case c.NoteDisk != nil:
+		return s.noteDisk(c.NoteDisk)
 	}
 	return problem(Invalid, "the command asks for nothing this node knows")
 }
@@ -188,7 +190,7 @@ func (s *State) register(c *Register) Result {
 	}
 	n := s.editNode(c.Node)
 	n.Incarnation++
-	n.Up, n.Leaving = true, false
+	n.Up, n.Leaving, n.Awaited = true, false, false
 	n.Peer, n.Gossip, n.Portals, n.Fabrics = c.Peer, c.Gossip, c.Portals, nil
 	n.NVMe, n.Discovery = c.NVMe, c.Discovery
 	s.endSessions(n.ID)

@@ -14,6 +14,7 @@ func (s Secret) GoString() string { return s.String() }
 type CHAP struct {
 	Secret Secret
 	Mutual Secret `json:",omitempty"` // none: the cluster does not prove itself
+	Lost   bool   `json:",omitempty"` // the host's secrets went with all of raft: nobody knows what is in their place
 }
 
 func (CHAP) String() string { return "(secrets)" }

@@ -46,6 +46,7 @@ type Command struct {
 	DropReplica    *DropReplica    `json:",omitempty"`
 	RemoveDisk     *RemoveDisk     `json:",omitempty"`
 	RemoveNode     *RemoveNode     `json:",omitempty"`
+	NoteDisk       *NoteDisk       `json:",omitempty"`
 }
 
 // Create makes the cluster, and its first node, a voter.

@@ -16,6 +16,7 @@ type SetNQN struct{ Host, NQN string }
 type DHCHAP struct {
 	Host       Secret
 	Controller Secret `json:",omitempty"` // none: the cluster does not prove itself
+	Lost       bool   `json:",omitempty"` // as CHAP.Lost
 }
 
 func (DHCHAP) String() string { return "(secrets)" }

@@ -51,7 +51,7 @@ func TestNVMeSecretsAreWholeAndDiffer(t *testing.T) {
 	}
 	one, two := secret(1, auth.SHA256), secret(2, 0)
 	set := func(name, host, controller string) Command {
-		return Command{SetDHCHAP: &SetDHCHAP{name, DHCHAP{Secret(host), Secret(controller)}}}
+		return Command{SetDHCHAP: &SetDHCHAP{name, DHCHAP{Host: Secret(host), Controller: Secret(controller)}}}
 	}
 	r := newRig(t, 1, 1)
 	r.good(Command{AddHost: &AddHost{Name: "h", NQN: hostNQN}})

@@ -57,6 +57,9 @@ func (g *chaos) command(s *State) Command {
 		return g.past[g.IntN(len(g.past))]
 	}
 	c := g.fresh(s)
+	if g.IntN(32) == 0 {
+		c = g.noteDisk(s)
+	}
 	if g.IntN(2) == 0 {
 		c.Request = fmt.Sprint(len(g.past))
 	}
@@ -382,7 +385,7 @@ func writeLog(t *testing.T, name string) {
 			Command{Version: 1, SetVoter: &SetVoter{wire.NodeID(i), true}},
 			Command{Version: 1, AddDisk: &AddDisk{disk(i), wire.NodeID(i), "/dev/sdb", 1 << 40}})
 	}
-	g := &chaos{Rand: rand.New(rand.NewPCG(1, 31))}
+	g := &chaos{Rand: rand.New(rand.NewPCG(1, 30))}
 	r := &rig{t, New()}
 	for _, c := range append(commands, movesLog()...) {
 		r.good(c)

@@ -1,6 +1,10 @@
 package cluster
 
-import "ashlar/replication/wire"
+import (
+	"slices"
+
+	"ashlar/replication/wire"
+)
 
 // epochGap is added to the epoch of every volume when a cluster is formed anew: heads may
 // have reigned of whom the state that it is formed of does not know.
@@ -13,7 +17,7 @@ const epochGap = 1 << 20
 func (s *State) Reform(self wire.NodeID, lineage string) *State {
 	next := s.clone()
 	defer func() { next.Edited = nil }()
-	next.Lineage = lineage
+	next.descend(lineage)
 	for _, id := range next.NodeIDs() {
 		n := next.editNode(id)
 		n.Up, n.Voter, n.Leaving = id == self, id == self, false
@@ -34,6 +38,18 @@ func (s *State) Reform(self wire.NodeID, lineage string) *State {
 	}
 	next.settle()
 	return next
+}
+
+// Forebear is a lineage that the cluster went on from, and the index up to which it did: what that lineage came
+// to later is no part of the cluster's past.
+type Forebear struct {
+	Lineage string `json:",omitempty"`
+	Index   uint64
+}
+
+func (s *State) descend(lineage string) {
+	s.Forebears = append(slices.Clone(s.Forebears), Forebear{s.Lineage, s.Index})
+	s.Lineage = lineage
 }
 
 // Remains counts the segments of a volume of which a node has an in-sync copy that

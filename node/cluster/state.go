@@ -26,7 +26,8 @@ type State struct {
 	Index        uint64 // of the last command applied
 	ID           string // the cluster's random identity, 32 hex digits; empty before it is created
 	Name         string
-	Lineage      string `json:",omitempty"` // 32 hex digits, new each time that it is formed anew; nodes of different ones never meet
+	Lineage      string     `json:",omitempty"` // 32 hex digits, new each time that it is formed anew; nodes of different ones never meet
+	Forebears    []Forebear `json:",omitempty"` // the lineages that it comes of, oldest first
 	SegmentBytes uint64
 	Authority    Authority
 	Secret       []byte // SHA-256 of the join secret
@@ -75,6 +76,7 @@ type Node struct {
 	Emptied     bool `json:",omitempty"` // all copies leave it, and none come, until it is undrained
 	Expelled    bool `json:",omitempty"` // the cluster goes on without it: it never comes back
 	Removed     bool `json:",omitempty"` // it is Expelled because the operator said so
+	Awaited     bool `json:",omitempty"` // the cluster was adopted from disks: who joins under its name is this node
 
 	Fabrics []netip.Prefix `json:",omitempty"` // subnets on which it can hold addresses now
 }
@@ -90,7 +92,8 @@ type Disk struct {
 	Size   uint64 // bytes
 	Failed bool   // a write failed once: never used again
 
-	Drained bool `json:",omitempty"` // all copies leave it, and none come
+	Drained bool   `json:",omitempty"` // all copies leave it, and none come
+	Nonce   string `json:",omitempty"` // drawn when it was opened last: what does not know it is an old copy of the disk
 }
 
 // Volume is a virtual disk.

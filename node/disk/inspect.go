@@ -25,7 +25,8 @@ type Inspection struct {
 // InspectedReplica is a replica as a recovery would find it.
 type InspectedReplica struct {
 	ReplicaState
-	Promised uint64 // epoch, of the volume
+	Promised uint64  // epoch, of the volume
+	Highest  Version // of any block whose version is known
 }
 
 // Inspect tells what the store on dev holds, as a recovery would find it, and writes nothing; dev is still the
@@ -60,8 +61,17 @@ func (in *Inspection) recover(dev Device, sb *superblock) {
 	in.Promises = s.promises
 	in.Replicas = []InspectedReplica{}
 	for _, r := range s.Replicas() {
-		in.Replicas = append(in.Replicas, InspectedReplica{r, s.promises[r.Volume]})
+		in.Replicas = append(in.Replicas, InspectedReplica{r, s.promises[r.Volume], s.highest(r.Replica)})
 	}
+}
+
+func (s *Store) highest(r Replica) (v Version) {
+	s.replicas[r].each(func(_ uint32, g *group) {
+		if !g.lost && v.Less(g.max) {
+			v = g.max
+		}
+	})
+	return v
 }
 
 // forgetContent keeps an inspection's memory small: it asks for no block's content.

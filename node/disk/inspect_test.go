@@ -69,7 +69,7 @@ func TestInspectionFindsWhatARecoveryFindsAndWritesNothing(t *testing.T) {
 	}
 	s := open(t, watched)
 	check(t, inspectedAs(in, s))
-	if len(in.Replicas) != 3 || in.Replicas[0].Commit != v(2, 7) || in.Replicas[0].Promised != 2 || in.Replicas[0].Mapped != 108 {
+	if len(in.Replicas) != 3 || in.Replicas[0].Commit != v(2, 7) || in.Replicas[0].Promised != 2 || in.Replicas[0].Mapped != 108 || in.Replicas[0].Highest != v(2, 8) {
 		t.Errorf("replicas %+v", in.Replicas)
 	}
 	check(t, s.Close())

@@ -117,8 +117,8 @@ func Reform(folder string, id wire.NodeID, change func(*cluster.State) *cluster.
 	if err != nil {
 		return err
 	}
-	term, index := max(term, l.term)+1, l.last+1
 	next := *change(l.State)
+	term, index := max(term, l.term)+1, max(l.last, next.Index)+1
 	next.Index = index
 	configuration := raft.Configuration{Servers: []raft.Server{{Suffrage: raft.Voter, ID: serverID(id), Address: serverAddress(id)}}}
 	_, transport := raft.NewInmemTransport(serverAddress(id)) // only to write addresses down
