@@ -69,6 +69,23 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 	return json.Unmarshal(text, out)
 }
 
+// Metrics are what the node tells Prometheus.
+func (c *Client) Metrics(ctx context.Context) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, "GET", "http://node/metrics", nil)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := c.http.Do(r)
+	if err != nil {
+		return nil, c.unreachable(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("the node answered %s", answer.Status)
+	}
+	return io.ReadAll(io.LimitReader(answer.Body, answerMax))
+}
+
 func problemOf(answer *http.Response, text []byte) error {
 	p := &Problem{}
 	if json.Unmarshal(text, p) != nil || p.Detail == "" {
