@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"ashlar/target/direct"
 	"ashlar/target/iscsi/pdu"
 	"ashlar/target/iscsi/session"
 	"ashlar/target/scsi"
@@ -102,7 +103,7 @@ func (c *conn) run() {
 
 // serve is the full feature phase. It returns when the writer has ended too.
 func (c *conn) serve() error {
-	c.writer.nc, c.writer.direct = c.nc, newDirect(c.nc)
+	c.writer.nc, c.writer.direct = c.nc, direct.New(c.nc)
 	c.in = bufio.NewReaderSize(incoming{c}, readAhead)
 	c.scratch = make([]byte, 8192)
 	c.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net"
 
+	"ashlar/target/direct"
 	"ashlar/target/iscsi/pdu"
 	"ashlar/target/iscsi/session"
 	"ashlar/target/scsi"
@@ -37,7 +38,7 @@ type writer struct {
 	vector     [][]byte
 	unwritten  net.Buffers
 	nc         net.Conn
-	direct     *direct // nil where the connection is no socket
+	direct     *direct.Socket // nil where the connection is no socket
 	err        error
 	closeAfter bool
 }
@@ -298,7 +299,7 @@ func (w *writer) flush() {
 // flushNow writes as much of the vector as the socket takes, and says whether that
 // was all.
 func (w *writer) flushNow() bool {
-	n, err := w.direct.writev(w.vector)
+	n, err := w.direct.Writev(w.vector)
 	if w.err = err; err == nil {
 		for len(w.unwritten) > 0 && n >= len(w.unwritten[0]) {
 			n -= len(w.unwritten[0])

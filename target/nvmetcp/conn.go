@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"ashlar/target/direct"
 	"ashlar/target/nvme"
 	"ashlar/target/nvmetcp/pdu"
 	"ashlar/target/nvmetcp/queue"
@@ -56,6 +57,9 @@ type conn struct {
 	tag        uint16
 	memory     int // data buffers in use, bytes
 	queue      []item
+	reading    bool // the reader is at work, and writes what is queued before it waits
+	writing    bool // somebody has the writer
+	rest       bool // that is the writing goroutine, to which the reader left the rest of a batch
 	closed     bool
 	bye        *command // a Disconnect, which waits for the other commands
 	left       bool     // it was answered
@@ -75,10 +79,14 @@ func newConn(s *Server, nc net.Conn) *conn {
 func (c *conn) run() {
 	tune(c.nc)
 	c.nc.SetReadDeadline(time.Now().Add(c.srv.LoginTimeout)) //nolint:errcheck // a dead socket ends the reader at once
-	c.in = bufio.NewReaderSize(c.fresh, readAhead)
+	c.writer.nc, c.writer.direct = c.nc, direct.New(c.nc)
+	c.in = bufio.NewReaderSize(incoming{c}, readAhead)
 	c.scratch = make([]byte, 4096)
 	go c.write()
 	err := c.read()
+	c.mu.Lock()
+	c.wait()
+	c.mu.Unlock()
 	if err == errRefused {
 		// The last answer is the writer's; give it a moment to go out.
 		c.nc.SetWriteDeadline(time.Now().Add(refusalGrace)) //nolint:errcheck // a dead socket ends the writer at once
@@ -129,14 +137,18 @@ func (c *conn) enqueue(i item) {
 		return
 	}
 	c.queue = append(c.queue, i)
-	c.wake.Signal()
+	if !c.reading {
+		c.wake.Signal()
+	}
 }
 
 // waitForRoom keeps the reader back while the host does not read its answers.
 func (c *conn) waitForRoom() {
 	c.mu.Lock()
 	for len(c.queue) > maxQueued && !c.closed {
+		c.wait()
 		c.room.Wait()
+		c.reading = true
 	}
 	c.mu.Unlock()
 }

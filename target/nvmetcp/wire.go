@@ -46,6 +46,18 @@ func (f *freshness) Read(b []byte) (int, error) {
 
 func (f *freshness) stale() bool { return f.watch != nil && f.watch.Stalls() != f.stalls }
 
+// incoming is what a connection reads.
+type incoming struct{ c *conn }
+
+func (i incoming) Read(b []byte) (int, error) {
+	i.c.writeQueued()
+	n, err := i.c.fresh.Read(b)
+	i.c.mu.Lock()
+	i.c.reading = true
+	i.c.mu.Unlock()
+	return n, err
+}
+
 // tune sets a connection's socket options. A host that is gone without a word is
 // found in some ten seconds even where it asked for no keep alive.
 func tune(nc net.Conn) {

@@ -3,6 +3,7 @@ package nvmetcp
 import (
 	"net"
 
+	"ashlar/target/direct"
 	"ashlar/target/nvme"
 	"ashlar/target/nvmetcp/pdu"
 	"ashlar/target/nvmetcp/queue"
@@ -24,9 +25,9 @@ type slot struct {
 	tail [pdu.DigestSize]byte
 }
 
-const slots = 64 // PDUs in one writev at most
+const slots = 128 // PDUs in one writev at most
 
-// writer turns items into PDUs. It belongs to the writing goroutine.
+// writer turns items into PDUs. It belongs to whoever has set conn.writing.
 type writer struct {
 	flow       queue.Flow
 	frame      pdu.Frame
@@ -36,23 +37,23 @@ type writer struct {
 	vector     [][]byte
 	unwritten  net.Buffers
 	nc         net.Conn
+	direct     *direct.Socket // nil where the connection is no socket
 	err        error
 	closeAfter bool
 }
 
-// write sends what is queued, batch by batch, until the connection ends.
+// write sends what is queued and left to it, batch by batch, until the connection ends.
 func (c *conn) write() {
 	defer close(c.ended)
 	defer c.abandon()
 	w := &c.writer
-	w.nc = c.nc
-	for c.takeBatch() {
-		for i := range w.batch {
-			c.settleLater(w.batch[i].cmd)
-			w.add(&w.batch[i])
-			if w.closeAfter {
-				break
-			}
+	for {
+		halfway, ok := c.takeBatch()
+		if !ok {
+			return
+		}
+		if !halfway {
+			c.addBatch()
 		}
 		w.flush()
 		c.recycleBatch()
@@ -63,6 +64,69 @@ func (c *conn) write() {
 	}
 }
 
+func (c *conn) addBatch() {
+	w := &c.writer
+	for i := range w.batch {
+		c.settleLater(w.batch[i].cmd)
+		w.add(&w.batch[i])
+		if w.closeAfter {
+			break
+		}
+	}
+	w.unwritten = w.vector
+}
+
+// writeQueued is called by the reader before it waits for more. What came together
+// is answered together, and nobody has to be woken for it. The reader never waits
+// for a host that does not read: then, and where much is to be written, the
+// writing goroutine does.
+func (c *conn) writeQueued() {
+	w := &c.writer
+	c.mu.Lock()
+	for len(c.queue) > 0 && !c.closed && !c.writing && c.isLittle() {
+		c.take()
+		c.mu.Unlock()
+		c.addBatch()
+		all := w.flushNow()
+		if all {
+			c.recycleBatch()
+			if w.err != nil || w.closeAfter {
+				c.end()
+			}
+		}
+		c.mu.Lock()
+		c.rest = !all
+	}
+	c.wait()
+	c.mu.Unlock()
+}
+
+// wait says that the reader writes nothing for now; mu is held.
+func (c *conn) wait() {
+	c.reading = false
+	if c.rest || len(c.queue) > 0 {
+		c.wake.Signal()
+	}
+}
+
+// little is how many bytes of data the reader writes at once.
+const little = 256 << 10
+
+// isLittle says whether what is queued fits into one vector and is soon written; mu
+// is held.
+func (c *conn) isLittle() bool {
+	if c.writer.direct == nil || 2*len(c.queue) > slots {
+		return false
+	}
+	bytes := 0
+	for i := range c.queue {
+		if cmd := c.queue[i].cmd; cmd != nil && cmd.toHost {
+			bytes += len(cmd.Data)
+		}
+	}
+	return bytes <= little
+}
+
 // settleLater takes note of an answer that somebody waits to hear of.
 func (c *conn) settleLater(cmd *command) {
 	if cmd != nil && cmd.Op.Settle != nil {
@@ -71,18 +135,30 @@ func (c *conn) settleLater(cmd *command) {
 	}
 }
 
-// takeBatch waits for items and takes all of them. The command of an answer that
-// is taken gives back its identifier, which the host may use again once it has it.
-func (c *conn) takeBatch() bool {
-	w := &c.writer
+// takeBatch waits until there is something for the writing goroutine: what is
+// queued while the reader waits, or a batch that the reader has written in part.
+func (c *conn) takeBatch() (halfway, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(c.queue) == 0 && !c.closed {
+	for !c.closed && !c.rest && (len(c.queue) == 0 || c.reading) {
 		c.wake.Wait()
 	}
-	if c.closed {
-		return false
+	switch {
+	case c.rest:
+		c.rest = false
+		return true, true
+	case c.closed:
+		return false, false
 	}
+	c.take()
+	return false, true
+}
+
+// take takes all of the queue. The command of an answer that is taken gives back
+// its identifier, which the host may use again once it has it. mu is held.
+func (c *conn) take() {
+	w := &c.writer
+	c.writing = true
 	w.batch, c.queue = c.queue, w.batch[:0]
 	for i := range w.batch {
 		if cmd := w.batch[i].cmd; cmd != nil {
@@ -91,7 +167,6 @@ func (c *conn) takeBatch() bool {
 	}
 	w.flow = c.flow
 	c.room.Signal()
-	return true
 }
 
 // abandon gives back the commands whose answers will not be sent.
@@ -117,6 +192,7 @@ func (c *conn) recycleBatch() {
 		}
 	}
 	clear(c.writer.batch)
+	c.writing = false
 }
 
 // add puts an item's PDUs into the vector.
@@ -158,6 +234,7 @@ func (w *writer) addAnswer(s *slot, cmd *command) {
 // next is a free slot; a full vector is written first.
 func (w *writer) next() *slot {
 	if w.used == slots {
+		w.unwritten = w.vector
 		w.flush()
 	}
 	w.used++
@@ -184,13 +261,34 @@ func (w *writer) put(s *slot, header, data []byte) {
 	}
 }
 
-// flush writes the vector. After an error it does nothing more.
+// flush writes the rest of the vector. After an error it does nothing more.
 func (w *writer) flush() {
-	if w.err == nil && len(w.vector) > 0 {
-		w.unwritten = w.vector
+	if w.err == nil && len(w.unwritten) > 0 {
 		_, w.err = w.unwritten.WriteTo(w.nc)
 	}
+	w.written()
+}
+
+// flushNow writes as much of the vector as the socket takes, and says whether that
+// was all.
+func (w *writer) flushNow() bool {
+	n, err := w.direct.Writev(w.vector)
+	if w.err = err; err == nil {
+		for len(w.unwritten) > 0 && n >= len(w.unwritten[0]) {
+			n -= len(w.unwritten[0])
+			w.unwritten = w.unwritten[1:]
+		}
+		if len(w.unwritten) > 0 {
+			w.unwritten[0] = w.unwritten[0][n:]
+			return false
+		}
+	}
+	w.written()
+	return true
+}
+
+func (w *writer) written() {
 	clear(w.vector)
-	w.vector = w.vector[:0]
+	w.vector, w.unwritten = w.vector[:0], nil
 	w.used = 0
 }

@@ -103,6 +103,13 @@ func (b *bench) cases() (all []benchCase) {
 			b.protocol("a-64k-"+kind, work{write: write, bytes: kib64, depth: 16, sessions: 1, inOrder: inRow}),
 			b.protocol("a-1m-"+kind, work{write: write, bytes: mib1, depth: 8, sessions: 1, inOrder: inRow},
 				goal{what: "rate", of: rate, ours: ours, to: rawName, atLeast: 0.8}))
+		for _, sessions := range []int{1, 4} {
+			all = append(all, b.overNVMe(fmt.Sprintf("a-nvme-4k-%s-32x%d", kind, sessions), work{write: write, bytes: kib4, depth: 32, sessions: sessions},
+				goal{what: "rate", of: rate, ours: ours, to: overISCSI, atLeast: 1.2},
+				goal{what: "rate", of: rate, ours: ours, to: rawName, atLeast: 0.5}))
+		}
+		all = append(all, b.overNVMe("a-nvme-4k-"+kind+"-1", work{write: write, bytes: kib4, depth: 1, sessions: 1},
+			goal{what: "p50", of: p50, ours: ours, to: overISCSI, atMost: 1}))
 		for _, depth := range []int{1, 32, 128} {
 			var goals []goal
 			if depth == 32 {

@@ -69,32 +69,8 @@ func exchange(c net.Conn) {
 func (b *bench) rawLimit(w work) func(time.Duration) (sample, error) {
 	return func(length time.Duration) (sample, error) {
 		return b.echoServer.observed(func() (sample, error) {
-			type ended struct {
-				latency []int64
-				err     error
-			}
 			begin := time.Now()
-			all := make(chan ended)
-			for range w.sessions {
-				go func() {
-					latency, err := b.exchangeFor(w, begin.Add(length))
-					all <- ended{latency, err}
-				}()
-			}
-			var latency []int64
-			var failed error
-			for range w.sessions {
-				e := <-all
-				latency = append(latency, e.latency...)
-				if e.err != nil {
-					failed = e.err
-				}
-			}
-			if failed != nil {
-				return sample{}, failed
-			}
-			took := time.Since(begin)
-			return sample{rate: float64(len(latency)) / took.Seconds(), latency: pick(latency), took: took}, nil
+			return inSessions(w, begin, func(int) ([]int64, error) { return b.exchangeFor(w, begin.Add(length)) })
 		})
 	}
 }

@@ -93,6 +93,7 @@ type bench struct {
 	tgt     int // control ports given out
 
 	units      *memoryUnits
+	both       *nvmeUnit
 	tgtDisk    *server
 	echo       string // address of the responder; "" before it was needed
 	echoServer *server

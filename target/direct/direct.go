@@ -1,4 +1,5 @@
-package iscsi
+// Package direct writes to sockets without waiting for them.
+package direct
 
 import (
 	"net"
@@ -8,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// direct writes to a socket what it takes at once.
-type direct struct {
+// Socket is written to as far as it takes the bytes at once.
+type Socket struct {
 	raw     syscall.RawConn
 	attempt func(fd uintptr) bool // bound once
 	vector  []unix.Iovec
@@ -17,8 +18,8 @@ type direct struct {
 	err     error
 }
 
-// newDirect is nil for a connection that is no socket.
-func newDirect(nc net.Conn) *direct {
+// New is nil for a connection that is no socket.
+func New(nc net.Conn) *Socket {
 	tcp, ok := nc.(*net.TCPConn)
 	if !ok {
 		return nil
@@ -27,14 +28,14 @@ func newDirect(nc net.Conn) *direct {
 	if err != nil {
 		return nil
 	}
-	d := &direct{raw: raw}
+	d := &Socket{raw: raw}
 	d.attempt = d.try
 	return d
 }
 
-// writev returns how many bytes were written: fewer than all, or none, where the
+// Writev returns how many bytes were written: fewer than all, or none, where the
 // socket's buffer is full.
-func (d *direct) writev(buffers [][]byte) (int, error) {
+func (d *Socket) Writev(buffers [][]byte) (int, error) {
 	for _, b := range buffers {
 		v := unix.Iovec{Base: unsafe.SliceData(b)}
 		v.SetLen(len(b))
@@ -50,7 +51,7 @@ func (d *direct) writev(buffers [][]byte) (int, error) {
 }
 
 // try is one attempt. It returns true: nobody is to wait for the socket.
-func (d *direct) try(fd uintptr) bool {
+func (d *Socket) try(fd uintptr) bool {
 	for {
 		n, _, e := unix.Syscall(unix.SYS_WRITEV, fd, uintptr(unsafe.Pointer(unsafe.SliceData(d.vector))), uintptr(len(d.vector)))
 		switch e {
