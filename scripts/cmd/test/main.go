@@ -20,9 +20,10 @@ import (
 
 func main() {
 	long := flag.Bool("long", false, "bigger counts: ASHLAR_TEST_LONG=1 for the tests, and no -short")
+	each := flag.Duration("fuzz", 0, "`TIME` for each fuzz target in the step of that name (2s; 10m with --long)")
 	only := flag.String("only", "", "run only these `STEPS` (names with commas between)")
 	flag.Usage = func() {
-		fmt.Fprintln(os.Stderr, "scripts/test [--long] [--only STEP,...]")
+		fmt.Fprintln(os.Stderr, "scripts/test [--long] [--fuzz TIME] [--only STEP,...]")
 		flag.PrintDefaults()
 		for _, s := range steps {
 			fmt.Fprintf(os.Stderr, "  %-12s %s\n", s.name, s.about)
@@ -46,7 +47,10 @@ func main() {
 		fmt.Fprintln(os.Stderr, "test:", err)
 		os.Exit(2)
 	}
-	if !runAll(chosen, logs, *long) {
+	if *each == 0 {
+		*each = fuzzTime(*long)
+	}
+	if !runAll(chosen, logs, *long, *each) {
 		os.Exit(1)
 	}
 }
@@ -75,7 +79,7 @@ func choose(only string) ([]step, error) {
 
 // runAll prints each step's outcome as it comes and the sums at the end. It
 // returns whether all passed.
-func runAll(chosen []step, logs string, long bool) bool {
+func runAll(chosen []step, logs string, long bool, fuzzTime time.Duration) bool {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	b := board{outcome: map[string]string{}}
@@ -89,7 +93,7 @@ func runAll(chosen []step, logs string, long bool) bool {
 				return
 			}
 			b.say("== %s: %s\n", s.name, s.about)
-			r := &runner{ctx: ctx, log: filepath.Join(logs, s.name+".log"), long: long, scratch: filepath.Join(logs, "scratch"), idle: where == beside}
+			r := &runner{ctx: ctx, log: filepath.Join(logs, s.name+".log"), long: long, fuzzTime: fuzzTime, scratch: filepath.Join(logs, "scratch"), idle: where == beside}
 			stepBegin := time.Now()
 			result := r.run(s)
 			b.add(s.name, time.Since(stepBegin), result, r)

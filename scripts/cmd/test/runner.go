@@ -22,11 +22,12 @@ const stepTimeout = 40 * time.Minute
 
 // runner carries out one step.
 type runner struct {
-	ctx     context.Context // ends when the person says so
-	log     string          // all that the step's commands print, with the commands
-	scratch string          // for what the steps build
-	long    bool
-	idle    bool // its commands get what the others leave of the processors
+	ctx      context.Context // ends when the person says so
+	log      string          // all that the step's commands print, with the commands
+	scratch  string          // for what the steps build
+	long     bool
+	fuzzTime time.Duration // of each fuzz target
+	idle     bool          // its commands get what the others leave of the processors
 }
 
 // run runs a step. A step that could not be carried out has failed.

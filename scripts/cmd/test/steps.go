@@ -75,6 +75,7 @@ var steps = []step{
 		result.add(more)
 		return result, err
 	}},
+	{name: "fuzz", about: "each fuzz target looks for new input", where: beside, run: fuzz},
 	{name: "demo", about: "three nodes, a volume, the death of its head", run: func(r *runner) (tally, error) {
 		return r.checks([]string{"timeout", "120", "go", "run", "./appliance/ashlar", "demo"})
 	}},

@@ -182,3 +182,60 @@ func FuzzCheck(f *testing.F) {
 		}
 	})
 }
+
+// Whatever the descriptor, data in the capsule is as long as what the capsule brought.
+func FuzzSGL(f *testing.F) {
+	for _, kind := range []byte{0, 0x01, 0x5A, 0x21, 0x40} {
+		var d [16]byte
+		d[8], d[15] = 64, kind
+		f.Add(d[:], uint32(64))
+	}
+	f.Fuzz(func(t *testing.T, d []byte, came uint32) {
+		if len(d) < 16 || came > MaxData {
+			return
+		}
+		var command [64]byte
+		copy(command[24:40], d)
+		s, fault := ReadSGL(&command, int(came))
+		switch {
+		case fault != NoSGLFault && s != SGL{}:
+			t.Fatalf("%v and yet %+v", fault, s)
+		case fault == NoSGLFault && s.InCapsule && s.Length != came, fault == NoSGLFault && !s.InCapsule && came != 0:
+			t.Fatalf("%+v, and %d bytes came", s, came)
+		}
+	})
+}
+
+// Whatever data comes, it goes where it was asked for: in order, once, and nowhere
+// else.
+func FuzzGather(f *testing.F) {
+	f.Add(uint32(8192), uint32(0), []byte{0, 16, 0, 0, 16, 1})
+	f.Add(uint32(8192), uint32(4096), []byte{16, 16, 1})
+	f.Fuzz(func(t *testing.T, want, got uint32, all []byte) {
+		if want > MaxData || got > want {
+			return
+		}
+		var g Gather
+		g.Start(want, got)
+		if !g.Complete() {
+			if r := g.Request(7); r.Offset != got || r.Length != want-got {
+				t.Fatalf("%v of %d with %d", &r, want, got)
+			}
+		}
+		// Each piece is three bytes: where it begins and how long it is, both in 256
+		// bytes, and whether it is said to be the last.
+		for ; len(all) >= 3; all = all[3:] {
+			d := pdu.Data{Tag: 7, Offset: uint32(all[0]) << 8, Length: uint32(all[1]) << 8, Last: all[2]&1 != 0}
+			at := g.Offset()
+			if g.Data(&d, int(d.Length)) != nil {
+				if g.Offset() != at {
+					t.Fatal("data that was refused moved the place")
+				}
+				return // the connection ends
+			}
+			if d.Offset != at || g.Offset() != at+d.Length || g.Offset() > want || d.Last != g.Complete() {
+				t.Fatalf("%v at %d of %d", &d, at, want)
+			}
+		}
+	})
+}
