@@ -367,6 +367,11 @@ func (c *campaign) befall(i int, k kind) {
 	c.pauses[k.name] = append(c.pauses[k.name], pause)
 	c.whole()
 	c.Logf("%3d/%d %-30s pause %5.2f s, whole again after %4.1f s", i, *rounds, k.name, pause.Seconds(), time.Since(begin).Seconds())
+	if k.p99 != 0 && pause > k.p99 {
+		for _, n := range c.Nodes {
+			c.Logf("%s logged meanwhile:\n%s", n.Name, strings.Join(n.LogSince(begin), "\n"))
+		}
+	}
 	if c.hosts.unsettled() == 0 || i%judgeEvery == 0 {
 		c.judge()
 	}

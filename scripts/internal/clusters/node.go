@@ -106,6 +106,17 @@ func (n *Node) LogLines(words ...string) (found []string) {
 	return found
 }
 
+// LogSince are the lines of the log from a time on.
+func (n *Node) LogSince(begin time.Time) (found []string) {
+	from := "time=" + begin.Format("2006-01-02T15:04:05.000")
+	for _, line := range n.LogLines("time=") {
+		if line >= from {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
 // Runs tells whether the node's process has not ended.
 func (n *Node) Runs() bool {
 	select {
