@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"slices"
 
 	"ashlar/replication/wire"
 )
@@ -60,6 +61,16 @@ func (s *State) settled(replicas []Replica) ([]Replica, bool) {
 // grant begins a new reign. Its epoch was never used before; to node 0 the
 // volume is left without a head.
 func (s *State) grant(v *Volume, to wire.NodeID) {
+	former := make([]Reign, 0, len(v.Former)+1)
+	for _, r := range append(v.Former[:len(v.Former):len(v.Former)], Reign{v.Head, v.HeadIncarnation}) {
+		if s.alive(r) && r.Node != to && !slices.Contains(former, r) {
+			former = append(former, r)
+		}
+	}
+	v.Former = slices.Clip(former)
+	if len(former) == 0 {
+		v.Former = nil
+	}
 	v.Head, v.HeadIncarnation = to, 0
 	if to == 0 {
 		return
@@ -67,6 +78,22 @@ func (s *State) grant(v *Volume, to wire.NodeID) {
 	v.HeadIncarnation = s.Nodes[to].Incarnation
 	v.Epoch++
 	v.HeadIndex = s.Index
+}
+
+// alive says whether a reign's run of its node goes on, for all the cluster knows.
+func (s *State) alive(r Reign) bool {
+	n := s.Nodes[r.Node]
+	return n != nil && n.Up && n.Incarnation == r.Incarnation
+}
+
+// FormerHeads are the nodes that a volume's head needs word from, besides those of copies.
+func (s *State) FormerHeads(v *Volume) (nodes []wire.NodeID) {
+	for _, r := range v.Former {
+		if s.alive(r) {
+			nodes = append(nodes, r.Node)
+		}
+	}
+	return nodes
 }
 
 // bestHead is the node, other than but, that is up and has the most usable
@@ -124,6 +151,13 @@ func (s *State) eject(c *Eject) Result {
 			replicas[k].InSync = replicas[k].InSync && replicas[k].Node != c.Node
 		}
 		v.editReplicas(wire.Segment(i), replicas)
+	}
+	if i := slices.IndexFunc(v.Former, func(r Reign) bool { return r.Node == c.Node }); i >= 0 { // it has promised the epoch
+		v, some = s.editVolume(c.Volume), true
+		v.Former = slices.Delete(slices.Clone(v.Former), i, i+1)
+		if len(v.Former) == 0 {
+			v.Former = nil
+		}
 	}
 	if !some {
 		return problem(Refused, "node %d has no copy of volume %q that its set can do without", c.Node, v.Name)

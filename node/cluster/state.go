@@ -109,11 +109,21 @@ type Volume struct {
 	Epoch           uint64 // of the latest head; grows with each grant
 	HeadIndex       uint64 // raft index of the grant
 
+	// Former are the runs of nodes that were heads before, and may not have heard that they are
+	// not any more: each new head has word from them before it serves. Never changed in place.
+	Former []Reign `json:",omitempty"`
+
 	Segments []Segment
 	Exports  []Export
 	NSID     uint32 `json:",omitempty"` // in the cluster's own NVMe subsystem, for good; 0: none yet
 
 	Reservations *reserve.State `json:",omitempty"` // nil: there were none yet
+}
+
+// Reign is a run of a node's in which it was a head.
+type Reign struct {
+	Node        wire.NodeID
+	Incarnation wire.Incarnation
 }
 
 // Segment is one piece's copies. Gen grows with every change of them.

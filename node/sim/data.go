@@ -165,6 +165,7 @@ func (p *process) asked(s *session, e envelope) {
 	case *wire.Clear, *wire.Cleared, *wire.Settle:
 		p.askedOfFences(s, m)
 	default:
+		p.outranked(volume, m)
 		p.replicas[volume-1].Receive(p.now(), uint64(s.c.id), m)
 	}
 }
@@ -296,8 +297,6 @@ func (p *process) carryHead(r *reign) bool {
 		p.w.tell("  head %d to node %d: %v", p.s.id, s.To, s.Msg)
 		if _, clear := s.Msg.(*wire.Clear); clear && s.To == p.s.id {
 			p.askedOfFences(nil, s.Msg)
-		} else if read, ok := s.Msg.(*wire.Read); ok && s.To == p.s.id && p.w.bugs.LocalUnchecked {
-			p.s.disk.begin(mirror.Job{Msg: read}, nil, func(m wire.Message) { p.run(fromDisk, func() { p.route(p.s.id, r.volume, m) }) })
 		} else if s.To == p.s.id {
 			p.replicas[r.volume-1].Receive(p.now(), 0, s.Msg)
 		} else if session := p.out[s.To]; session != nil {
@@ -328,6 +327,15 @@ func (p *process) carryHead(r *reign) bool {
 	return len(a.Sends)+len(a.Done)+len(a.Fenced)+len(a.Caught)+len(a.Complain) > 0
 }
 
+// outranked ends this node's reign of a volume that it is about to promise to another head.
+func (p *process) outranked(volume wire.VolumeID, m wire.Message) {
+	if epoch, ok := mirror.Promises(m); ok {
+		if r := p.reign(volume); r != nil {
+			r.head.Outranked(p.now(), epoch)
+		}
+	}
+}
+
 // relay gives the leader the promise that a head could not get.
 func (p *process) relay(leader *process, r failover.Relay) {
 	if p.w.bugs.RelayUnproven {
@@ -342,7 +350,9 @@ func (p *process) relay(leader *process, r failover.Relay) {
 		}
 		p.w.net.datagram(p.s.at, leader.s.at, func() { leader.promised(r) })
 	}
-	p.replicas[r.Volume-1].Receive(p.now(), session, &wire.Prepare{Volume: r.Volume, Epoch: r.Epoch})
+	m := &wire.Prepare{Volume: r.Volume, Epoch: r.Epoch}
+	p.outranked(r.Volume, m)
+	p.replicas[r.Volume-1].Receive(p.now(), session, m)
 }
 
 func (p *process) promised(r failover.Relay) {

@@ -17,7 +17,6 @@ type Planted struct {
 	LeaseAlone      bool // a voter's own grant is enough for its lease
 	LeaseStretched  bool // a lease lasts longer than what the voters have promised
 	SilenceIsDeath  bool // a dial without an answer counts as a refused one
-	LocalUnchecked  bool // a head reads its own copy without asking whether it still may
 	CommitOfAnother bool // a copy takes a commit point that was meant for the one it has replaced
 	RelayUnproven   bool // a promise counts as given when it was asked for
 

@@ -217,6 +217,7 @@ func (p *process) reignOver(v *cluster.Volume) {
 		k := p.st.Nodes[n]
 		view.Nodes = append(view.Nodes, mirror.NodeView{Portal: wire.Portal{Node: n, Incarnation: k.Incarnation}, Up: k.Up})
 	}
+	view.Former = p.st.FormerHeads(v)
 	for _, g := range v.Segments {
 		sv := mirror.SegmentView{Gen: g.Gen}
 		for _, r := range g.Replicas {

@@ -76,8 +76,29 @@ func movedBehindTheHead(t *testing.T, bug string) *Result {
 	return s.verdict()
 }
 
+// All copies leave a head's node, and the head follows them. The old one hears of none of
+// it, and its copy obeys it still: what it answers a host must not be old.
+func movedAwayFromTheHead(t *testing.T, bug string) *Result {
+	s := tell(t, 3, 2, bug)
+	s.leaderIs(3)
+	near, far := s.host(1), s.host(3)
+	s.write(near, 0)
+	s.drainDiskOf(1, true)
+	s.until(20*second, func() bool { return len(s.volume().Segments[0].InSync()) == 3 })
+	s.server(1).deaf = true
+	s.until(20*second, func() bool { return !s.has(1) && s.volume().Head != 1 })
+	s.write(far, 0)
+	r := s.begin(near, wire.OpRead, 0)
+	s.run(second)
+	s.server(1).deaf = false
+	s.ends(r)
+	s.drainDiskOf(1, false)
+	return s.verdict()
+}
+
 var moveStories = []aStory{
 	{"a drained disk", drainedDisk, []string{"MovedEarly"}},
 	{"a drained disk of the head", drainedDiskOfHead, nil},
+	{"a head whose copies have all gone", movedAwayFromTheHead, []string{"FormerForgotten"}},
 	{"a copy that goes before its head knows", movedBehindTheHead, nil},
 }

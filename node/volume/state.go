@@ -53,6 +53,7 @@ func (v *Volume) view() mirror.View {
 		k := v.state.Nodes[n]
 		w.Nodes = append(w.Nodes, mirror.NodeView{Portal: wire.Portal{Node: n, Incarnation: k.Incarnation}, Up: k.Up})
 	}
+	w.Former = v.state.FormerHeads(v.agreed)
 	for i, g := range v.agreed.Segments {
 		s := &w.Segments[i]
 		s.Gen = g.Gen

@@ -367,6 +367,9 @@ func (v *Volume) request(now int64, e *event) {
 		v.reply(e.session, &wire.Told{Req: m.Req})
 	default:
 		if mirror.IsRequest(e.msg) {
+			if epoch, ok := mirror.Promises(e.msg); ok && v.head != nil {
+				v.head.Outranked(now, epoch)
+			}
 			v.replica.Lease(now, v.node.Lease())
 			v.replica.Receive(now, v.number(e.session), e.msg)
 		}

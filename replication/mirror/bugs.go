@@ -41,5 +41,6 @@ type Bugs struct {
 	ProposedDropped  bool // a joiner is given up though the cluster may be taking it in
 	AwaitsNothing    bool // commands are taken of a portal that has not answered a fence
 	SettledTwice     bool // a write that ends while a joiner is dropped for it ends again
+	FormerForgotten  bool // a head serves though an earlier one, whose copies have left, may not have heard of it
 	ClaimsForgotten  bool // a command that nobody remembers counts as not carried out
 }

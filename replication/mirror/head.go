@@ -42,6 +42,10 @@ type View struct {
 	Segments     []SegmentView
 	Reservations Reservations // nil: there are none
 	Nodes        []NodeView   // all that may have portals
+
+	// Former are the nodes of earlier heads that may not have heard of their end: they are up, in
+	// the run in which they reigned. A copy that has left its set since may still obey them.
+	Former []wire.NodeID
 }
 
 // Reservations are what hosts have reserved. They are agreed on by the cluster
@@ -163,7 +167,8 @@ type Head struct {
 	allowance float64 // bytes that may be copied before the next Tick; below 0 they were copied ahead
 	paced     int64   // when the allowance was last raised
 	nodes     []NodeView
-	clearings []*clearing // in order of their fences
+	former    []wire.NodeID // see View
+	clearings []*clearing   // in order of their fences
 	claims    claims
 	out       Actions
 }
@@ -173,6 +178,7 @@ type peer struct {
 	connected  bool
 	prepared   bool // promised this epoch in this session
 	promised   bool // promised it in whatever session
+	retired    bool // no head there obeys a lower epoch any more
 	preparing  uint64
 	since      int64 // when it was last heard to answer, or first missed
 	complained int64
@@ -239,6 +245,7 @@ func (h *Head) Connected(now int64, node wire.NodeID) {
 	p.connected, p.prepared, p.since = true, false, now
 	p.late = slices.ContainsFunc(h.nodes, func(v NodeView) bool { return v.Node == node && !v.Up })
 	h.prepare(node)
+	h.retire(node)
 }
 
 // Lost ends the session with a node.
@@ -338,7 +345,7 @@ func (h *Head) Receive(now int64, from wire.NodeID, m wire.Message) {
 // answers are the kinds of message that answer each request to a copy.
 var answers = map[wire.Kind]wire.Kind{
 	wire.KindPrepare: wire.KindPrepared, wire.KindWrite: wire.KindAck, wire.KindReserve: wire.KindAck,
-	wire.KindRead: wire.KindBlocks, wire.KindChanges: wire.KindPage, wire.KindExtents: wire.KindRuns,
+	wire.KindRead: wire.KindBlocks, wire.KindChanges: wire.KindPage, wire.KindExtents: wire.KindRuns, wire.KindRetire: wire.KindAck,
 }
 
 func replyOf(m wire.Message) (uint64, wire.Status) {
@@ -359,6 +366,14 @@ func replyOf(m wire.Message) (uint64, wire.Status) {
 
 // Deposed says that a higher epoch was seen: nothing more will come of this Head.
 func (h *Head) Deposed() bool { return h.deposed }
+
+// Outranked says that this node obeys a higher epoch: this reign is over, and what it was
+// about to read may be old.
+func (h *Head) Outranked(now int64, epoch uint64) {
+	if h.now = now; epoch > h.epoch && !h.deposed {
+		h.depose()
+	}
+}
 
 // depose ends the reign: operations that wait are for the next head, whose
 // portals send them again.
@@ -445,6 +460,11 @@ func (h *Head) complain() {
 			if m.InSync && seg.tails[m.Node] == nil {
 				waits[m.Node] = true
 			}
+		}
+	}
+	for _, n := range h.former {
+		if !h.retired(n) && slices.ContainsFunc(h.segments, func(s *segment) bool { return s.state == preparing && h.now-s.since > StuckMax }) {
+			waits[n] = true
 		}
 	}
 	for _, id := range h.peerIDs() {

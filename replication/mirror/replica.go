@@ -77,8 +77,17 @@ func (r *Replica) Receive(now int64, session uint64, m wire.Message) {
 	job := Job{Session: session, Msg: m}
 	v, epoch := scope(m)
 	c := r.volume(v)
-	if p, ok := m.(*wire.Prepare); ok {
-		r.prepare(c, p, job)
+	switch m := m.(type) {
+	case *wire.Prepare:
+		r.prepare(c, m, job)
+		return
+	case *wire.Retire:
+		status := wire.OK
+		if m.Epoch < c.promised {
+			status = wire.Stale
+		}
+		c.promised = max(c.promised, m.Epoch)
+		r.reply(session, &wire.Ack{Req: m.Req, Status: status})
 		return
 	}
 	if s := r.check(c, epoch); s != wire.OK {
@@ -112,6 +121,8 @@ func scope(m wire.Message) (wire.VolumeID, uint64) {
 	switch m := m.(type) {
 	case *wire.Prepare:
 		return m.Volume, m.Epoch
+	case *wire.Retire:
+		return m.Volume, m.Epoch
 	case *wire.Write:
 		return m.Volume, m.Epoch
 	case *wire.Read:
@@ -130,10 +141,21 @@ func scope(m wire.Message) (wire.VolumeID, uint64) {
 	panic("mirror: not a request to a replica: " + m.String())
 }
 
+// Promises says whether a request has a node obey no epoch below one, from now on.
+func Promises(m wire.Message) (epoch uint64, ok bool) {
+	switch m := m.(type) {
+	case *wire.Prepare:
+		return m.Epoch, true
+	case *wire.Retire:
+		return m.Epoch, true
+	}
+	return 0, false
+}
+
 // IsRequest says whether a message is for a Replica.
 func IsRequest(m wire.Message) bool {
 	switch m.(type) {
-	case *wire.Prepare, *wire.Write, *wire.Read, *wire.Commit, *wire.Changes, *wire.Reserve, *wire.Extents, *wire.Claims:
+	case *wire.Prepare, *wire.Retire, *wire.Write, *wire.Read, *wire.Commit, *wire.Changes, *wire.Reserve, *wire.Extents, *wire.Claims:
 		return true
 	}
 	return false

@@ -11,7 +11,7 @@ import (
 type segState uint8
 
 const (
-	preparing segState = iota // waits for the promises and tails of all in-sync copies
+	preparing segState = iota // waits for the promises and tails of all in-sync copies, and that earlier heads are over
 	serving                   // blocks whose tail is not settled are locked, all others serve
 )
 
@@ -90,6 +90,7 @@ func (h *Head) Configure(now int64, v View) {
 			h.release(seg)
 		}
 	}
+	h.formerAre(v.Former)
 	// Before anything that comes after this View: a host may have had the answer
 	// to the same operation, sent again by its portal, and have gone on.
 	beyond := h.beyond
@@ -97,6 +98,45 @@ func (h *Head) Configure(now int64, v View) {
 	for _, op := range beyond {
 		h.readmit(op)
 	}
+}
+
+// formerAre takes which earlier heads have to hear of this one before anything is served.
+func (h *Head) formerAre(nodes []wire.NodeID) {
+	if slices.Equal(h.former, nodes) || h.bugs.FormerForgotten {
+		return
+	}
+	h.former = nodes
+	for _, n := range nodes {
+		h.retire(n)
+	}
+	for _, s := range h.segments {
+		h.tryReconcile(s)
+	}
+}
+
+// retire has an earlier head's node obey no lower epoch.
+func (h *Head) retire(node wire.NodeID) {
+	if p := h.peer(node); h.retired(node) || !p.connected || !slices.Contains(h.former, node) {
+		return
+	}
+	h.lastReq++
+	m := &wire.Retire{Req: h.lastReq, Volume: h.volume, Epoch: h.epoch}
+	h.calls[m.Req] = &call{node: node, msg: m, sent: h.now, reply: func(m wire.Message) {
+		if m.(*wire.Ack).Status == wire.OK {
+			h.peer(node).retired = true
+			for _, s := range h.segments {
+				h.tryReconcile(s)
+			}
+		}
+	}, lost: func() {}}
+	h.out.Sends = append(h.out.Sends, Send{node, m})
+}
+
+// retired says whether no head of a lower epoch serves on a node: its promise is as good.
+func (h *Head) retired(node wire.NodeID) bool { return h.peer(node).retired || h.peer(node).promised }
+
+func (h *Head) formerRetired() bool {
+	return !slices.ContainsFunc(h.former, func(n wire.NodeID) bool { return !h.retired(n) })
 }
 
 // redirect asks others what a node that left a set was asked to read.
@@ -186,6 +226,7 @@ func (h *Head) prepared(node wire.NodeID, m *wire.Prepared) {
 		}
 	}
 	for _, seg := range h.segments {
+		h.tryReconcile(seg)    // a former head's promise may be all that was missing
 		delete(seg.told, node) // what was said in a former session may not have arrived
 	}
 	h.keepClaims(node, func(s *segment) bool { return s.state == serving })
@@ -231,11 +272,11 @@ func (h *Head) tail(s *segment, node wire.NodeID, t *wire.Tail) {
 	}, func() { delete(s.paging, node) })
 }
 
-// tryReconcile begins to serve a segment once every in-sync copy has promised
-// the epoch: the blocks of their tails are locked until they are equal on all
+// tryReconcile begins to serve a segment once every in-sync copy has promised the
+// epoch, and no earlier head serves: the blocks of their tails are locked until they are equal on all
 // copies (invariant I7).
 func (h *Head) tryReconcile(s *segment) {
-	if s.state != preparing {
+	if s.state != preparing || !h.formerRetired() {
 		return
 	}
 	var tails []*wire.Tail

@@ -86,6 +86,8 @@ func newMessage(kind Kind) Message {
 		return new(Clear)
 	case KindCleared:
 		return new(Cleared)
+	case KindRetire:
+		return new(Retire)
 	}
 	return nil
 }

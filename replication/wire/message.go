@@ -33,6 +33,7 @@ const (
 	KindClaims   Kind = 21
 	KindClear    Kind = 22
 	KindCleared  Kind = 23
+	KindRetire   Kind = 26
 )
 
 // Message is one of the structs below.

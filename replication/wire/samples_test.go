@@ -60,6 +60,7 @@ func samples() []sample {
 		{"fence", &Fence{Req: 1, Volume: 2, Portal: command.Portal, Scope: FenceHost, Nexus: nexus}},
 		{"fenced", &Fenced{Req: 1, Status: NotHead}},
 		{"tell", &Tell{Req: 1, Volume: 2, Data: []byte("reservations")}},
+		{"retire", &Retire{Req: 1, Volume: 2, Epoch: 3}},
 		{"told", &Told{Req: 0x0102030405060708}},
 		{"settle", &Settle{Volume: 2, Portal: command.Portal, Settled: []uint64{3, 4}, Orphaned: []uint64{5}}},
 		{"claims", &Claims{Volume: 2, Epoch: 3, Keep: []Claim{claim}, Settled: []Command{command}, Orphaned: []Command{{Portal{9, 10}, 11}}}},
