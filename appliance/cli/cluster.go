@@ -158,6 +158,7 @@ func clusterStatus(c *cli.Context, n *api.Client) error {
 		listNodes(c, s.Nodes)
 		fmt.Fprintln(c.App.Writer)
 		tellEmptying(c, s.Emptying)
+		tellShared(c, s.Volumes)
 		listVolumes(c, s.Volumes)
 	})
 }

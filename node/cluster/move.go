@@ -204,18 +204,40 @@ func (s *State) Places() *Places {
 	return p
 }
 
-// For is the best disk for one more copy of a segment: on a node that has none,
-// and there the least full for its size; false where there is none. Those that may not be are left out.
-func (p *Places) For(g Segment, may func(DiskID) bool) (best DiskID, ok bool) {
+// For is the best disk for one more copy of a segment, or for one instead of that on
+// the disk instead: on a node that has none, in another fault domain than the
+// others' where there is one, and there the least full for its size; false where there is none.
+// Those that may not be are left out.
+func (p *Places) For(g Segment, instead DiskID, may func(DiskID) bool) (best DiskID, ok bool) {
+	var others []wire.NodeID
+	for _, r := range g.Replicas {
+		if r.Disk != instead {
+			others = append(others, r.Node)
+		}
+	}
+	apart := false
 	for _, id := range p.disks {
-		if g.On(p.s.Disks[id].Node) != nil || may != nil && !may(id) {
+		n := p.s.Disks[id].Node
+		if g.On(n) != nil || may != nil && !may(id) {
 			continue
 		}
-		if !ok || p.fullness(id, 1) < p.fullness(best, 1) {
-			best, ok = id, true
+		a := p.s.apart(n, others)
+		if !ok || a && !apart || a == apart && p.fullness(id, 1) < p.fullness(best, 1) {
+			best, ok, apart = id, true, a
 		}
 	}
 	return best, ok
+}
+
+// Apart is For where only a place in a fault domain of its own will do.
+func (p *Places) Apart(g Segment, instead DiskID, may func(DiskID) bool) (DiskID, bool) {
+	var others []wire.NodeID
+	for _, r := range g.Replicas {
+		if r.Disk != instead {
+			others = append(others, r.Node)
+		}
+	}
+	return p.For(g, instead, func(id DiskID) bool { return p.s.apart(p.s.Disks[id].Node, others) && (may == nil || may(id)) })
 }
 
 // fullness is how full a disk would be with so many copies more, if they were.

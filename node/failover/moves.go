@@ -13,7 +13,7 @@ const (
 )
 
 // Moves decides which copies go to other disks: those on disks that are to be
-// emptied, and those that segments lack. It asks for one step of a
+// emptied, those that share a fault domain with another of their segment though they need not, and those that segments lack. It asks for one step of a
 // segment at a time, each of which compares with what it was decided on.
 type Moves struct{ looked int64 }
 
@@ -74,20 +74,26 @@ func (w *moving) begin(v *cluster.Volume, i wire.Segment, g cluster.Segment) {
 		return
 	}
 	if len(g.Replicas) < v.Copies {
-		if to, ok := w.place(g); ok {
+		if to, ok := w.place(g, "", false); ok {
 			w.out = append(w.out, cluster.Command{AddReplica: &cluster.AddReplica{Volume: v.ID, Segment: i, Gen: g.Gen, To: to}})
 		}
 		return
 	}
+	var r cluster.Replica
 	at := slices.IndexFunc(g.Replicas, func(r cluster.Replica) bool { return w.st.Drains(r.Disk) })
-	if at < 0 {
+	doubled := w.st.Doubled(g)
+	switch {
+	case at >= 0:
+		r = g.Replicas[at]
+	case doubled != nil:
+		r = *doubled
+	default:
 		return
 	}
-	r := g.Replicas[at]
 	if w.busy[r.Disk] >= movesMax {
 		return
 	}
-	to, ok := w.place(g)
+	to, ok := w.place(g, r.Disk, at < 0)
 	switch {
 	case !ok:
 		return
@@ -99,12 +105,17 @@ func (w *moving) begin(v *cluster.Volume, i wire.Segment, g cluster.Segment) {
 	w.busy[r.Disk]++
 }
 
-// place is a disk for one more copy of a segment, which has one more to do then.
-func (w *moving) place(g cluster.Segment) (cluster.DiskID, bool) {
+// place is a disk for one more copy of a segment, or for one instead of another, which has one more to do
+// then; only one in a fault domain of its own, if it is to be apart.
+func (w *moving) place(g cluster.Segment, instead cluster.DiskID, apart bool) (cluster.DiskID, bool) {
 	if w.places == nil {
 		w.places = w.st.Places()
 	}
-	to, ok := w.places.For(g, func(id cluster.DiskID) bool { return w.busy[id] < movesMax })
+	find := w.places.For
+	if apart {
+		find = w.places.Apart
+	}
+	to, ok := find(g, instead, func(id cluster.DiskID) bool { return w.busy[id] < movesMax })
 	if ok {
 		w.places.Take(to)
 		w.busy[to]++

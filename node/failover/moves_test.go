@@ -144,3 +144,31 @@ func TestSegmentsThatLackCopiesGetThemFirst(t *testing.T) {
 		}
 	}
 }
+
+func TestCopiesThatShareADomainAreMovedApart(t *testing.T) {
+	s := newStage(t)
+	for n, d := range map[wire.NodeID]string{1: "a", 2: "a", 3: "b"} {
+		s.do(cluster.Command{SetDomain: &cluster.SetDomain{Node: n, Domain: d}})
+	}
+	shared := func() (n int) {
+		for _, g := range s.VolumeNamed("v").Segments {
+			if s.Doubled(g) != nil {
+				n++
+			}
+		}
+		return n
+	}
+	if shared() == 0 {
+		t.Fatal("no copies share a domain to begin with")
+	}
+	for range 40 {
+		s.step()
+		s.fill()
+	}
+	if n := shared(); n != 0 {
+		t.Errorf("copies of %d segments still share a domain", n)
+	}
+	if n := s.step(); n != 0 {
+		t.Errorf("%d moves in the end", n)
+	}
+}
