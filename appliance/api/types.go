@@ -45,6 +45,8 @@ type Settings struct {
 
 	RebuildFloor   uint64 `json:"rebuild_floor_bps,omitempty" minimum:"1048576" doc:"Bytes per second to which hosts that wait may press the making of copies by one node"`
 	RebuildCeiling uint64 `json:"rebuild_ceiling_bps,omitempty" minimum:"1048576" doc:"Bytes per second of which no node makes copies faster"`
+
+	Rebalance string `json:"rebalance,omitempty" enum:"on,off" doc:"Whether copies move from disks that are much fuller than others, as when a disk is added"`
 }
 
 // Node is one server.

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"slices"
 
 	"ashlar/replication/wire"
@@ -243,6 +244,28 @@ func (p *Places) Apart(g Segment, instead DiskID, may func(DiskID) bool) (DiskID
 // fullness is how full a disk would be with so many copies more, if they were.
 func (p *Places) fullness(id DiskID, more int) float64 {
 	return float64(p.load[id]+more) * float64(p.s.SegmentBytes) / float64(max(1, p.s.Disks[id].Size))
+}
+
+// Uneven is by how much of a disk its fullness has to differ from another's for copies to move for that alone.
+const Uneven = 0.1
+
+// Fullest are the disks that can be given copies, the fullest for its size first.
+func (p *Places) Fullest() []DiskID {
+	return slices.SortedStableFunc(slices.Values(p.disks), func(a, b DiskID) int { return cmp.Compare(p.fullness(b, 0), p.fullness(a, 0)) })
+}
+
+// Evens says whether a copy of a segment had better be on one disk than on
+// another: much fuller is the other, also when it has moved, and it is as far apart from its like.
+func (p *Places) Evens(g Segment, from, to DiskID) bool {
+	var others []wire.NodeID
+	for _, r := range g.Replicas {
+		if r.Disk != from {
+			others = append(others, r.Node)
+		}
+	}
+	far := func(id DiskID) bool { return p.s.apart(p.s.Disks[id].Node, others) }
+	gap := p.fullness(from, 0) - p.fullness(to, 0)
+	return gap > Uneven && p.fullness(from, -1) >= p.fullness(to, 1) && (far(to) || !far(from))
 }
 
 // Take reckons with a copy that is about to come to a disk.
