@@ -12,6 +12,15 @@ func (n *Node) DrainDisk(ctx context.Context, id string, drained bool) error {
 	return n.order(ctx, cluster.Command{SetDiskDrained: &cluster.SetDiskDrained{Disk: cluster.DiskID(id), Drained: drained}})
 }
 
+// SetDomain says with which other nodes a node may fail together: those with the same label.
+func (n *Node) SetDomain(ctx context.Context, name, domain string) error {
+	node, err := n.nodeNamed(name)
+	if err != nil {
+		return err
+	}
+	return n.order(ctx, cluster.Command{SetDomain: &cluster.SetDomain{Node: node.ID, Domain: domain}})
+}
+
 // RemoveDisk takes a disk without copies out of the pool; with giveUp those that are not in sync are given up.
 func (n *Node) RemoveDisk(ctx context.Context, id string, giveUp bool) error {
 	s, err := n.State()

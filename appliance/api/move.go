@@ -20,6 +20,11 @@ type Emptying struct {
 	Stuck  int    `json:"stuck" doc:"Those of them that no other disk can take, because each node that could has a copy already"`
 }
 
+// NodeSettings are what an operator may order of a node.
+type NodeSettings struct {
+	Domain string `json:"domain" doc:"Label of the nodes that may fail together, as of a rack; empty: it is alone in its own"`
+}
+
 // DrainNode says what is to leave a node.
 type DrainNode struct {
 	Data bool `json:"data,omitempty" doc:"Copies too, which takes its time"`
@@ -40,6 +45,13 @@ func (s server) moves(a huma.API) {
 			GiveUp bool   `query:"give_up" doc:"Give up copies that are not in sync"`
 		}) error {
 			return s.node.RemoveDisk(ctx, in.ID, in.GiveUp)
+		})
+	order(a, http.MethodPatch, "/nodes/{name}", "set-node", "Change settings of a node", orderTimeout,
+		func(ctx context.Context, in *struct {
+			Name string `path:"name" maxLength:"64"`
+			Body NodeSettings
+		}) error {
+			return s.node.SetDomain(ctx, in.Name, in.Body.Domain)
 		})
 	order(a, http.MethodDelete, "/nodes/{name}", "remove-node", "Take a node that has stopped out of the cluster, for good", orderTimeout,
 		func(ctx context.Context, in *struct {
@@ -72,13 +84,18 @@ func emptying(_ *node.Node, s *cluster.State) []Emptying {
 					continue
 				}
 				out[i].Copies++
-				if _, ok := places.For(g, nil); !ok && g.Coming() == nil {
+				if _, ok := places.For(g, r.Disk, nil); !ok && g.Coming() == nil {
 					out[i].Stuck++
 				}
 			}
 		}
 	}
 	return out
+}
+
+// SetNode changes settings of a node.
+func (c *Client) SetNode(ctx context.Context, name string, in NodeSettings) error {
+	return c.do(ctx, "PATCH", "/nodes/"+url.PathEscape(name), in, nil)
 }
 
 func (c *Client) DrainDisk(ctx context.Context, id string) error {

@@ -45,6 +45,8 @@ type Settings struct {
 
 	RebuildFloor   uint64 `json:"rebuild_floor_bps,omitempty" minimum:"1048576" doc:"Bytes per second to which hosts that wait may press the making of copies by one node"`
 	RebuildCeiling uint64 `json:"rebuild_ceiling_bps,omitempty" minimum:"1048576" doc:"Bytes per second of which no node makes copies faster"`
+
+	Rebalance string `json:"rebalance,omitempty" enum:"on,off" doc:"Whether copies move from disks that are much fuller than others, as when a disk is added"`
 }
 
 // Node is one server.
@@ -61,6 +63,7 @@ type Node struct {
 	Disks       int      `json:"disks"`
 	Heads       int      `json:"heads" doc:"Volumes that it is the head of"`
 	Drained     bool     `json:"drained" doc:"Serves no hosts until it is told to again"`
+	Domain      string   `json:"domain" doc:"Its fault domain; empty: it is alone in its own"`
 	Emptied     bool     `json:"emptied" doc:"Copies leave it, and none come, until it is told otherwise"`
 	Copies      int      `json:"copies" doc:"Copies of segments on its disks"`
 	Witness     bool     `json:"witness" doc:"Votes, and holds no data and serves no hosts"`
@@ -91,6 +94,7 @@ type Volume struct {
 	Head     string   `json:"head" doc:"Node that orders its writes, empty while none can"`
 	Epoch    uint64   `json:"epoch" doc:"Number of the head's reign"`
 	Segments int      `json:"segments"`
+	Shared   int      `json:"shared_domains" doc:"Segments with two copies in one fault domain"`
 	InSync   int      `json:"in_sync" doc:"Copies of segments in sync"`
 	Replicas int      `json:"replicas" doc:"Copies of segments there should be"`
 	IQN      string   `json:"iqn" doc:"Name of its own iSCSI target, where it is LUN 0"`

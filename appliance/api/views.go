@@ -96,7 +96,7 @@ func nodeViews(_ *node.Node, s *cluster.State) []Node {
 		if n.Removed {
 			continue
 		}
-		v := Node{ID: uint16(id), Name: n.Name, State: "down", Incarnation: uint64(n.Incarnation), Voter: n.Voter, Drained: n.Drained, Emptied: n.Emptied, Witness: n.Witness, Peer: n.Peer, Portals: texts(n.Portals),
+		v := Node{ID: uint16(id), Name: n.Name, State: "down", Incarnation: uint64(n.Incarnation), Voter: n.Voter, Drained: n.Drained, Emptied: n.Emptied, Domain: n.Domain, Witness: n.Witness, Peer: n.Peer, Portals: texts(n.Portals),
 			NVMe: texts(n.NVMe), Discovery: texts(n.Discovery)}
 		switch {
 		case n.Expelled:
@@ -159,6 +159,9 @@ func volumeView(s *cluster.State, v *cluster.Volume) Volume {
 		Head: nodeName(s, v.Head), Epoch: v.Epoch, Segments: len(v.Segments), IQN: s.IQN(v), NQN: s.NQN(v), NSID: v.OwnNSID(), Exports: []Export{}}
 	for _, g := range v.Segments {
 		usable := 0
+		if s.Doubled(g) != nil {
+			out.Shared++
+		}
 		out.Replicas += v.Copies
 		out.InSync += min(v.Copies, len(g.InSync())) // there is one more while one moves
 		for _, r := range g.Replicas {

@@ -10,6 +10,21 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
+func setNode(c *cli.Context, n *api.Client) error {
+	name := c.Args().First()
+	if !c.IsSet("domain") {
+		return misuse("nothing is to be set: give --domain LABEL")
+	}
+	in := api.NodeSettings{Domain: c.String("domain")}
+	if err := n.SetNode(c.Context, name, in); err != nil {
+		return err
+	}
+	if in.Domain == "" {
+		return done(c, in, "node %q is a fault domain of its own", name)
+	}
+	return done(c, in, "node %q is in fault domain %q", name, in.Domain)
+}
+
 func removeNode(c *cli.Context, n *api.Client) error {
 	name := c.Args().First()
 	if err := n.RemoveNode(c.Context, name, c.Bool("dead")); err != nil {
@@ -98,6 +113,16 @@ func findDisk(all []api.Disk, ref, self string) (api.Disk, error) {
 	}
 	return api.Disk{}, &api.Problem{Code: "not-found", Detail: fmt.Sprintf("there is no disk %q", ref),
 		Next: "ashlar disk list shows all disks; name one by its identity, or as NODE:PATH"}
+}
+
+// tellShared says which volumes' copies are not in fault domains of their own, for people.
+func tellShared(c *cli.Context, all []api.Volume) {
+	for _, v := range all {
+		if v.Shared > 0 {
+			fmt.Fprintf(c.App.Writer, "Volume %s: %d of %d segments have copies in one fault domain, and would lose them together; there are too few domains with disks, or the copies are about to move.\n",
+				v.Name, v.Shared, v.Segments)
+		}
+	}
 }
 
 // tellEmptying says what is still to leave, for people.

@@ -28,11 +28,13 @@ func nodeCommand() *cli.Command {
 			return show(c, v, func() {
 				facts(c, table.Row{"node", v.Name}, table.Row{"number", v.ID}, table.Row{"state", v.State}, table.Row{"incarnation", v.Incarnation},
 					table.Row{"voter", yes(v.Voter)}, table.Row{"peer address", v.Peer}, table.Row{"portals", strings.Join(v.Portals, " ")}, table.Row{"nvme portals", dash(strings.Join(v.NVMe, " "))}, table.Row{"nvme discovery", dash(strings.Join(v.Discovery, " "))},
-					table.Row{"disks", v.Disks}, table.Row{"head of volumes", v.Heads}, table.Row{"drained", yes(v.Drained)}, table.Row{"witness", yes(v.Witness)})
+					table.Row{"disks", v.Disks}, table.Row{"head of volumes", v.Heads}, table.Row{"fault domain", dash(v.Domain)}, table.Row{"drained", yes(v.Drained)}, table.Row{"witness", yes(v.Witness)})
 			})
 		}),
 		leaf("drain", "have hosts and heads go to other nodes, until undrain", "NAME", "ashlar node drain node1", drainNode,
 			&cli.BoolFlag{Name: "data", Usage: "have its copies go to other nodes, too"}),
+		leaf("set", "say in which fault domain a node is", "NAME", "ashlar node set node1 --domain rack1", setNode,
+			&cli.StringFlag{Name: "domain", Usage: "label of the nodes that may fail together; empty: it is alone in its own"}),
 		leaf("remove", "take a node that has stopped out of the cluster, for good", "NAME", "ashlar node remove node1", removeNode,
 			&cli.BoolFlag{Name: "dead", Usage: "it is lost: give up what its disks hold, of which others have copies"}),
 		leaf("undrain", "serve hosts again, and keep copies", "NAME", "ashlar node undrain node1", func(c *cli.Context, n *api.Client) error {
@@ -74,9 +76,9 @@ func nodeState(n api.Node) string {
 }
 
 func listNodes(c *cli.Context, all []api.Node) error {
-	return list(c, all, "There are no nodes.", table.Row{"node", "number", "state", "voter", "disks", "heads", "peer address", "portals"},
+	return list(c, all, "There are no nodes.", table.Row{"node", "number", "state", "voter", "disks", "heads", "domain", "peer address", "portals"},
 		func(n api.Node) table.Row {
-			return table.Row{n.Name, n.ID, nodeState(n), yes(n.Voter), n.Disks, n.Heads, n.Peer, strings.Join(n.Portals, " ")}
+			return table.Row{n.Name, n.ID, nodeState(n), yes(n.Voter), n.Disks, n.Heads, dash(n.Domain), n.Peer, strings.Join(n.Portals, " ")}
 		})
 }
 

@@ -8,7 +8,7 @@ import (
 	"ashlar/appliance/api"
 )
 
-const settingNames = "rebuild-after-disk, rebuild-after-node, rebuild-floor, rebuild-ceiling"
+const settingNames = "rebuild-after-disk, rebuild-after-node, rebuild-floor, rebuild-ceiling, rebalance"
 
 func setCluster(c *cli.Context, n *api.Client) error {
 	name, value := c.Args().Get(0), c.Args().Get(1)
@@ -23,6 +23,14 @@ func setCluster(c *cli.Context, n *api.Client) error {
 		return setSpeed(c, n, &in.RebuildFloor, &in)
 	case "rebuild-ceiling":
 		return setSpeed(c, n, &in.RebuildCeiling, &in)
+	case "rebalance":
+		if in.Rebalance = value; value != "on" && value != "off" {
+			return misuse("%q is not on or off", value)
+		}
+		if err := n.SetCluster(c.Context, in); err != nil {
+			return err
+		}
+		return done(c, in, "rebalance is %s now", value)
 	default:
 		return misuse("the cluster has no setting %q; there are %s", name, settingNames)
 	}

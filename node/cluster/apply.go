@@ -130,6 +130,8 @@ func (s *State) change(c Command) Result {
 		return s.removeNode(c.RemoveNode)
 	case c.NoteDisk != nil:
 		return s.noteDisk(c.NoteDisk)
+	case c.SetDomain != nil:
+		return s.setDomain(c.SetDomain)
 	}
 	return problem(Invalid, "the command asks for nothing this node knows")
 }

@@ -47,6 +47,7 @@ type Command struct {
 	RemoveDisk     *RemoveDisk     `json:",omitempty"`
 	RemoveNode     *RemoveNode     `json:",omitempty"`
 	NoteDisk       *NoteDisk       `json:",omitempty"`
+	SetDomain      *SetDomain      `json:",omitempty"`
 }
 
 // Create makes the cluster, and its first node, a voter.

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"slices"
 
 	"ashlar/replication/wire"
@@ -204,23 +205,67 @@ func (s *State) Places() *Places {
 	return p
 }
 
-// For is the best disk for one more copy of a segment: on a node that has none,
-// and there the least full for its size; false where there is none. Those that may not be are left out.
-func (p *Places) For(g Segment, may func(DiskID) bool) (best DiskID, ok bool) {
+// For is the best disk for one more copy of a segment, or for one instead of that on
+// the disk instead: on a node that has none, in another fault domain than the
+// others' where there is one, and there the least full for its size; false where there is none.
+// Those that may not be are left out.
+func (p *Places) For(g Segment, instead DiskID, may func(DiskID) bool) (best DiskID, ok bool) {
+	var others []wire.NodeID
+	for _, r := range g.Replicas {
+		if r.Disk != instead {
+			others = append(others, r.Node)
+		}
+	}
+	apart := false
 	for _, id := range p.disks {
-		if g.On(p.s.Disks[id].Node) != nil || may != nil && !may(id) {
+		n := p.s.Disks[id].Node
+		if g.On(n) != nil || may != nil && !may(id) {
 			continue
 		}
-		if !ok || p.fullness(id, 1) < p.fullness(best, 1) {
-			best, ok = id, true
+		a := p.s.apart(n, others)
+		if !ok || a && !apart || a == apart && p.fullness(id, 1) < p.fullness(best, 1) {
+			best, ok, apart = id, true, a
 		}
 	}
 	return best, ok
 }
 
+// Apart is For where only a place in a fault domain of its own will do.
+func (p *Places) Apart(g Segment, instead DiskID, may func(DiskID) bool) (DiskID, bool) {
+	var others []wire.NodeID
+	for _, r := range g.Replicas {
+		if r.Disk != instead {
+			others = append(others, r.Node)
+		}
+	}
+	return p.For(g, instead, func(id DiskID) bool { return p.s.apart(p.s.Disks[id].Node, others) && (may == nil || may(id)) })
+}
+
 // fullness is how full a disk would be with so many copies more, if they were.
 func (p *Places) fullness(id DiskID, more int) float64 {
 	return float64(p.load[id]+more) * float64(p.s.SegmentBytes) / float64(max(1, p.s.Disks[id].Size))
+}
+
+// Uneven is by how much of a disk its fullness has to differ from another's for copies to move for that alone.
+const Uneven = 0.1
+
+// Fullest are the disks that can be given copies, the fullest for its size first.
+func (p *Places) Fullest() []DiskID {
+	return slices.SortedStableFunc(slices.Values(p.disks), func(a, b DiskID) int { return cmp.Compare(p.fullness(b, 0), p.fullness(a, 0)) })
+}
+
+// Evens says whether a copy of a segment had better be on one disk than on
+// another: much fuller is the other, also when it has moved, and it is as far apart from its like.
+func (p *Places) Evens(g Segment, from, to DiskID) bool {
+	var others []wire.NodeID
+	for _, r := range g.Replicas {
+		if r.Disk != from {
+			others = append(others, r.Node)
+		}
+	}
+	far := func(id DiskID) bool { return p.s.apart(p.s.Disks[id].Node, others) }
+	gap := p.fullness(from, 0) - p.fullness(to, 0)
+	return gap > Uneven && p.fullness(from, -1) >= p.fullness(to, 1) && (far(to) || !far(from))
 }
 
 // Take reckons with a copy that is about to come to a disk.

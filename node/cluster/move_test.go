@@ -37,7 +37,9 @@ func badMove(v *Volume, g Segment, was *Segment, c Command) string {
 
 // moves are commands about copies that move and what is removed: mostly what is due.
 func (g *chaos) moves(s *State, v *Volume, n wire.NodeID) Command {
-	switch g.IntN(14) {
+	switch g.IntN(15) {
+	case 14:
+		return Command{SetDomain: &SetDomain{n, []string{"", "rack1", "rack2", "no such name"}[g.IntN(4)]}}
 	case 0, 1:
 		d := g.disk()
 		drained := s.Disks[d] != nil && s.Disks[d].Drained
@@ -72,7 +74,7 @@ func (g *chaos) moves(s *State, v *Volume, n wire.NodeID) Command {
 		}
 		return Command{DropReplica: &DropReplica{v.ID, i, seg.Gen, gone}}
 	}
-	to, _ := s.Places().For(seg, func(DiskID) bool { return g.IntN(8) > 0 })
+	to, _ := s.Places().For(seg, "", func(DiskID) bool { return g.IntN(8) > 0 })
 	a := &AddReplica{Volume: v.ID, Segment: i, Gen: seg.Gen, To: to}
 	if len(seg.Replicas) == v.Copies || g.IntN(8) == 0 {
 		a.Replaces = seg.Replicas[g.IntN(len(seg.Replicas))].Disk
@@ -86,6 +88,7 @@ func movesLog() (log []Command) {
 	log = append(log, Command{AddNode: &n}, Command{Register: &Register{Node: 4, Peer: n.Peer, Gossip: n.Gossip, Portals: n.Portals}},
 		Command{AddDisk: &AddDisk{disk(4), 4, "/dev/sdc", 1 << 40}}, Command{AddDisk: &AddDisk{disk(5), 3, "/dev/sdc", 1 << 40}},
 		Command{RemoveDisk: &RemoveDisk{Disk: disk(5)}},
+		Command{SetDomain: &SetDomain{4, "rack1"}},
 		Command{CreateVolume: &CreateVolume{"moves", mib, 3}},
 		Command{SetDiskDrained: &SetDiskDrained{disk(3), true}},
 		Command{AddReplica: &AddReplica{1, 0, 1, disk(4), disk(3)}},
@@ -109,7 +112,7 @@ func (r *rig) moved(v wire.VolumeID, from DiskID) {
 		if g.OnDisk(from) == nil {
 			continue
 		}
-		to, ok := r.Places().For(g, nil)
+		to, ok := r.Places().For(g, "", nil)
 		if !ok {
 			r.t.Fatalf("segment %d has no other place", i)
 		}
@@ -178,7 +181,7 @@ func TestUndrainingCallsOffWhatHasNotMoved(t *testing.T) {
 	from := r.Volumes[v].Segments[0].Replicas[0]
 	begin := func() {
 		g := r.Volumes[v].Segments[0]
-		to, _ := r.Places().For(g, nil)
+		to, _ := r.Places().For(g, "", nil)
 		r.good(Command{AddReplica: &AddReplica{v, 0, g.Gen, to, from.Disk}})
 	}
 	r.good(Command{SetDiskDrained: &SetDiskDrained{from.Disk, true}})
@@ -208,7 +211,7 @@ func TestAMoveEndsWhenOneOfItsDisksFails(t *testing.T) {
 			r := newRig(t, 3, 3)
 			v := r.volume("v", 2, 1)
 			g := r.Volumes[v].Segments[0]
-			to, _ := r.Places().For(g, nil)
+			to, _ := r.Places().For(g, "", nil)
 			from := g.Replicas[0].Disk
 			r.good(Command{AddReplica: &AddReplica{v, 0, g.Gen, to, from}})
 			fails := map[string]DiskID{"source": from, "target": to}[which]
@@ -250,6 +253,21 @@ func TestNothingThatCountsIsRemoved(t *testing.T) {
 	}
 }
 
+func TestWhatADiskGivesUpDoesNotComeBackToIt(t *testing.T) {
+	r := newRig(t, 2, 2)
+	v := r.volume("v", 2, 1)
+	out := wire.NodeID(2)
+	if r.Volumes[v].Head == 2 {
+		out = 1
+	}
+	id := r.Volumes[v].Segments[0].On(out).Disk
+	r.good(Command{Eject: &Eject{v, r.Volumes[v].Epoch, out}})
+	r.good(Command{RemoveDisk: &RemoveDisk{id, true}})
+	if g := r.Volumes[v].Segments[0]; len(g.Replicas) != 1 || g.OnDisk(id) != nil {
+		t.Errorf("left is %+v", g)
+	}
+}
+
 // With nobody to take its copies a dead node leaves segments with too few, until there is.
 func TestCopiesOfARemovedNodeComeToWhoeverJoins(t *testing.T) {
 	r := newRig(t, 2, 2)
@@ -281,7 +299,7 @@ func TestCopiesGoWhereTheDiskIsLeastFullForItsSize(t *testing.T) {
 	p := r.Places()
 	var to []DiskID
 	for range 5 {
-		d, ok := p.For(Segment{}, nil)
+		d, ok := p.For(Segment{}, "", nil)
 		if !ok {
 			t.Fatal("no place")
 		}

@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"slices"
+
 	"ashlar/replication/wire"
 )
 
@@ -37,7 +39,7 @@ func (s *State) place(count, copies int, home wire.NodeID, domains map[wire.Node
 	for i := range segments {
 		nodes := []wire.NodeID{home}
 		for len(nodes) < copies {
-			nodes = append(nodes, leastLoaded(domains, load, nodes))
+			nodes = append(nodes, s.leastLoaded(domains, load, nodes))
 		}
 		replicas := make([]Replica, len(nodes))
 		for k, n := range nodes {
@@ -100,20 +102,19 @@ func (s *State) leastHeads(domains map[wire.NodeID][]DiskID) wire.NodeID {
 }
 
 // leastLoaded is the node, other than those taken, whose least loaded disk has
-// the fewest copies; the lowest number among equals.
-func leastLoaded(domains map[wire.NodeID][]DiskID, load map[DiskID]int, taken []wire.NodeID) wire.NodeID {
+// the fewest copies; the lowest number among equals; one in a fault domain with
+// them only where there is no other.
+func (s *State) leastLoaded(domains map[wire.NodeID][]DiskID, load map[DiskID]int, taken []wire.NodeID) wire.NodeID {
 	var best wire.NodeID
 	var bestLoad int
-next:
-	for n, disks := range domains {
-		for _, t := range taken {
-			if t == n {
-				continue next
-			}
+	var bestApart bool
+	for _, n := range s.NodeIDs() {
+		if len(domains[n]) == 0 || slices.Contains(taken, n) {
+			continue
 		}
-		l := load[leastDisk(disks, load)]
-		if best == 0 || l < bestLoad || l == bestLoad && n < best {
-			best, bestLoad = n, l
+		l, apart := load[leastDisk(domains[n], load)], s.apart(n, taken)
+		if best == 0 || apart && !bestApart || apart == bestApart && l < bestLoad {
+			best, bestLoad, bestApart = n, l, apart
 		}
 	}
 	return best

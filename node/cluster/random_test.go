@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 
 	"ashlar/node/address/assign"
@@ -133,7 +134,7 @@ func (g *chaos) fresh(s *State) Command {
 		}
 		to := g.disk()
 		if len(v.Segments) > 0 && g.IntN(2) == 0 {
-			to, _ = s.Places().For(v.Segments[segment], nil)
+			to, _ = s.Places().For(v.Segments[segment], "", nil)
 		}
 		return Command{MoveReplica: &MoveReplica{v.ID, segment, gen, replica.Disk, to}}
 	case 15:
@@ -385,17 +386,29 @@ func writeLog(t *testing.T, name string) {
 			Command{Version: 1, SetVoter: &SetVoter{wire.NodeID(i), true}},
 			Command{Version: 1, AddDisk: &AddDisk{disk(i), wire.NodeID(i), "/dev/sdb", 1 << 40}})
 	}
-	g := &chaos{Rand: rand.New(rand.NewPCG(1, 30))}
-	r := &rig{t, New()}
-	for _, c := range append(commands, movesLog()...) {
-		r.good(c)
-	}
 	commands = append(commands, movesLog()...)
-	for range 600 {
-		c := g.command(r.State)
-		c.Version = 1
-		r.do(c)
-		commands = append(commands, c)
+	all := len(reflect.VisibleFields(reflect.TypeFor[Command]())) - 2
+	for seed := uint64(1); seed < 1000; seed++ { // the first that has some of each kind
+		g := &chaos{Rand: rand.New(rand.NewPCG(1, seed))}
+		r := &rig{t, New()}
+		kinds := map[string]bool{}
+		log := slices.Clone(commands)
+		for _, c := range commands {
+			r.good(c)
+			kinds[kindOf(c)] = true
+		}
+		for range 600 {
+			c := g.command(r.State)
+			c.Version = 1
+			if r.do(c).Problem == "" {
+				kinds[kindOf(c)] = true
+			}
+			log = append(log, c)
+		}
+		if len(kinds) == all {
+			commands = log
+			break
+		}
 	}
 	out, err := json.MarshalIndent(commands, "", " ")
 	if err != nil {

@@ -107,12 +107,16 @@ func (s *State) mayRemove(name string, giveUp bool, disks ...DiskID) Result {
 // is none the segment has fewer copies than it should until there is.
 func (s *State) giveUp(id DiskID) {
 	domains, load := s.disksByNode(), s.CopiesOn()
+	n := s.Disks[id].Node
+	if domains[n] = slices.DeleteFunc(domains[n], func(d DiskID) bool { return d == id }); len(domains[n]) == 0 {
+		delete(domains, n)
+	}
 	for _, v := range s.VolumeIDs() {
 		for i, g := range s.Volumes[v].Segments {
 			if g.OnDisk(id) == nil {
 				continue
 			}
-			replicas, ok := moveFrom(g, id, domains, load)
+			replicas, ok := s.moveFrom(g, id, domains, load)
 			if !ok {
 				replicas = g.without(id)
 				for k := range replicas { // one that was to take a place is needed beside it now

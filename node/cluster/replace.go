@@ -17,7 +17,7 @@ func (s *State) replace(c *Replace) Result {
 	moved := false
 	for _, id := range s.VolumeIDs() {
 		for i, g := range s.Volumes[id].Segments {
-			replicas, ok := moveFrom(g, c.Disk, domains, load)
+			replicas, ok := s.moveFrom(g, c.Disk, domains, load)
 			if ok {
 				moved = true
 				s.editVolume(id).editReplicas(wire.Segment(i), replicas)
@@ -33,7 +33,7 @@ func (s *State) replace(c *Replace) Result {
 // moveFrom is a segment's copies with the one on a disk replaced, if it has one
 // there that is not in sync and there is a place for it. One that moves has its
 // place already, or had one to take and does not need another.
-func moveFrom(g Segment, from DiskID, domains map[wire.NodeID][]DiskID, load map[DiskID]int) ([]Replica, bool) {
+func (s *State) moveFrom(g Segment, from DiskID, domains map[wire.NodeID][]DiskID, load map[DiskID]int) ([]Replica, bool) {
 	at := -1
 	var taken []wire.NodeID
 	for i, r := range g.Replicas {
@@ -49,7 +49,7 @@ func moveFrom(g Segment, from DiskID, domains map[wire.NodeID][]DiskID, load map
 	if x := g.Coming(); x != nil && (x.Disk == from || x.Replaces == from) {
 		return g.without(from), true
 	}
-	n := leastLoaded(domains, load, taken)
+	n := s.leastLoaded(domains, load, taken)
 	if n == 0 {
 		return nil, false
 	}
@@ -65,7 +65,7 @@ func (s *State) Replaceable(id DiskID) bool {
 	domains, load := s.disksByNode(), s.CopiesOn()
 	for _, v := range s.Volumes {
 		for _, g := range v.Segments {
-			if _, ok := moveFrom(g, id, domains, load); ok {
+			if _, ok := s.moveFrom(g, id, domains, load); ok {
 				return true
 			}
 		}

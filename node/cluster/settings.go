@@ -18,6 +18,12 @@ const (
 	rebuildFastest = 1 << 40
 )
 
+// On and Off are what a setting can be that is one or the other.
+const (
+	On  = "on"
+	Off = "off"
+)
+
 // Settings are what the operator ordered, 0 where nothing was.
 type Settings struct {
 	RebuildAfterDisk int `json:",omitempty"` // seconds since a disk failed
@@ -25,6 +31,8 @@ type Settings struct {
 
 	RebuildFloor   uint64 `json:",omitempty"` // bytes per second of each node
 	RebuildCeiling uint64 `json:",omitempty"` // the same
+
+	Rebalance string `json:",omitempty"` // On or Off
 }
 
 // Set orders settings; those that are 0 stay as they are.
@@ -32,7 +40,7 @@ type Set struct{ Settings }
 
 // Effective are the settings that hold: what was ordered, or else the defaults.
 func (s *State) Effective() Settings {
-	out := Settings{RebuildAfterDisk: rebuildAfterDisk, RebuildAfterNode: rebuildAfterNode, RebuildFloor: rebuildFloor, RebuildCeiling: rebuildCeiling}
+	out := Settings{RebuildAfterDisk: rebuildAfterDisk, RebuildAfterNode: rebuildAfterNode, RebuildFloor: rebuildFloor, RebuildCeiling: rebuildCeiling, Rebalance: On}
 	if s.Settings != nil {
 		out.take(*s.Settings)
 	}
@@ -49,6 +57,9 @@ func (s *State) set(c *Set) Result {
 		if rate != 0 && (rate < rebuildSlowest || rate > rebuildFastest) {
 			return problem(Invalid, "a rebuild's speed is 1 MiB to 1 TiB per second, not %d bytes", rate)
 		}
+	}
+	if c.Rebalance != "" && c.Rebalance != On && c.Rebalance != Off {
+		return problem(Invalid, "rebalancing is on or off, not %q", c.Rebalance)
 	}
 	if c.Settings == (Settings{}) {
 		return problem(Invalid, "nothing is to be set")
@@ -79,5 +90,8 @@ func (t *Settings) take(o Settings) {
 	}
 	if o.RebuildCeiling != 0 {
 		t.RebuildCeiling = o.RebuildCeiling
+	}
+	if o.Rebalance != "" {
+		t.Rebalance = o.Rebalance
 	}
 }

@@ -78,6 +78,8 @@ type Node struct {
 	Removed     bool `json:",omitempty"` // it is Expelled because the operator said so
 	Awaited     bool `json:",omitempty"` // the cluster was adopted from disks: who joins under its name is this node
 
+	Domain string `json:",omitempty"` // label of those that may fail together; empty: it is alone in its own
+
 	Fabrics []netip.Prefix `json:",omitempty"` // subnets on which it can hold addresses now
 }
 

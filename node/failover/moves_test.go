@@ -144,3 +144,97 @@ func TestSegmentsThatLackCopiesGetThemFirst(t *testing.T) {
 		}
 	}
 }
+
+func TestCopiesThatShareADomainAreMovedApart(t *testing.T) {
+	s := newStage(t)
+	for n, d := range map[wire.NodeID]string{1: "a", 2: "a", 3: "b"} {
+		s.do(cluster.Command{SetDomain: &cluster.SetDomain{Node: n, Domain: d}})
+	}
+	shared := func() (n int) {
+		for _, g := range s.VolumeNamed("v").Segments {
+			if s.Doubled(g) != nil {
+				n++
+			}
+		}
+		return n
+	}
+	if shared() == 0 {
+		t.Fatal("no copies share a domain to begin with")
+	}
+	for range 40 {
+		s.step()
+		s.fill()
+	}
+	if n := shared(); n != 0 {
+		t.Errorf("copies of %d segments still share a domain", n)
+	}
+	if n := s.step(); n != 0 {
+		t.Errorf("%d moves in the end", n)
+	}
+}
+
+// addNode has a fourth node join, with a disk of that many copies' size.
+func (s *stage) addNode(copies int) {
+	s.t.Helper()
+	n := cluster.AddNode{Name: "d", Peer: "d:1"}
+	s.do(cluster.Command{AddNode: &n})
+	s.do(cluster.Command{Register: &cluster.Register{Node: 4}})
+	s.do(cluster.Command{AddDisk: &cluster.AddDisk{ID: "4", Node: 4, Size: uint64(copies) << 20}})
+}
+
+// sized is a stage whose disks have room for so many copies each.
+func sized(t *testing.T, copies uint64) *stage {
+	s := newStage(t)
+	for _, id := range s.DiskIDs() {
+		d := *s.Disks[id]
+		d.Size = copies << 20
+		s.Disks[id] = &d
+	}
+	return s
+}
+
+func TestCopiesMoveToADiskThatIsAddedUntilAllAreAboutAsFull(t *testing.T) {
+	s := sized(t, 20)
+	head := s.VolumeNamed("v").Head
+	local := s.on(cluster.DiskID(rune('0' + head)))
+	s.addNode(20)
+	quiet := 0
+	for range 2000 {
+		if s.step() == 0 {
+			quiet++
+		}
+		s.fill()
+	}
+	if n := s.on("4"); n < 2 {
+		t.Errorf("%d copies have come to the new disk", n)
+	}
+	if n := s.on(cluster.DiskID(rune('0' + head))); n != local {
+		t.Errorf("the head has %d copies on its node, and had %d", n, local)
+	}
+	for range 2000 {
+		if n := s.step(); n != 0 {
+			t.Fatalf("copies move to and fro: %d", n)
+		}
+	}
+	for i, g := range s.VolumeNamed("v").Segments {
+		if len(g.InSync()) != 2 {
+			t.Errorf("segment %d is %+v", i, g)
+		}
+	}
+	if quiet == 0 {
+		t.Error("copies moved all the time")
+	}
+}
+
+func TestNothingIsEvenedWhereThatIsOffOrNotWorthIt(t *testing.T) {
+	off := sized(t, 20)
+	off.do(cluster.Command{Set: &cluster.Set{Settings: cluster.Settings{Rebalance: cluster.Off}}})
+	off.addNode(20)
+	large := sized(t, 2000) // of which all copies are less than a tenth
+	large.addNode(2000)
+	for range 200 {
+		if off.step()+large.step() != 0 {
+			t.Fatal("a copy moves")
+		}
+	}
+}

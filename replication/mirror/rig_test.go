@@ -22,6 +22,8 @@ type cluster struct {
 	bugs    Bugs
 	lose    func(to wire.NodeID, m wire.Message) bool
 	fenced  map[any]int
+	corrupt func(to wire.NodeID, m wire.Message) wire.Message // what a copy answers instead; nil: what it has
+	caught  []Caught                                          // copies that the cluster was asked to take in
 }
 
 type node struct {
@@ -173,6 +175,7 @@ func (c *cluster) carryHead() bool {
 			x.portal.Receive(c.now, c.at, d)
 		}
 	}
+	c.caught = append(c.caught, a.Caught...)
 	for _, f := range a.Fenced {
 		m := f.(wire.Fence)
 		c.nodes[m.Portal.Node].portal.Receive(c.now, c.at, &wire.Fenced{Req: m.Req})
@@ -183,6 +186,12 @@ func (c *cluster) carryHead() bool {
 func (c *cluster) carryReplica(x *node) bool {
 	a := x.replica.Take()
 	for _, j := range a.Jobs {
+		if c.corrupt != nil {
+			if wrong := c.corrupt(x.id, j.Msg); wrong != nil {
+				x.replica.Done(c.now, j, wrong)
+				continue
+			}
+		}
 		m, waits := x.work(j)
 		if !waits {
 			x.replica.Done(c.now, j, m)
