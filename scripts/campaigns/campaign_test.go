@@ -62,8 +62,8 @@ var kinds = []kind{
 	}},
 	{"drain of the head's node", 0, 0, nil, func(c *campaign) func() {
 		head := c.head()
-		head.Must("node", "drain", head.Name)
-		return func() { head.Must("node", "undrain", head.Name) }
+		c.order(head, "node", "drain", head.Name)
+		return func() { c.order(head, "node", "undrain", head.Name) }
 	}},
 	{"head's process killed", 500 * time.Millisecond, 2 * time.Second, (*campaign).leaderElsewhere, func(c *campaign) func() {
 		head := c.head()
@@ -167,17 +167,27 @@ func (c *campaign) from(low, high time.Duration) time.Duration {
 	return time.Duration(float64(low) * math.Pow(float64(high)/float64(low), c.random.Float64()))
 }
 
+// order has a node carry something out once it can: it may be about to start over.
+func (c *campaign) order(n *clusters.Node, args ...string) {
+	c.Helper()
+	c.Eventually(20*time.Second, n.Name+" carries out "+strings.Join(args, " "), func() bool { return n.Run(args...).Code == 0 })
+}
+
 func (c *campaign) moveHead(to *clusters.Node) {
 	c.Helper()
-	to.Must("volume", "move-head", "h", to.Name)
+	c.order(to, "volume", "move-head", "h", to.Name)
 	c.Eventually(20*time.Second, to.Name+" is the head", func() bool { return c.head() == to })
 }
 
 func (c *campaign) leader() (leader *clusters.Node) {
 	c.Helper()
 	c.Eventually(20*time.Second, "a node leads", func() bool {
-		leader = c.Node(clusters.Document[api.Status](c.Nodes[0], "status").Leader)
-		return leader != nil
+		var s api.Status
+		r := c.any().Run("status", "-o", "json")
+		if r.Code == 0 && json.Unmarshal([]byte(r.Stdout), &s) == nil {
+			leader = c.Node(s.Leader)
+		}
+		return leader != nil && leader.Runs()
 	})
 	return leader
 }
