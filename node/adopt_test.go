@@ -201,11 +201,16 @@ func TestAnOldImageOfADiskIsNeverTaken(t *testing.T) {
 	must(t, alone.Close())
 
 	n = open(t, n.Config())
-	id := idOf(t, n, paths[0])
-	eventually(t, "the old image is out for ever", func() bool { return state(t, n).Disks[id].Failed })
-	if err := n.MissingDisks()[id]; !errors.Is(err, errDiverged) {
-		t.Errorf("it is said of it: %v", err)
-	}
+	var id cluster.DiskID
+	eventually(t, "the old image is out for ever", func() bool {
+		s, err := n.State()
+		if err != nil {
+			return false // it has not heard from itself yet
+		}
+		id = diskAt(s, paths[0])
+		return s.Disks[id].Failed
+	})
+	eventually(t, "it is said why", func() bool { return errors.Is(n.MissingDisks()[id], errDiverged) })
 	must(t, n.Close())
 
 	must(t, os.WriteFile(paths[0], latest, 0o600))
@@ -224,16 +229,13 @@ func opened(n *Node) int {
 	return len(d.open)
 }
 
-func idOf(t *testing.T, n *Node, path string) cluster.DiskID {
-	t.Helper()
-	eventually(t, "the state is known", func() bool { _, err := n.State(); return err == nil })
-	for id, d := range state(t, n).Disks {
+func diskAt(s *cluster.State, path string) cluster.DiskID {
+	for id, d := range s.Disks {
 		if d.Path == path {
 			return id
 		}
 	}
-	t.Fatalf("no disk at %s", path)
-	return ""
+	panic("no disk at " + path)
 }
 
 func TestReportsThatAreNoneAreRefused(t *testing.T) {
