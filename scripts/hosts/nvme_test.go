@@ -76,7 +76,7 @@ func (o *over) holders() map[string]string {
 }
 
 // startNVMe builds a cluster and connects the guest to all of it.
-func startNVMe(t *testing.T, how addressing) *over {
+func startNVMe(t *testing.T, how addressing, copies int) *over {
 	t.Helper()
 	c := startCluster(t)
 	n := c.Nodes[0]
@@ -90,7 +90,7 @@ func startNVMe(t *testing.T, how addressing) *over {
 			return !slices.ContainsFunc(clusters.Document[[]api.Address](n, "address", "list"), func(a api.Address) bool { return a.Holder != a.Home })
 		})
 	}
-	n.Must("volume", "create", "v", "--size", fmt.Sprint(volumeBytes), "--copies", "2")
+	n.Must("volume", "create", "v", "--size", fmt.Sprint(volumeBytes), "--copies", fmt.Sprint(copies))
 	n.Must("host", "add", "linux", guestIQN, "--nqn", guestNQN)
 	n.Must("export", "add", "v", "linux")
 	v, _ := c.Show("v")
@@ -154,7 +154,7 @@ END
 }
 
 func TestHostUsesVolumesOverNVMe(t *testing.T) {
-	o := startNVMe(t, standing)
+	o := startNVMe(t, standing, 2)
 	o.expectPaths()
 	o.script("nvme-facts", "DISK="+o.disk, fmt.Sprintf("NSID=%d", o.v.NSID), "NQN="+o.v.NQN, fmt.Sprintf("BYTES=%d", volumeBytes))
 
@@ -202,7 +202,7 @@ func TestHostOutlivesFailuresOverNVMe(t *testing.T) {
 	if os.Getenv("ASHLAR_TEST_LONG") != "" {
 		rounds = 30
 	}
-	o := startNVMe(t, moving)
+	o := startNVMe(t, moving, 2)
 	o.startFio()
 	for round := range rounds {
 		for _, failure := range failuresNVMe {
@@ -214,7 +214,7 @@ func TestHostOutlivesFailuresOverNVMe(t *testing.T) {
 
 // Without addresses that move, a silent node's paths end by the host's timers.
 func TestHostOutlivesASilentNodeOverNVMeByItsKeepAlive(t *testing.T) {
-	o := startNVMe(t, standing)
+	o := startNVMe(t, standing, 2)
 	o.startFio()
 	for _, failure := range failuresNVMe {
 		if failure.name == "cut" {
@@ -222,6 +222,28 @@ func TestHostOutlivesASilentNodeOverNVMeByItsKeepAlive(t *testing.T) {
 		}
 	}
 	o.finish(nvmePauseMaxOnTimer)
+}
+
+// A volume without any copy makes its host wait, and fails nothing, for longer than
+// Linux would repeat a command that is only to be tried again: five times.
+func TestHostWaitsOverNVMeWhileAVolumeHasNoCopy(t *testing.T) {
+	const lasts = 70 * time.Second
+	o := startNVMe(t, standing, 1)
+	o.startFio()
+	o.awaitIO(300, 60*time.Second)
+	head := o.c.Head("v")
+	head.Kill()
+	time.Sleep(lasts)
+	head.Start()
+	o.awaitIO(200, 60*time.Second)
+	r := o.stopFio()
+	if r.errors != 0 || r.reads != r.writes || r.passes == 0 || r.writes != r.passes*volumeBytes/ioBytes {
+		t.Errorf("not every block was written and read back once a pass: %+v", r)
+	}
+	if r.pause < lasts {
+		t.Errorf("a pause of %v only: there was a copy", r.pause)
+	}
+	t.Logf("longest pause %v, longest I/O %v", r.pause, r.slowest)
 }
 
 func (o *over) startFio() {
