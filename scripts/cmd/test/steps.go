@@ -99,6 +99,9 @@ var steps = []step{
 		return r.inLab("^TestLab")
 	}},
 	{name: "hosts", about: "real Linux hosts in the lab, with our target", where: guests, run: func(r *runner) (tally, error) {
+		if r.long {
+			return r.inLab("^Test(Long)?Host")
+		}
 		return r.inLab("^TestHost")
 	}},
 }
