@@ -86,7 +86,7 @@ func (g *chaos) fresh(s *State) Command {
 	if s.Nodes[n] != nil {
 		incarnation = s.Nodes[n].Incarnation
 	}
-	switch g.IntN(34) {
+	switch g.IntN(37) {
 	case 0:
 		a := node(1 + g.IntN(7))
 		return Command{AddNode: &a}
@@ -167,6 +167,8 @@ func (g *chaos) fresh(s *State) Command {
 		return Command{Demote: d}
 	case 22, 23, 24, 25, 26, 27:
 		return g.moves(s, v, n)
+	case 28, 29, 30:
+		return g.integrity(s, v)
 	}
 	return g.more(s, v, n, incarnation)
 }
@@ -385,13 +387,13 @@ func writeLog(t *testing.T, name string) {
 			Command{Version: 1, SetVoter: &SetVoter{wire.NodeID(i), true}},
 			Command{Version: 1, AddDisk: &AddDisk{disk(i), wire.NodeID(i), "/dev/sdb", 1 << 40}})
 	}
-	g := &chaos{Rand: rand.New(rand.NewPCG(1, 30))}
+	g := &chaos{Rand: rand.New(rand.NewPCG(1, 32))}
 	r := &rig{t, New()}
 	for _, c := range append(commands, movesLog()...) {
 		r.good(c)
 	}
 	commands = append(commands, movesLog()...)
-	for range 600 {
+	for range 2500 {
 		c := g.command(r.State)
 		c.Version = 1
 		r.do(c)

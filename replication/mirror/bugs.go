@@ -41,5 +41,8 @@ type Bugs struct {
 	ProposedDropped  bool // a joiner is given up though the cluster may be taking it in
 	AwaitsNothing    bool // commands are taken of a portal that has not answered a fence
 	SettledTwice     bool // a write that ends while a joiner is dropped for it ends again
+	ScrubUnlocked    bool // copies are compared, and mended, without the lock of their blocks
+	ScrubOlder       bool // what differs is mended from any copy in the set
+	OlderRead        bool // where the newest of a block cannot be read, an older one is taken for it
 	ClaimsForgotten  bool // a command that nobody remembers counts as not carried out
 }

@@ -127,6 +127,7 @@ type Actions struct {
 	Complain []wire.NodeID // does not answer although its session lives or its lease may
 	Reserve  []*Op         // ask the cluster; the answer comes as Reserved or Unreserved
 	Fenced   []any         // what Fence was asked with: it is proven
+	Scrubbed []Scrubbed
 }
 
 // Head orders the writes of one volume in one epoch.
@@ -164,6 +165,7 @@ type Head struct {
 	paced     int64   // when the allowance was last raised
 	nodes     []NodeView
 	clearings []*clearing // in order of their fences
+	scrubs    []*scrubbing
 	claims    claims
 	out       Actions
 }
@@ -339,6 +341,7 @@ func (h *Head) Receive(now int64, from wire.NodeID, m wire.Message) {
 var answers = map[wire.Kind]wire.Kind{
 	wire.KindPrepare: wire.KindPrepared, wire.KindWrite: wire.KindAck, wire.KindReserve: wire.KindAck,
 	wire.KindRead: wire.KindBlocks, wire.KindChanges: wire.KindPage, wire.KindExtents: wire.KindRuns,
+	wire.KindCheck: wire.KindChecked,
 }
 
 func replyOf(m wire.Message) (uint64, wire.Status) {
@@ -353,6 +356,8 @@ func replyOf(m wire.Message) (uint64, wire.Status) {
 		return m.Req, m.Status
 	case *wire.Runs:
 		return m.Req, m.Status
+	case *wire.Checked:
+		return m.Req, m.Status
 	}
 	return 0, wire.OK
 }
@@ -366,6 +371,7 @@ func (h *Head) depose() {
 	h.deposed = true
 	h.calls = map[uint64]*call{}
 	h.retries, h.leaseless, h.changes, h.clearings, h.beyond = nil, nil, nil, nil, nil
+	h.breakOffScrubs()
 	for _, op := range h.order {
 		if !op.answered {
 			h.answer(op, wire.NotHead)
