@@ -248,6 +248,7 @@ func (d *disks) keep(e *engine.Engine) {
 	for d.service.ctx.Err() == nil {
 		_, changed := d.service.consensus.Watch()
 		d.openAll(e)
+		d.retire()
 		d.closeRemoved(e)
 		d.warnOfFull()
 		select {
@@ -277,6 +278,20 @@ func (d *disks) openAll(e *engine.Engine) {
 			continue
 		}
 		d.miss(have, err)
+	}
+}
+
+// retire has no disk written to that the cluster has taken out of the pool: it may
+// be ejected while it works.
+func (d *disks) retire() {
+	state := d.service.consensus.State()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for id, store := range d.open {
+		if have := state.Disks[id]; have != nil && have.Failed && store.Err() == nil {
+			d.service.log.Error("the cluster has ejected a disk", "disk", id, "path", have.Path)
+			store.Retire()
+		}
 	}
 }
 

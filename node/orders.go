@@ -222,6 +222,24 @@ func randomHex(bytes int) string {
 
 // Verify compares all copies of a volume, block by block.
 func (n *Node) Verify(ctx context.Context, name string) (engine.Verification, error) {
+	return n.verify(ctx, name, false)
+}
+
+// Repair does the same, and makes equal what differs where it is known how.
+func (n *Node) Repair(ctx context.Context, name string) (engine.Verification, error) {
+	return n.verify(ctx, name, true)
+}
+
+// Verifying is how many segments of a volume the latest Verify or Repair through this node has
+// compared, of how many; none where none goes on.
+func (n *Node) Verifying(name string) (done, all int) {
+	if p, ok := n.verifying.Load(name); ok {
+		return p.([2]int)[0], p.([2]int)[1]
+	}
+	return 0, 0
+}
+
+func (n *Node) verify(ctx context.Context, name string, mend bool) (engine.Verification, error) {
 	v, err := n.volume(name)
 	if err != nil {
 		return engine.Verification{}, err
@@ -234,5 +252,6 @@ func (n *Node) Verify(ctx context.Context, name string) (engine.Verification, er
 	if e == nil {
 		return engine.Verification{}, problem(NotReady, "this node is still starting")
 	}
-	return e.Verify(ctx, v.ID)
+	defer n.verifying.Delete(name)
+	return e.Verify(ctx, v.ID, mend, func(done, all int) { n.verifying.Store(name, [2]int{done, all}) })
 }

@@ -194,7 +194,27 @@ func (c *Client) DeleteVolume(ctx context.Context, name string) error {
 
 // VerifyVolume compares all copies of a volume. It takes as long as reading them all.
 func (c *Client) VerifyVolume(ctx context.Context, name string) (Verification, error) {
-	return ask[Verification](ctx, c, "POST", "/volumes/"+url.PathEscape(name)+"/verify", nil)
+	return c.VerifyVolumeAs(ctx, name, VerifyOrder{})
+}
+
+// VerifyVolumeAs does it as ordered.
+func (c *Client) VerifyVolumeAs(ctx context.Context, name string, in VerifyOrder) (Verification, error) {
+	return ask[Verification](ctx, c, "POST", "/volumes/"+url.PathEscape(name)+"/verify", in)
+}
+
+// Verifying says how far a comparison through this node is.
+func (c *Client) Verifying(ctx context.Context, name string) (Progress, error) {
+	return ask[Progress](ctx, c, "GET", "/volumes/"+url.PathEscape(name)+"/verify", nil)
+}
+
+// Scrubs says how far the comparing is that goes on by itself.
+func (c *Client) Scrubs(ctx context.Context) ([]Scrub, error) {
+	return ask[[]Scrub](ctx, c, "GET", "/scrub", nil)
+}
+
+// Disk is one, by its identity or its path.
+func (c *Client) Disk(ctx context.Context, id string) (DiskDetail, error) {
+	return ask[DiskDetail](ctx, c, "GET", "/disks/"+url.PathEscape(id), nil)
 }
 
 func (c *Client) Hosts(ctx context.Context) ([]Host, error) {

@@ -143,6 +143,11 @@ func (s server) pool(a huma.API) {
 	get(a, "/disks", "list-disks", "All disks", func(_ context.Context, _ *nothing) ([]Disk, error) {
 		return view(s.node, diskViews)
 	})
+	get(a, "/disks/{id}", "get-disk", "One disk, by its identity or, if that is one disk's alone, its path", func(_ context.Context, in *struct {
+		ID string `path:"id" maxLength:"4096"`
+	}) (DiskDetail, error) {
+		return s.diskDetail(in.ID)
+	})
 	register(a, http.MethodPost, "/disks", "add-disk", "Give a device or file of this node to the pool", time.Minute,
 		func(ctx context.Context, in *input[NewDisk]) (Disk, error) {
 			id, err := s.node.AddDisk(ctx, in.Body.Path, in.Body.Size, in.Body.Force)
@@ -187,7 +192,19 @@ func (s server) volumes(a huma.API) {
 	order(a, http.MethodDelete, "/volumes/{name}", "delete-volume", "Remove a volume and all that is on it", orderTimeout,
 		func(ctx context.Context, in *named) error { return s.node.DeleteVolume(ctx, in.Name) })
 	register(a, http.MethodPost, "/volumes/{name}/verify", "verify-volume", "Compare all copies of a volume, block by block", 24*time.Hour,
-		func(ctx context.Context, in *named) (Verification, error) { return s.verify(ctx, in.Name) })
+		func(ctx context.Context, in *struct {
+			Name string       `path:"name" maxLength:"64"`
+			Body *VerifyOrder `required:"false"`
+		}) (Verification, error) {
+			return s.verify(ctx, in.Name, in.Body != nil && in.Body.Repair)
+		})
+	get(a, "/volumes/{name}/verify", "verifying", "How far a comparison through this node is", func(_ context.Context, in *named) (Progress, error) {
+		done, all := s.node.Verifying(in.Name)
+		return Progress{done, all}, nil
+	})
+	get(a, "/scrub", "scrub-status", "How far the comparing of all copies is, that goes on by itself", func(_ context.Context, _ *nothing) ([]Scrub, error) {
+		return view(s.node, scrubViews)
+	})
 }
 
 func (s server) hosts(a huma.API) {

@@ -1,6 +1,10 @@
 package api
 
-import "ashlar/node/cluster"
+import (
+	"time"
+
+	"ashlar/node/cluster"
+)
 
 // Sizes are in bytes. Names are unique within their kind and cluster.
 
@@ -42,6 +46,8 @@ type Cluster struct {
 type Settings struct {
 	RebuildAfterDisk int `json:"rebuild_after_disk_s,omitempty" minimum:"1" maximum:"604800" doc:"Seconds after which the copies on a disk that failed are made elsewhere"`
 	RebuildAfterNode int `json:"rebuild_after_node_s,omitempty" minimum:"1" maximum:"604800" doc:"Seconds after which the copies on a node that is down are made elsewhere"`
+	ScrubLight       int `json:"scrub_light_s,omitempty" minimum:"1" maximum:"31536000" doc:"Seconds between two comparisons of what all copies of a volume know of their blocks"`
+	ScrubDeep        int `json:"scrub_deep_s,omitempty" minimum:"1" maximum:"31536000" doc:"Seconds between two comparisons that read all data, too"`
 
 	RebuildFloor   uint64 `json:"rebuild_floor_bps,omitempty" minimum:"1048576" doc:"Bytes per second to which hosts that wait may press the making of copies by one node"`
 	RebuildCeiling uint64 `json:"rebuild_ceiling_bps,omitempty" minimum:"1048576" doc:"Bytes per second of which no node makes copies faster"`
@@ -80,8 +86,12 @@ type Disk struct {
 	Node     string `json:"node"`
 	Path     string `json:"path"`
 	Size     uint64 `json:"size"`
-	State    string `json:"state" enum:"ok,failed,missing,draining,drained" doc:"missing: its node could not open it; known on that node only; draining: copies leave it; drained: all have"`
+	State    string `json:"state" enum:"ok,failed,ejected,worn,missing,draining,drained" doc:"worn: it lost blocks, and is ejected as soon as there are other copies of all that it holds; missing: its node could not open it; known on that node only; draining: copies leave it; drained: all have"`
 	Replicas int    `json:"replicas" doc:"Copies of segments that it holds"`
+
+	BadLately int        `json:"bad_lately" doc:"Places that it could not give in the last day; three within a day, and it is ejected"`
+	BadEver   uint64     `json:"bad_ever" doc:"And ever"`
+	BadLast   *time.Time `json:"bad_last,omitempty" doc:"When one was last found"`
 }
 
 // Volume is a virtual disk.
@@ -126,9 +136,46 @@ type Replica struct {
 // Verification is what a comparison of all copies found.
 type Verification struct {
 	Volume      string   `json:"volume"`
+	Equal       bool     `json:"equal" doc:"All copies were compared, and are equal now"`
 	Copies      int      `json:"copies" doc:"Copies of segments that were read"`
-	Blocks      uint64   `json:"blocks" doc:"Blocks of 4 KiB that were compared"`
-	Differences []string `json:"differences" nullable:"false" doc:"What was found, in words; empty when all copies are equal"`
+	Blocks      uint64   `json:"blocks" doc:"Blocks of 4 KiB that do not read as zeros, of one copy"`
+	Differing   uint64   `json:"differing" doc:"Blocks of which not all copies were equal and good"`
+	Repaired    uint64   `json:"repaired" doc:"Of these"`
+	Skipped     uint64   `json:"skipped" doc:"Blocks that could not be compared, since a copy did not answer"`
+	Root        string   `json:"root,omitempty" doc:"A hash over all blocks, the same from each copy, where all are equal"`
+	Seconds     float64  `json:"seconds" doc:"How long it took"`
+	Differences []string `json:"differences" nullable:"false" doc:"What is not equal, in words, the first 100; empty when all copies are equal"`
+	Repairs     []string `json:"repairs" nullable:"false" doc:"What was repaired, in words, the first 100"`
+}
+
+// VerifyOrder is how to compare.
+type VerifyOrder struct {
+	Repair bool `json:"repair,omitempty" doc:"Make equal what differs, from the copies that have the newest version with good data"`
+}
+
+// Progress of a verification.
+type Progress struct {
+	Segments int `json:"segments" doc:"Compared so far"`
+	All      int `json:"all" doc:"0: none goes on through the node that answers"`
+}
+
+// Scrub is how far the comparing of a volume's copies is, that goes on by itself.
+type Scrub struct {
+	Volume string     `json:"volume"`
+	Light  ScrubRound `json:"light" doc:"Of what all copies know of their blocks"`
+	Deep   ScrubRound `json:"deep" doc:"Of their data, too"`
+}
+
+// ScrubRound is one way round a volume.
+type ScrubRound struct {
+	Due       *time.Time `json:"due,omitempty" doc:"When the next begins"`
+	Began     *time.Time `json:"began,omitempty" doc:"The one that goes on"`
+	Percent   int        `json:"percent,omitempty" doc:"How far that is"`
+	Ended     *time.Time `json:"ended,omitempty" doc:"The last whole one; none: there was none yet"`
+	Seconds   float64    `json:"seconds,omitempty" doc:"That it took"`
+	Differing uint64     `json:"differing" doc:"Blocks of which not all copies were equal and good, in the last one and the one that goes on"`
+	Repaired  uint64     `json:"repaired" doc:"Of these"`
+	Skipped   uint64     `json:"skipped" doc:"Blocks that could not be compared, since a copy did not answer"`
 }
 
 // Host is an initiator. It has an IQN, an NQN, or both.

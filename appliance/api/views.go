@@ -2,7 +2,6 @@ package api
 
 import (
 	"cmp"
-	"context"
 	"maps"
 	"slices"
 
@@ -132,6 +131,11 @@ func diskViews(n *node.Node, s *cluster.State) []Disk {
 		switch {
 		case d.Failed:
 			v.State = "failed"
+			if d.Ejected {
+				v.State = "ejected"
+			}
+		case d.Worn:
+			v.State = "worn"
 		case missing[id] != nil:
 			v.State = "missing"
 		case s.Drains(id) && v.Replicas > 0:
@@ -139,6 +143,7 @@ func diskViews(n *node.Node, s *cluster.State) []Disk {
 		case s.Drains(id):
 			v.State = "drained"
 		}
+		badView(&v, d)
 		out = append(out, v)
 	}
 	slices.SortStableFunc(out, func(a, b Disk) int { return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Path, b.Path)) })
@@ -225,14 +230,6 @@ func exportViews(n *node.Node, s *cluster.State) []Export {
 		out = append(out, v.Exports...)
 	}
 	return out
-}
-
-func (s server) verify(ctx context.Context, name string) (Verification, error) {
-	v, err := s.node.Verify(ctx, name)
-	if v.Differences == nil {
-		v.Differences = []string{}
-	}
-	return Verification{Volume: name, Copies: v.Copies, Blocks: v.Blocks, Differences: v.Differences}, err
 }
 
 func chapView(c *cluster.CHAP) string {

@@ -147,6 +147,7 @@ func clusterStatus(c *cli.Context, n *api.Client) error {
 		facts(c, table.Row{"cluster", s.Name}, table.Row{"state", s.State}, table.Row{"leader", dash(s.Leader)},
 			table.Row{"segment size", formatSize(s.SegmentSize)}, table.Row{"identity", s.ID},
 			table.Row{"rebuilds", fmt.Sprintf("%v after a disk failed, %v after a node went down", seconds(s.Settings.RebuildAfterDisk), seconds(s.Settings.RebuildAfterNode))},
+			table.Row{"scrubs", fmt.Sprintf("light every %v, deep every %v", seconds(s.Settings.ScrubLight), seconds(s.Settings.ScrubDeep))},
 			table.Row{"rebuild speed", fmt.Sprintf("%s/s to %s/s of each node, as far as hosts leave it", formatSize(s.Settings.RebuildFloor), formatSize(s.Settings.RebuildCeiling))}, table.Row{"rebalance", s.Settings.Rebalance})
 		if s.Stale {
 			fmt.Fprintln(c.App.Writer, "\nThis node hears of no leader: no majority of the voters answers it, and what it shows may be old.")

@@ -97,11 +97,12 @@ func diskCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return list(c, all, "There are no disks; add one with: ashlar disk add PATH", table.Row{"node", "path", "size", "state", "copies", "identity"},
+			return list(c, all, "There are no disks; add one with: ashlar disk add PATH", table.Row{"node", "path", "size", "state", "copies", "bad today", "bad ever", "identity"},
 				func(d api.Disk) table.Row {
-					return table.Row{d.Node, d.Path, formatSize(d.Size), d.State, d.Replicas, d.ID}
+					return table.Row{d.Node, d.Path, formatSize(d.Size), d.State, d.Replicas, d.BadLately, d.BadEver, d.ID}
 				})
-		}))
+		}),
+		leaf("show", "one disk, and the blocks that it lost", "IDENTITY|PATH", "ashlar disk show /dev/nvme0n1", showDisk))
 }
 
 func addDisk(c *cli.Context, n *api.Client) error {

@@ -8,17 +8,22 @@ import (
 	"ashlar/appliance/api"
 )
 
-const settingNames = "rebuild-after-disk, rebuild-after-node, rebuild-floor, rebuild-ceiling, rebalance"
+const settingNames = "rebuild-after-disk, rebuild-after-node, rebuild-floor, rebuild-ceiling, rebalance, scrub-light, scrub-deep"
 
 func setCluster(c *cli.Context, n *api.Client) error {
 	name, value := c.Args().Get(0), c.Args().Get(1)
 	var in api.Settings
 	var field *int
+	most := 7 * 24 * time.Hour
 	switch name {
 	case "rebuild-after-disk":
 		field = &in.RebuildAfterDisk
 	case "rebuild-after-node":
 		field = &in.RebuildAfterNode
+	case "scrub-light":
+		field, most = &in.ScrubLight, 365*24*time.Hour
+	case "scrub-deep":
+		field, most = &in.ScrubDeep, 365*24*time.Hour
 	case "rebuild-floor":
 		return setSpeed(c, n, &in.RebuildFloor, &in)
 	case "rebuild-ceiling":
@@ -35,8 +40,8 @@ func setCluster(c *cli.Context, n *api.Client) error {
 		return misuse("the cluster has no setting %q; there are %s", name, settingNames)
 	}
 	d, err := time.ParseDuration(value)
-	if err != nil || d < time.Second || d > 7*24*time.Hour || d%time.Second != 0 {
-		return misuse("%q is no time for %s: give whole seconds from 1s to 168h, like 30s or 10m", value, name)
+	if err != nil || d < time.Second || d > most || d%time.Second != 0 {
+		return misuse("%q is no time for %s: give whole seconds from 1s to %.0fh, like 30s or 10m", value, name, most.Hours())
 	}
 	*field = int(d / time.Second)
 	if err := n.SetCluster(c.Context, in); err != nil {

@@ -38,7 +38,8 @@ func volumeCommand() *cli.Command {
 			}
 			return done(c, struct{}{}, "volume %q is gone", name)
 		}),
-		leaf("verify", "compare all copies of a volume, block by block", "NAME", "ashlar volume verify db", verifyVolume))
+		leaf("verify", "compare all copies of a volume, block by block", "NAME", "ashlar volume verify db", verifyVolume,
+			&cli.BoolFlag{Name: "repair", Usage: "make equal what differs, from the copies that have the newest version with good data"}))
 }
 
 func createVolume(c *cli.Context, n *api.Client) error {
@@ -110,21 +111,4 @@ func showVolume(c *cli.Context, n *api.Client) error {
 		}
 		t.Render()
 	})
-}
-
-func verifyVolume(c *cli.Context, n *api.Client) error {
-	v, err := n.VerifyVolume(c.Context, c.Args().First())
-	if err != nil {
-		return err
-	}
-	err = show(c, v, func() {
-		for _, d := range v.Differences {
-			fmt.Fprintln(c.App.Writer, d)
-		}
-		fmt.Fprintf(c.App.Writer, "volume %q: %d copies of segments, %d blocks compared\n", v.Volume, v.Copies, v.Blocks)
-	})
-	if err == nil && len(v.Differences) > 0 {
-		err = fmt.Errorf("the copies of volume %q are not the same: differences: %d", v.Volume, len(v.Differences))
-	}
-	return err
 }

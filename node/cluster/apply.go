@@ -118,6 +118,12 @@ func (s *State) change(c Command) Result {
 		return s.readmit(c.Readmit)
 	case c.Set != nil:
 		return s.set(c.Set)
+	case c.BadBlocks != nil:
+		return s.badBlocks(c.BadBlocks)
+	case c.EjectDisk != nil:
+		return s.ejectDisk(c.EjectDisk)
+	case c.NoteScrub != nil:
+		return s.noteScrub(c.NoteScrub)
 	case c.SetDiskDrained != nil:
 		return s.setDiskDrained(c.SetDiskDrained)
 	case c.AddReplica != nil:

@@ -40,6 +40,9 @@ type Command struct {
 	Demote        *Demote        `json:",omitempty"`
 	Readmit       *Readmit       `json:",omitempty"`
 	Set           *Set           `json:",omitempty"`
+	BadBlocks     *BadBlocks     `json:",omitempty"`
+	EjectDisk     *EjectDisk     `json:",omitempty"`
+	NoteScrub     *NoteScrub     `json:",omitempty"`
 
 	SetDiskDrained *SetDiskDrained `json:",omitempty"`
 	AddReplica     *AddReplica     `json:",omitempty"`

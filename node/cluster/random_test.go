@@ -87,7 +87,7 @@ func (g *chaos) fresh(s *State) Command {
 	if s.Nodes[n] != nil {
 		incarnation = s.Nodes[n].Incarnation
 	}
-	switch g.IntN(34) {
+	switch g.IntN(37) {
 	case 0:
 		a := node(1 + g.IntN(7))
 		return Command{AddNode: &a}
@@ -168,6 +168,8 @@ func (g *chaos) fresh(s *State) Command {
 		return Command{Demote: d}
 	case 22, 23, 24, 25, 26, 27:
 		return g.moves(s, v, n)
+	case 28, 29, 30:
+		return g.integrity(s, v)
 	}
 	return g.more(s, v, n, incarnation)
 }
@@ -259,7 +261,7 @@ func TestAnyCommandsInAnyOrder(t *testing.T) {
 		}
 		var held []kept
 		reigns := map[string]string{}
-		for step := range 250 {
+		for step := range 400 {
 			c := g.command(r.State)
 			was := text(c)
 			result := r.do(c)
@@ -397,7 +399,7 @@ func writeLog(t *testing.T, name string) {
 			r.good(c)
 			kinds[kindOf(c)] = true
 		}
-		for range 600 {
+		for range 900 {
 			c := g.command(r.State)
 			c.Version = 1
 			if r.do(c).Problem == "" {

@@ -9,6 +9,13 @@ const (
 	rebuildAfterMax  = 7 * 24 * 3600
 )
 
+// How often the copies of each volume are compared, seconds.
+const (
+	scrubLight = 24 * 3600
+	scrubDeep  = 7 * 24 * 3600
+	scrubMax   = 365 * 24 * 3600
+)
+
 // How fast the heads of a node have copies catch up, bytes per second: hosts' waiting presses
 // them to the floor, and without any they go up to the ceiling.
 const (
@@ -28,6 +35,8 @@ const (
 type Settings struct {
 	RebuildAfterDisk int `json:",omitempty"` // seconds since a disk failed
 	RebuildAfterNode int `json:",omitempty"` // seconds since a node went down
+	ScrubLight       int `json:",omitempty"` // seconds between two comparisons of what all copies know of their blocks
+	ScrubDeep        int `json:",omitempty"` // and between two that read all data, too
 
 	RebuildFloor   uint64 `json:",omitempty"` // bytes per second of each node
 	RebuildCeiling uint64 `json:",omitempty"` // the same
@@ -40,7 +49,7 @@ type Set struct{ Settings }
 
 // Effective are the settings that hold: what was ordered, or else the defaults.
 func (s *State) Effective() Settings {
-	out := Settings{RebuildAfterDisk: rebuildAfterDisk, RebuildAfterNode: rebuildAfterNode, RebuildFloor: rebuildFloor, RebuildCeiling: rebuildCeiling, Rebalance: On}
+	out := Settings{RebuildAfterDisk: rebuildAfterDisk, RebuildAfterNode: rebuildAfterNode, RebuildFloor: rebuildFloor, RebuildCeiling: rebuildCeiling, Rebalance: On, ScrubLight: scrubLight, ScrubDeep: scrubDeep}
 	if s.Settings != nil {
 		out.take(*s.Settings)
 	}
@@ -51,6 +60,11 @@ func (s *State) set(c *Set) Result {
 	for _, seconds := range []int{c.RebuildAfterDisk, c.RebuildAfterNode} {
 		if seconds < 0 || seconds > rebuildAfterMax {
 			return problem(Invalid, "a rebuild begins 1 second to 7 days after a loss, not %d seconds", seconds)
+		}
+	}
+	for _, seconds := range []int{c.ScrubLight, c.ScrubDeep} {
+		if seconds < 0 || seconds > scrubMax {
+			return problem(Invalid, "copies are compared every second to every 365 days, not every %d seconds", seconds)
 		}
 	}
 	for _, rate := range []uint64{c.RebuildFloor, c.RebuildCeiling} {
@@ -84,6 +98,12 @@ func (t *Settings) take(o Settings) {
 	}
 	if o.RebuildAfterNode != 0 {
 		t.RebuildAfterNode = o.RebuildAfterNode
+	}
+	if o.ScrubLight != 0 {
+		t.ScrubLight = o.ScrubLight
+	}
+	if o.ScrubDeep != 0 {
+		t.ScrubDeep = o.ScrubDeep
 	}
 	if o.RebuildFloor != 0 {
 		t.RebuildFloor = o.RebuildFloor

@@ -92,7 +92,12 @@ type Disk struct {
 	Node   wire.NodeID
 	Path   string
 	Size   uint64 // bytes
-	Failed bool   // a write failed once: never used again
+	Failed bool   // a write failed once, or it was ejected: never used again
+
+	Bad     []BadBlock `json:",omitempty"` // the latest, oldest first
+	BadEver uint64     `json:",omitempty"`
+	Worn    bool       `json:",omitempty"` // BadMost of them came within a day: it is to be ejected
+	Ejected bool       `json:",omitempty"`
 
 	Drained bool   `json:",omitempty"` // all copies leave it, and none come
 	Nonce   string `json:",omitempty"` // drawn when it was opened last: what does not know it is an old copy of the disk
@@ -120,6 +125,8 @@ type Volume struct {
 	NSID     uint32 `json:",omitempty"` // in the cluster's own NVMe subsystem, for good; 0: none yet
 
 	Reservations *reserve.State `json:",omitempty"` // nil: there were none yet
+
+	Scrubs *Scrubs `json:",omitempty"` // nil: nobody thought of it yet
 }
 
 // Reign is a run of a node's in which it was a head.

@@ -26,6 +26,8 @@ var (
 	ErrVersion = errors.New("disk: a newer version of the block is stored")
 	// ErrFailed: a write or flush of the device failed, which ended the store.
 	ErrFailed = errors.New("disk: the disk has failed")
+	// ErrRetired: Retire ended the store.
+	ErrRetired = errors.New("disk: the cluster has ejected the disk")
 	// ErrClosed: the store was closed.
 	ErrClosed = errors.New("disk: the store is closed")
 	// ErrNoReplica: the disk holds no such replica.

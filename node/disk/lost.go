@@ -1,13 +1,14 @@
 package disk
 
 import (
-	"math"
 	"math/bits"
+
+	"ashlar/replication/wire"
 )
 
 // LostVersion is what Changes gives for a lost block: higher than any other, so that whoever compares
 // copies takes the block for one that differs, and does not take it from here, for a read of it fails.
-var LostVersion = Version{Epoch: math.MaxUint64, Seq: math.MaxUint64}
+var LostVersion = wire.LostVersion
 
 // A lost page is one that the last checkpoint counts and that cannot be read any more. Its blocks are bad: their
 // versions, checksums and perhaps places are unknown. They read as checksum errors until each is overwritten;
@@ -137,6 +138,18 @@ func (r *replica) heal(gi, block uint32) {
 	if bad == (blockBits{}) {
 		delete(r.bad, gi)
 	}
+}
+
+// Lost says whether a metadata page with a block is lost, and which the first of its blocks is.
+func (s *Store) Lost(r Replica, block uint32) (first uint32, lost bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rep := s.replicas[r]
+	if rep == nil {
+		return 0, false
+	}
+	bad := rep.bad[block/groupBlocks]
+	return block / groupBlocks * groupBlocks, bad.has(block % groupBlocks)
 }
 
 // lost counts the bad blocks.

@@ -344,11 +344,24 @@ func (s *Store) Changes(r Replica, after Version, from uint32, max int) (changes
 	if max <= 0 || from >= s.id.SegmentBlocks {
 		return nil, 0, ErrRange
 	}
+	return s.changes(r, after, from, s.id.SegmentBlocks, max, &held{})
+}
+
+// Written lists, in block order, the blocks of a range that were ever written. The metadata pages that
+// it reads do not take the place of others in memory.
+func (s *Store) Written(r Replica, from, count uint32) ([]Change, error) {
+	if !s.inSegment(from, count) {
+		return nil, ErrRange
+	}
+	changes, _, err := s.changes(r, Version{}, from, from+count, int(count), &held{scrub: true})
+	return changes, err
+}
+
+func (s *Store) changes(r Replica, after Version, from, end uint32, max int, held *held) (changes []Change, next uint32, err error) {
 	var sources [groupBlocks]source
-	var held held
 	defer held.release()
-	for block := from; block < s.id.SegmentBlocks; {
-		n := min(groupBlocks-block%groupBlocks, s.id.SegmentBlocks-block)
+	for block := from; block < end; {
+		n := min(groupBlocks-block%groupBlocks, end-block)
 		changed, err := s.newer(r, block/groupBlocks, after)
 		if err != nil {
 			return nil, 0, err
@@ -357,7 +370,7 @@ func (s *Store) Changes(r Replica, after Version, from uint32, max int) (changes
 			block += n
 			continue
 		}
-		if err := s.locate(r, block, sources[:n], &held); err != nil {
+		if err := s.locate(r, block, sources[:n], held); err != nil {
 			return nil, 0, err
 		}
 		for i := range n {

@@ -134,6 +134,10 @@ func (s *Store) fail(err error) {
 	s.work.Broadcast()
 }
 
+// Retire ends a store that the cluster does not want any more, as a failed write does: nothing is written
+// to it, and reads go on.
+func (s *Store) Retire() { s.fail(ErrRetired) }
+
 // Failed is closed when the store has failed.
 func (s *Store) Failed() <-chan struct{} { return s.failed }
 

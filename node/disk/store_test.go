@@ -137,6 +137,34 @@ func TestChangesListsWhatIsNewerInPieces(t *testing.T) {
 	check(t, s.Close())
 }
 
+func TestWhatIsWrittenOfARangeIsThatAlone(t *testing.T) {
+	s := open(t, formatted(t))
+	defer s.Close()
+	r := replica(1, 0)
+	check(t, s.Create(r))
+	check(t, put(s, r, 120, 20, v(1, 1))) // over a border of groups
+	check(t, zero(s, r, 130, 2, v(1, 2)))
+	got, err := s.Written(r, 125, 8)
+	check(t, err)
+	if len(got) != 8 || got[0].Block != 125 || got[7].Block != 132 {
+		t.Fatalf("%+v", got)
+	}
+	for _, c := range got {
+		want := v(1, 1)
+		if c.Zero {
+			want = v(1, 2)
+		}
+		if c.Version != want || c.Zero != (c.Block == 130 || c.Block == 131) {
+			t.Errorf("%+v", c)
+		}
+	}
+	if got, err := s.Written(r, 140, 100); err != nil || len(got) > 0 {
+		t.Errorf("beyond: %+v, %v", got, err)
+	}
+	_, err = s.Written(r, testSegment-1, 2)
+	wantError(t, err, disk.ErrRange)
+}
+
 func TestZeroedChunksGiveTheirSpaceBackAndKeepTheirVersion(t *testing.T) {
 	r := replica(1, 0)
 	dev := formatted(t)

@@ -59,6 +59,7 @@ type control struct {
 	moves    *failover.Moves
 	address  *assign.Planner
 	gray     *failover.Gray // nil: another node leads
+	worn     *failover.Worn // the same
 	links    *failover.Links
 	silences map[cluster.DiskID]*silence
 	told     int64 // when the last token went out
@@ -198,12 +199,12 @@ func (c *control) hosts(t int64) {
 // lead runs the planner while this node leads.
 func (c *control) lead(t int64, st *cluster.State, version uint64, voters []wire.NodeID) {
 	if !c.e.Consensus.IsLeader() || !c.e.registered.Load() {
-		c.planner, c.rebuild, c.moves, c.address, c.gray = nil, nil, nil, nil, nil
+		c.planner, c.rebuild, c.moves, c.address, c.gray, c.worn = nil, nil, nil, nil, nil, nil
 		return
 	}
 	if c.planner == nil {
 		c.planner, c.rebuild, c.moves = failover.New(c.e.Self), failover.NewRebuild(), failover.NewMoves()
-		c.address, c.gray = assign.NewPlanner(), failover.NewGray()
+		c.address, c.gray, c.worn = assign.NewPlanner(), failover.NewGray(), &failover.Worn{}
 	}
 	a := c.planner.Tick(t, st, c.voter, version, voters)
 	for _, ask := range a.Asks {
@@ -212,7 +213,7 @@ func (c *control) lead(t int64, st *cluster.State, version uint64, voters []wire
 	for _, r := range a.Relays {
 		c.send(r.Node, kindRelay, r)
 	}
-	commands := slices.Concat(a.Proposes, c.rebuild.Tick(t, st), c.moves.Tick(t, st), c.gray.Tick(t, time.Now().UnixMilli(), st))
+	commands := slices.Concat(a.Proposes, c.rebuild.Tick(t, st), c.moves.Tick(t, st), c.gray.Tick(t, time.Now().UnixMilli(), st), c.worn.Tick(t, st))
 	for _, m := range c.address.Tick(t, st.AddressNodes(), st.AddressesToMove(), st.Catching()) {
 		commands = append(commands, cluster.Command{MoveAddress: &cluster.MoveAddress{Move: m}})
 	}

@@ -69,8 +69,7 @@ type Engine struct {
 	tokens    map[wire.NodeID]token
 	drops     []func()
 	answerers map[string]Answerer
-	asks      map[uint64]chan wire.Message
-	lastAsk   uint64
+	bad       map[cluster.DiskID][]cluster.BadBlock // to be told to the cluster
 	closed    bool
 }
 
@@ -85,7 +84,7 @@ func Start(c Config) (*Engine, error) {
 	e := &Engine{Config: c, fenced: make(chan struct{}), volumes: map[wire.VolumeID]*volume.Volume{},
 		links: map[wire.NodeID]*peer.Session{}, sources: map[wire.NodeID]*source{}, stores: map[cluster.DiskID]*disk.Store{}, guards: map[*disk.Store]*sync.RWMutex{},
 		untidy: make(chan struct{}, 1),
-		tokens: map[wire.NodeID]token{}, answerers: map[string]Answerer{}, asks: map[uint64]chan wire.Message{}, lastAsk: askBit}
+		tokens: map[wire.NodeID]token{}, answerers: map[string]Answerer{}, bad: map[cluster.DiskID][]cluster.BadBlock{}}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	for id := range c.Consensus.State().Nodes {
 		if s := c.Network.Session(id, peer.Data); s != nil {
@@ -94,10 +93,14 @@ func Start(c Config) (*Engine, error) {
 	}
 	e.Answer(aboutSpace, e.space)
 	e.Answer(aboutLatency, e.measured)
+	e.Answer(aboutSweep, e.sweep)
 	e.control = newControl(e)
 	e.tasks.Go(e.control.run)
 	e.tasks.Go(e.watch)
 	e.tasks.Go(e.cleaner)
+	e.tasks.Go(e.bookkeeper)
+	e.tasks.Go(func() { e.scrubber(false) })
+	e.tasks.Go(func() { e.scrubber(true) })
 	return e, nil
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"ashlar/node/peer"
 	"ashlar/node/volume"
+	"ashlar/replication/mirror"
 	"ashlar/replication/wire"
 )
 
@@ -72,6 +73,13 @@ func (e *Engine) unlinked(n wire.NodeID, s *peer.Session) {
 	delete(e.links, n)
 	for _, v := range e.volumes {
 		v.Lost(n)
+	}
+}
+
+// refuse answers what is about a volume that is not known here yet.
+func refuse(s *inbound, v wire.VolumeID, m wire.Message) {
+	if r := mirror.Refuse(m); r != nil {
+		s.Reply(v, r)
 	}
 }
 
@@ -194,16 +202,6 @@ func (e *Engine) data(s *peer.Session, kind uint16, payload []byte) {
 }
 
 func (e *Engine) reply(from wire.NodeID, id wire.VolumeID, m wire.Message) {
-	if req := request(m); req >= askBit {
-		e.mu.Lock()
-		c := e.asks[req]
-		delete(e.asks, req)
-		e.mu.Unlock()
-		if c != nil {
-			c <- m
-		}
-		return
-	}
 	if v := e.volume(id); v != nil {
 		v.Reply(from, m)
 	}

@@ -319,12 +319,15 @@ func (p *process) carryHead(r *reign) bool {
 	for _, c := range a.Caught {
 		p.caught(r, c)
 	}
+	for _, x := range a.Scrubbed {
+		p.scrubbed(r, x)
+	}
 	for _, n := range a.Complain {
 		c := failover.Complaint{Volume: r.volume, Epoch: r.epoch, From: p.s.id, About: n,
 			Promised: r.head.Promised(n) || p.w.bugs.EjectUnpromised}
 		p.toPlanner(func(q *process) { q.planner.Complained(q.now(), c) })
 	}
-	return len(a.Sends)+len(a.Done)+len(a.Fenced)+len(a.Caught)+len(a.Complain) > 0
+	return len(a.Sends)+len(a.Done)+len(a.Fenced)+len(a.Caught)+len(a.Complain)+len(a.Scrubbed) > 0
 }
 
 // outranked ends this node's reign of a volume that it is about to promise to another head.
@@ -416,7 +419,10 @@ func (p *process) work(v wire.VolumeID, job mirror.Job) {
 	told := job
 	told.Msg = p.withoutCommit(job.Msg)
 	p.s.disk.begin(told, unknown, func(m wire.Message) {
-		p.run(fromDisk, func() { p.replicas[v-1].Done(p.now(), job, m) })
+		p.run(fromDisk, func() {
+			p.countBad(v, job.Msg, m)
+			p.replicas[v-1].Done(p.now(), job, m)
+		})
 	})
 }
 

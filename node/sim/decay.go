@@ -18,6 +18,7 @@ const (
 	honest   trick = iota
 	lose           // it says that it is done, and the device still has what was there
 	misplace       // the same, and another block's place is overwritten with it
+	forget         // it says that it is done, and nothing of it is there, not even what is known of the block
 )
 
 // cachedWrite is one that a power cut would undo.

@@ -139,6 +139,8 @@ func (d *disk) begin(job mirror.Job, unknown map[wire.Segment]bool, answer func(
 		}
 	case *wire.Changes:
 		d.after(d.latency()/2, func() { answer(d.changes(m, unknown)) })
+	case *wire.Check:
+		d.check(m, answer)
 	case *wire.Reserve:
 		d.after(d.latency()/2, func() { answer(d.reserve(m)) })
 	case *wire.Extents:
@@ -287,6 +289,11 @@ func (d *disk) put(r *replica, m *wire.Write) wire.Status {
 	if d.bugs.VolatileCache {
 		d.cached = append(d.cached, cachedWrite{r, m.Block, slices.Clone(r.blocks[m.Block:][:m.Count]), d.now})
 	}
+	if d.trick == forget {
+		d.trick = honest
+		d.count("forgotten write")
+		return wire.OK
+	}
 	first := r.blocks[m.Block]
 	for i := range m.Count {
 		k := block{version: version(i), crc: wire.BlockCRC(m.Volume, m.Segment, m.Block+i, zeroBlock[:])}
@@ -325,6 +332,42 @@ func (d *disk) reserve(m *wire.Reserve) *wire.Ack {
 		a.Status = wire.NoSpace
 	}
 	return a
+}
+
+// check lists a range, and reads it where that is asked for, at its beginning or at its end.
+func (d *disk) check(m *wire.Check, answer func(wire.Message)) {
+	r := d.replicas[replicaID{m.Volume, m.Segment}]
+	switch {
+	case d.dead:
+		d.after(0, func() { answer(&wire.Checked{Req: m.Req, Status: wire.Failed}) })
+		return
+	case r == nil:
+		d.after(0, func() { answer(&wire.Checked{Req: m.Req, Status: wire.Missing}) })
+		return
+	}
+	look := func() *wire.Checked {
+		c := &wire.Checked{Req: m.Req}
+		for _, k := range r.above(wire.Version{}, m.Block, len(r.blocks)) {
+			if k.Block >= m.Block+m.Count {
+				break
+			}
+			c.Changes = append(c.Changes, k)
+			if b := &r.blocks[k.Block]; m.Data && !b.sound(m.Volume, m.Segment, k.Block) {
+				c.Bad = append(c.Bad, k.Block)
+			}
+		}
+		return c
+	}
+	var c *wire.Checked
+	if early := d.chance(0.5); early {
+		c = look()
+	}
+	d.after(d.latency(), func() {
+		if c == nil {
+			c = look()
+		}
+		answer(c)
+	})
 }
 
 var zeroBlock [wire.BlockSize]byte

@@ -111,6 +111,10 @@ func (w *world) judge(r *Result) {
 			}
 		}
 	}
+	if n := w.unsound(); n > 0 {
+		r.Stuck += n
+		w.tell("STUCK: %d blocks are bad, and no scrub has mended them", n)
+	}
 	r.Differing = w.differing()
 	w.judgeTwins()
 	for v := range w.volumes {

@@ -84,6 +84,7 @@ func (w *world) heal() {
 	}
 	w.note("calm")
 	w.faults.duplicates = false
+	w.scrubEvery = 100 * millisecond
 	for a := range len(w.servers) + len(w.hosts) {
 		for b := range len(w.servers) + len(w.hosts) {
 			w.net.mend(place(a), place(b))
@@ -109,7 +110,7 @@ func (w *world) whole() bool {
 			return false
 		}
 	}
-	return w.unsynced() == 0 && !w.moving() && w.now-w.healed > forgotten
+	return w.unsynced() == 0 && !w.moving() && w.now-w.healed > forgotten && w.unsound() == 0 && !w.ejects()
 }
 
 func (w *world) unsynced() (n int) {

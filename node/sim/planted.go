@@ -25,6 +25,8 @@ type Planted struct {
 	SlowKept     bool // copies stay in their sets however slow they are
 	DemotedJoins bool // a demoted copy catches up, and slows writes, at once
 
+	EjectLast         bool // a disk that is worn out leaves though it has the last copy
+	ScrubNothing      bool // heads never compare copies
 	ReadUnverified    bool // the store does not verify checksums
 	TornKept          bool // recovery takes torn records
 	VolatileCache     bool // a write is answered before it is on stable storage

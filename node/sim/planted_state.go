@@ -20,6 +20,9 @@ func (p *planted) state(r *raft, next *cluster.State, c cluster.Command) *cluste
 			}
 		}
 	}
+	if bugs.EjectLast && c.EjectDisk != nil && !next.Disks[c.EjectDisk.ID].Failed {
+		next, _ = before.Apply(next.Index, cluster.Command{FailDisk: &cluster.FailDisk{ID: c.EjectDisk.ID}})
+	}
 	if m := c.AddReplica; bugs.MovedEarly && m != nil && m.Replaces != "" && next.Volumes[m.Volume].Segments[m.Segment].Coming() != nil {
 		next = edit(next, m.Volume, func(v *cluster.Volume) {
 			g := v.Segments[m.Segment]

@@ -31,7 +31,8 @@ type process struct {
 	leader      wire.NodeID
 	planner     *failover.Planner // on whom thinks that it leads
 	gray        *failover.Gray    // beside it
-	moves       *failover.Moves   // beside it
+	worn        *failover.Worn
+	moves       *failover.Moves // beside it
 	links       *failover.Links
 	beating     bool  // a beat is in the disk's hands
 	majority    int64 // when a leader last heard a majority
@@ -66,6 +67,7 @@ type reign struct {
 	volume wire.VolumeID
 	epoch  uint64
 	over   bool
+	scrub  scrubbing
 }
 
 func newProcess(s *server) *process {
@@ -132,6 +134,7 @@ func (p *process) configure(st *cluster.State) {
 	p.active = p.incarnation != 0 && me.Incarnation >= p.incarnation
 	if p.active {
 		p.place()
+		p.retire()
 	}
 	for _, id := range st.VolumeIDs() {
 		p.reignOver(st.Volumes[id])
@@ -261,6 +264,7 @@ func (p *process) tick() {
 	for _, r := range p.reigns {
 		r.head.Pace(p.w.shape.pace)
 		r.head.Tick(now)
+		p.scrub(r)
 	}
 	for _, portal := range p.portals {
 		portal.Tick(now)
@@ -367,7 +371,7 @@ func (p *process) plan() {
 	if !p.w.bugs.SlowKept {
 		a.Proposes = append(a.Proposes, p.gray.Tick(p.now(), p.wall(), p.st)...)
 	}
-	for _, c := range slices.Concat(a.Proposes, p.moves.Tick(p.now(), p.st)) {
+	for _, c := range slices.Concat(a.Proposes, p.moves.Tick(p.now(), p.st), p.eject()) {
 		p.propose(c, func(cluster.Result) {})
 	}
 }

@@ -137,7 +137,7 @@ func (r *raft) commit(c cluster.Command) cluster.Result {
 }
 
 func describe(c cluster.Command) string {
-	for _, x := range []any{c.Fence, c.Register, c.Eject, c.Join, c.MoveHead, c.MoveReplica, c.AddReplica, c.DropReplica, c.SetDiskDrained, c.FailDisk, c.Demote, c.Readmit} {
+	for _, x := range []any{c.Fence, c.Register, c.Eject, c.Join, c.MoveHead, c.MoveReplica, c.AddReplica, c.DropReplica, c.SetDiskDrained, c.FailDisk, c.Demote, c.Readmit, c.BadBlocks, c.EjectDisk} {
 		if s := fmt.Sprintf("%T %+v", x, x); s[len(s)-5:] != "<nil>" {
 			return s
 		}
@@ -179,7 +179,7 @@ func (p *process) lead(term int) {
 		return
 	}
 	p.term, p.leader = term, p.s.id
-	p.planner, p.gray, p.moves = failover.New(p.s.id), failover.NewGray(), failover.NewMoves()
+	p.planner, p.gray, p.moves, p.worn = failover.New(p.s.id), failover.NewGray(), failover.NewMoves(), &failover.Worn{}
 	p.heartbeat()
 }
 

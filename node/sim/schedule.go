@@ -39,6 +39,7 @@ type Result struct {
 	Reigns      int
 	Faults      map[string]int
 	Busy        int
+	Mended      int // blocks, by scrubs
 	Lost        int // cells whose last acknowledged write is not what the copies hold
 	NotLinear   int // cells with an impossible history
 	Undecided   int // cells whose history was too hard to judge
@@ -78,21 +79,22 @@ func (r *Result) Seen() string {
 // world is everything there is.
 type world struct {
 	timeline
-	bugs    Planted
-	planted *planted
-	net     *network
-	raft    *raft
-	servers []*server
-	hosts   []*host
-	volumes []volumePlan
-	faults  faults
-	shape   shape
-	aim     []wire.NodeID // at whom faults are aimed for the moment
-	growing bool          // volumes do
-	drains  bool          // copies are leaving a disk: one at a time, since of three with two drained none could
-	counts  struct{ busy, reigns int }
-	genesis bool
-	runs    int // processes ever
+	bugs       Planted
+	planted    *planted
+	net        *network
+	raft       *raft
+	servers    []*server
+	hosts      []*host
+	volumes    []volumePlan
+	faults     faults
+	shape      shape
+	aim        []wire.NodeID // at whom faults are aimed for the moment
+	growing    bool          // volumes do
+	drains     bool          // copies are leaving a disk: one at a time, since of three with two drained none could
+	scrubEvery int64         // heads compare a segment's copies so often; 0: not yet
+	counts     struct{ busy, reigns, mended int }
+	genesis    bool
+	runs       int // processes ever
 
 	operations []*operation
 	waiting    []*operation // for any path
@@ -261,7 +263,7 @@ func Run(o Options) (r *Result) {
 
 func (w *world) report(r *Result) {
 	r.Hash, r.Events, r.Operations, r.Commands = w.hash, w.events, len(w.operations), w.raft.commands
-	r.Faults, r.Busy, r.Reigns, r.SimulatedNS, r.Violations = w.kinds, w.counts.busy, w.counts.reigns, w.now, w.violations
+	r.Faults, r.Busy, r.Mended, r.Reigns, r.SimulatedNS, r.Violations = w.kinds, w.counts.busy, w.counts.mended, w.counts.reigns, w.now, w.violations
 	if w.trace != nil {
 		r.Trace = w.trace.String()
 	}

@@ -502,7 +502,7 @@ var stories = []aStory{
 }
 
 func allStories() []aStory {
-	return slices.Concat(stories, swapStories, orderStories, joinStories, diskStories, slowStories, moveStories)
+	return slices.Concat(stories, swapStories, orderStories, joinStories, diskStories, scrubStories, slowStories, moveStories)
 }
 
 // TestEveryPlantedBugHasAStory keeps the switches and the stories together.

@@ -70,6 +70,7 @@ func swarm(o Options) *world {
 	w.faults = f
 	w.shape = pick.bias(w.shape)
 	w.growing = pick.chance(0.3)
+	w.scrubEvery = pick.between(50*millisecond, second)
 	return w
 }
 

@@ -13,6 +13,7 @@ type Total struct {
 	Schedules, Bad                               int
 	FirstBad                                     uint64
 	Operations, Events, Commands, Reigns, Busy   int
+	Mended                                       int
 	Lost, NotLinear, Undecided, Differing, Stuck int
 	Violations                                   int
 	SimulatedNS                                  int64
@@ -34,6 +35,7 @@ func (t *Total) Add(r *Result) {
 	t.Commands += r.Commands
 	t.Reigns += r.Reigns
 	t.Busy += r.Busy
+	t.Mended += r.Mended
 	t.Lost += r.Lost
 	t.NotLinear += r.NotLinear
 	t.Undecided += r.Undecided
@@ -63,13 +65,14 @@ operations                  %d (answered busy: %d)
 cluster commands            %d
 reigns                      %d
 faults                      %d (%s)
+blocks mended by scrubs     %d
 lost acknowledged writes    %d
 non-linearizable sectors    %d (undecided: %d)
 differing blocks            %d
 stuck                       %d
 broken invariants           %d
 hash of all traces          %016x`, t.Schedules, t.Bad, float64(t.SimulatedNS)/3600/float64(second), t.Events, t.Operations, t.Busy,
-		t.Commands, t.Reigns, faults, strings.Join(list, ", "), t.Lost, t.NotLinear, t.Undecided, t.Differing, t.Stuck, t.Violations, t.Hash)
+		t.Commands, t.Reigns, faults, strings.Join(list, ", "), t.Mended, t.Lost, t.NotLinear, t.Undecided, t.Differing, t.Stuck, t.Violations, t.Hash)
 }
 
 // BugNames lists the bugs that can be planted.

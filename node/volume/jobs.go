@@ -59,6 +59,13 @@ func (v *Volume) work(j mirror.Job) {
 		}
 		outside := !v.inSync(m.Segment)
 		go func() { done(v.changes(s, m, outside)) }()
+	case *wire.Check:
+		s := v.store(m.Segment)
+		if s == nil || s.Err() != nil && !v.last(m.Segment) {
+			done(&wire.Checked{Req: m.Req, Status: wire.Failed})
+			return
+		}
+		go func() { v.check(s, m, done) }()
 	case *wire.Reserve:
 		s := v.store(m.Segment)
 		go func() { done(v.reserve(s, m)) }()
@@ -107,6 +114,8 @@ func scope(m wire.Message) (seg wire.Segment, epoch uint64, ok bool) {
 	case *wire.Read:
 		return m.Segment, m.Epoch, true
 	case *wire.Changes:
+		return m.Segment, m.Epoch, true
+	case *wire.Check:
 		return m.Segment, m.Epoch, true
 	case *wire.Reserve:
 		return m.Segment, m.Epoch, true
@@ -290,7 +299,7 @@ func (v *Volume) read(m *wire.Read, done func(wire.Message)) {
 		b := &wire.Blocks{Req: m.Req, Status: status(r.Err)}
 		var bad *disk.ChecksumError
 		if errors.As(r.Err, &bad) {
-			v.log.Error("blocks do not match their checksum", "volume", v.id, "segment", m.Segment, "blocks", bad.Blocks)
+			v.foundBad(s, bad)
 			b.Bad = bad.Blocks
 		}
 		if b.Status == wire.OK || b.Status == wire.Corrupt {

@@ -34,6 +34,7 @@ type Node interface {
 	Suspended(d cluster.DiskID) bool                      // the disk is silent: its copies answer nothing
 	Stores() []*disk.Store                                // all that are open
 	Create(s *disk.Store, r disk.Replica) error           // an empty copy; no error where there is one
+	Bad(s *disk.Store, b *disk.ChecksumError)             // blocks that a store could not give
 	// Complain tells the raft leader that n does not answer; promised: n has promised the epoch.
 	Complain(v wire.VolumeID, epoch uint64, n wire.NodeID, promised bool)
 	Join(c cluster.Join, refused func()) // propose; refused is called when the cluster said no
@@ -475,6 +476,9 @@ func (v *Volume) carryOutHead() {
 	}
 	for _, f := range a.Fenced {
 		f.(fencer).proven(v)
+	}
+	for _, x := range a.Scrubbed {
+		x.Private.(func(mirror.Scrubbed))(x)
 	}
 	for _, n := range a.Complain {
 		v.node.Complain(v.id, v.head.Epoch(), n, v.head.Promised(n))

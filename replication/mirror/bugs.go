@@ -42,5 +42,8 @@ type Bugs struct {
 	AwaitsNothing    bool // commands are taken of a portal that has not answered a fence
 	SettledTwice     bool // a write that ends while a joiner is dropped for it ends again
 	FormerForgotten  bool // a head serves though an earlier one, whose copies have left, may not have heard of it
+	ScrubUnlocked    bool // copies are compared, and mended, without the lock of their blocks
+	ScrubOlder       bool // what differs is mended from any copy in the set
+	OlderRead        bool // where the newest of a block cannot be read, an older one is taken for it
 	ClaimsForgotten  bool // a command that nobody remembers counts as not carried out
 }

@@ -18,6 +18,8 @@ type fetch struct {
 	seg          *segment
 	block, count uint32
 	from         []wire.NodeID // only from these, where set; they are in sync
+	tail         bool          // of a tail, which from are the holders of
+	strict       bool          // from nobody else, even where they cannot give it
 	keep         bool          // keep versions and checksums
 	done         func(wire.Status)
 	gone         func() bool // nobody wants it any more
@@ -29,6 +31,7 @@ type fetch struct {
 	tried    map[wire.NodeID]bool
 	passed   map[wire.NodeID]bool // could not answer in this round
 	bad      []repair
+	least    map[uint32]wire.Version // that a block must have: a copy has lost it
 }
 
 // zero says whether block i is all zeros: then it is written without data.
@@ -113,7 +116,7 @@ func (h *Head) fetch(f *fetch) {
 	if f.tried == nil {
 		f.tried = map[wire.NodeID]bool{}
 	}
-	if f.from != nil && h.exhausted(f) && !h.bugs.TailHolder {
+	if f.from != nil && h.exhausted(f) && !f.strict && !h.bugs.TailHolder {
 		// What was acknowledged or read is on every in-sync copy. So where the
 		// copies that were to give a block have left the set, or cannot give it,
 		// what only they had was never seen, and any other copy will do.
@@ -121,7 +124,7 @@ func (h *Head) fetch(f *fetch) {
 	}
 	n, ok := h.source(f)
 	if !ok {
-		if len(f.tried) > 0 && h.exhausted(f) {
+		if (len(f.tried) > 0 || f.strict) && h.exhausted(f) {
 			f.done(wire.MediumError)
 			return
 		}
@@ -148,15 +151,13 @@ func (h *Head) fetched(f *fetch, n wire.NodeID, m *wire.Blocks) {
 		return
 	}
 	f.tried[n] = true
-	for _, b := range m.Bad {
-		f.bad = append(f.bad, repair{f.seg, b})
-	}
+	f.lost(m, h.bugs)
 	if f.data == nil {
 		f.data, f.crc, f.versions, f.need = m.Data, m.CRC, m.Versions, m.Bad
 	} else {
 		still := f.need[:0]
 		for _, b := range f.need {
-			if contains(m.Bad, b) {
+			if contains(m.Bad, b) || m.Versions[b-f.block].Less(f.least[b]) {
 				still = append(still, b)
 				continue
 			}
@@ -171,6 +172,26 @@ func (h *Head) fetched(f *fetch, n wire.NodeID, m *wire.Blocks) {
 		return
 	}
 	f.done(wire.OK)
+}
+
+// lost notes what a copy could not give. It mostly knows the block's version, and
+// another copy's data stands for it only where that is not older: what is, was
+// overwritten, and a disk has lost what it was overwritten with. Of a tail an older
+// one will do, since what only its holders have was never seen.
+func (f *fetch) lost(m *wire.Blocks, bugs Bugs) {
+	for _, b := range m.Bad {
+		f.bad = append(f.bad, repair{f.seg, b})
+		v := m.Versions[b-f.block]
+		if f.tail || v == wire.LostVersion || bugs.OlderRead {
+			continue
+		}
+		if f.least == nil {
+			f.least = map[uint32]wire.Version{}
+		}
+		if f.least[b].Less(v) {
+			f.least[b] = v
+		}
+	}
 }
 
 // fits says whether an answer gives what was asked for, but for its bad blocks.
@@ -279,7 +300,7 @@ func (h *Head) repair(op *Op) {
 	op.repairs = nil
 	for _, r := range bad {
 		if r.seg.state == serving {
-			h.rewrite(r.seg, r.block, 1, nil, func(wire.Status) {})
+			h.mend(r.seg, r.block, 1, mendWhat{differing: true}, func(mended) {})
 		}
 	}
 }

@@ -131,6 +131,7 @@ type Actions struct {
 	Complain []wire.NodeID // does not answer although its session lives or its lease may
 	Reserve  []*Op         // ask the cluster; the answer comes as Reserved or Unreserved
 	Fenced   []any         // what Fence was asked with: it is proven
+	Scrubbed []Scrubbed
 }
 
 // Head orders the writes of one volume in one epoch.
@@ -169,6 +170,7 @@ type Head struct {
 	nodes     []NodeView
 	former    []wire.NodeID // see View
 	clearings []*clearing   // in order of their fences
+	scrubs    []*scrubbing
 	claims    claims
 	out       Actions
 }
@@ -346,6 +348,7 @@ func (h *Head) Receive(now int64, from wire.NodeID, m wire.Message) {
 var answers = map[wire.Kind]wire.Kind{
 	wire.KindPrepare: wire.KindPrepared, wire.KindWrite: wire.KindAck, wire.KindReserve: wire.KindAck,
 	wire.KindRead: wire.KindBlocks, wire.KindChanges: wire.KindPage, wire.KindExtents: wire.KindRuns, wire.KindRetire: wire.KindAck,
+	wire.KindCheck: wire.KindChecked,
 }
 
 func replyOf(m wire.Message) (uint64, wire.Status) {
@@ -359,6 +362,8 @@ func replyOf(m wire.Message) (uint64, wire.Status) {
 	case *wire.Page:
 		return m.Req, m.Status
 	case *wire.Runs:
+		return m.Req, m.Status
+	case *wire.Checked:
 		return m.Req, m.Status
 	}
 	return 0, wire.OK
@@ -381,6 +386,7 @@ func (h *Head) depose() {
 	h.deposed = true
 	h.calls = map[uint64]*call{}
 	h.retries, h.leaseless, h.changes, h.clearings, h.beyond = nil, nil, nil, nil, nil
+	h.breakOffScrubs()
 	for _, op := range h.order {
 		if !op.answered {
 			h.answer(op, wire.NotHead)

@@ -16,18 +16,22 @@ type stand struct {
 	write      func(n wire.NodeID) wire.Status
 	read       func(n wire.NodeID) wire.Status
 	changes    func(n wire.NodeID, m *wire.Changes) *wire.Page
+	check      func(n wire.NodeID, m *wire.Check) *wire.Checked
 	asked      map[wire.NodeID]int // reads
+	wrote      map[wire.NodeID]int
+	scrubbed   []Scrubbed
 	caught     []Caught
 	done       []*Op
 	complained map[wire.NodeID]int
 }
 
 func newStand(t *testing.T, minInSync int, members ...Member) *stand {
-	s := &stand{t: t, asked: map[wire.NodeID]int{}, complained: map[wire.NodeID]int{},
+	s := &stand{t: t, asked: map[wire.NodeID]int{}, wrote: map[wire.NodeID]int{}, complained: map[wire.NodeID]int{},
 		h:       NewHead(1, 1, 1, 1<<20, 1<<20, Bugs{}),
 		tail:    func(wire.NodeID) wire.Tail { return wire.Tail{} },
 		write:   func(wire.NodeID) wire.Status { return wire.OK },
 		read:    func(wire.NodeID) wire.Status { return wire.OK },
+		check:   func(wire.NodeID, *wire.Check) *wire.Checked { return &wire.Checked{} },
 		changes: func(wire.NodeID, *wire.Changes) *wire.Page { return &wire.Page{} }}
 	s.h.Lease(0, 1000*Second)
 	s.configure(1, minInSync, members...)
@@ -50,6 +54,7 @@ func (s *stand) settle() {
 	for {
 		a := s.h.Take()
 		s.caught, s.done = append(s.caught, a.Caught...), append(s.done, a.Done...)
+		s.scrubbed = append(s.scrubbed, a.Scrubbed...)
 		for _, n := range a.Complain {
 			s.complained[n]++
 		}
@@ -78,7 +83,15 @@ func (s *stand) answer(n wire.NodeID, m wire.Message) wire.Message {
 		p := s.changes(n, m)
 		p.Req = m.Req
 		return p
+	case *wire.Check:
+		c := s.check(n, m)
+		if c == nil {
+			return nil
+		}
+		c.Req = m.Req
+		return c
 	case *wire.Write:
+		s.wrote[n]++
 		return &wire.Ack{Req: m.Req, Status: s.write(n)}
 	case *wire.Read:
 		s.asked[n]++

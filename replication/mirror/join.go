@@ -182,8 +182,8 @@ func (h *Head) mergeJoin(s *segment, j *joiner) {
 			h.mergeJoin(s, j)
 		}
 		if rewrite {
-			h.rewrite(s, run[0], uint32(len(run)), nil, func(status wire.Status) {
-				if status != wire.OK {
+			h.mend(s, run[0], uint32(len(run)), mendWhat{all: true}, func(m mended) {
+				if m.failed {
 					h.breakOff(s, j)
 				}
 				done()

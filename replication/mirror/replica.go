@@ -137,6 +137,8 @@ func scope(m wire.Message) (wire.VolumeID, uint64) {
 		return m.Volume, m.Epoch
 	case *wire.Claims:
 		return m.Volume, m.Epoch
+	case *wire.Check:
+		return m.Volume, m.Epoch
 	}
 	panic("mirror: not a request to a replica: " + m.String())
 }
@@ -155,7 +157,7 @@ func Promises(m wire.Message) (epoch uint64, ok bool) {
 // IsRequest says whether a message is for a Replica.
 func IsRequest(m wire.Message) bool {
 	switch m.(type) {
-	case *wire.Prepare, *wire.Retire, *wire.Write, *wire.Read, *wire.Commit, *wire.Changes, *wire.Reserve, *wire.Extents, *wire.Claims:
+	case *wire.Prepare, *wire.Retire, *wire.Write, *wire.Read, *wire.Commit, *wire.Changes, *wire.Reserve, *wire.Extents, *wire.Claims, *wire.Check:
 		return true
 	}
 	return false
@@ -186,6 +188,8 @@ func refusal(m wire.Message, s wire.Status) wire.Message {
 		return &wire.Ack{Req: m.Req, Status: s}
 	case *wire.Extents:
 		return &wire.Runs{Req: m.Req, Status: s}
+	case *wire.Check:
+		return &wire.Checked{Req: m.Req, Status: s}
 	}
 	return nil // Commit and Claims have no answer
 }
@@ -229,7 +233,7 @@ func (r *Replica) Done(now int64, job Job, answer wire.Message) {
 		c.claims.end(m, ok && a.Status == wire.OK)
 		c.writing--
 		r.drained(c)
-	case *wire.Read, *wire.Changes, *wire.Extents:
+	case *wire.Read, *wire.Changes, *wire.Extents, *wire.Check:
 		// Checked after the I/O: what was read before a higher promise, or
 		// before the lease ran out, may be old by now (invariants I5, I6).
 		if s := r.check(c, epoch); s != wire.OK {

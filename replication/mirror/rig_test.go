@@ -249,6 +249,14 @@ func (x *node) work(j Job) (m wire.Message, waits bool) {
 			after = x.commit
 		}
 		return &wire.Page{Req: m.Req, Commit: x.commit, Changes: x.above(after)}, false
+	case *wire.Check:
+		k := &wire.Checked{Req: m.Req}
+		for _, c := range x.above(wire.Version{}) {
+			if c.Block >= m.Block && c.Block < m.Block+m.Count {
+				k.Changes = append(k.Changes, c)
+			}
+		}
+		return k, false
 	case *wire.Commit:
 		if k := m.Segments[0].Commit; x.commit.Less(k) {
 			x.commit = k

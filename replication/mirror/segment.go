@@ -361,13 +361,13 @@ func (h *Head) reconcile(s *segment) {
 	}
 }
 
-// rewrite makes blocks equal on all copies, at a new version: it reads them
-// from one of the nodes (nil: any in-sync copy) under their lock.
+// rewrite makes blocks of a tail equal on all copies, at a new version: it reads them
+// from one of their holders under their lock.
 func (h *Head) rewrite(s *segment, block, count uint32, from []wire.NodeID, done func(wire.Status)) {
 	first := uint64(s.index)*h.segBlocks + uint64(block)
 	l := &lock{first: first, last: first + uint64(count) - 1}
 	l.granted = func() {
-		f := &fetch{seg: s, block: block, count: count, from: from, keep: true}
+		f := &fetch{seg: s, block: block, count: count, from: from, tail: true, keep: true}
 		f.done = func(status wire.Status) {
 			if status != wire.OK {
 				// No copy has good data: what is there stays, a read will say so.

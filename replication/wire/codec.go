@@ -88,6 +88,10 @@ func newMessage(kind Kind) Message {
 		return new(Cleared)
 	case KindRetire:
 		return new(Retire)
+	case KindCheck:
+		return new(Check)
+	case KindChecked:
+		return new(Checked)
 	}
 	return nil
 }
@@ -285,7 +289,7 @@ func (m *Write) parse(p *parser) {
 func (m *Ack) append(b []byte) []byte { return flag(u8(u64(b, m.Req), uint8(m.Status)), m.Low) }
 func (m *Ack) parse(p *parser)        { m.Req, m.Status, m.Low = p.u64(), p.status(), p.flag() }
 
-// appendRange is the shape that Read, Reserve and Extents share.
+// appendRange is the shape that Read, Reserve, Extents and Check share.
 func appendRange(b []byte, req uint64, v VolumeID, s Segment, epoch uint64, block, count uint32) []byte {
 	return u32(u32(u64(u32(u64(u64(b, req), uint64(v)), uint32(s)), epoch), block), count)
 }

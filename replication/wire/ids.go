@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"math"
 )
 
 // BlockSize is the unit of order, checksum and version, bytes.
@@ -31,6 +32,11 @@ type Version struct{ Epoch, Seq uint64 }
 func (v Version) Less(w Version) bool {
 	return v.Epoch < w.Epoch || v.Epoch == w.Epoch && v.Seq < w.Seq
 }
+
+// LostVersion stands for the version of a block of which a copy knows nothing any
+// more: higher than any other, so that whoever compares copies takes the block for
+// one that differs.
+var LostVersion = Version{math.MaxUint64, math.MaxUint64}
 
 func (v Version) String() string { return fmt.Sprintf("%d.%d", v.Epoch, v.Seq) }
 

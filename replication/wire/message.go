@@ -33,6 +33,8 @@ const (
 	KindClaims   Kind = 21
 	KindClear    Kind = 22
 	KindCleared  Kind = 23
+	KindCheck    Kind = 24
+	KindChecked  Kind = 25
 	KindRetire   Kind = 26
 )
 

@@ -67,6 +67,10 @@ func samples() []sample {
 		{"clear-tasks", &Clear{Req: 1, Volume: 2, Scope: FenceTasks}},
 		{"clear-nexuses", &Clear{Req: 1, Volume: 2, Scope: FenceNexus, Nexuses: []Nexus{nexus, {Host: "other", Port: 2}}}},
 		{"cleared", &Cleared{Req: 1, Volume: 2, Portal: command.Portal, Clear: 3}},
+		{"check", &Check{Req: 1, Volume: 2, Segment: 3, Epoch: 4, Block: 5, Count: 6}},
+		{"check-data", &Check{Req: 1, Volume: 2, Segment: 3, Epoch: 4, Block: 5, Count: 6, Data: true}},
+		{"checked", &Checked{Req: 1, Changes: changes, Bad: []uint32{8, 0x01020304}}},
+		{"checked-lapsed", &Checked{Req: 1, Status: Lapsed}},
 		{"token", &Token{Incarnation: 3, Token: 123456789012345}},
 	}
 }

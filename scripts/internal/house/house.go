@@ -41,7 +41,7 @@ var byName = map[string][]string{
 var Pure = []string{
 	"target/iscsi/pdu", "target/iscsi/session", "target/nvme/auth", "target/reserve",
 	"target/nvmetcp/pdu", "target/nvmetcp/queue",
-	"replication/wire", "replication/mirror", "replication/latency", "replication/pace",
+	"replication/wire", "replication/mirror", "replication/latency", "replication/pace", "replication/scrub",
 	"node/cluster", "node/failover", "node/lease",
 	"node/address/assign", "node/address/claim", "node/address/frame",
 }
