@@ -155,12 +155,17 @@ func (s *service) bootstrap(ctx context.Context, create *cluster.Create) error {
 	return err
 }
 
+// unheardMax is how long a node waits to hear what the cluster has agreed on, before it
+// registers with what it has.
+const unheardMax = 3 * time.Second
+
 // live is the way of an incarnation: it registers, begins to work, and follows
 // the state until it is over.
 func (s *service) live() {
-	if !s.await(s.ctx, func(state *cluster.State) bool { return state.Nodes[s.record.Node] != nil }) {
-		return
-	}
+	// A leader that has this node under another address cannot tell it anything before it registers.
+	unheard, cancel := context.WithTimeout(s.ctx, unheardMax)
+	s.await(unheard, func(state *cluster.State) bool { return state.Nodes[s.record.Node] != nil })
+	cancel()
 	incarnation := s.register()
 	if s.ctx.Err() != nil {
 		return

@@ -136,3 +136,37 @@ func TestADeadNodeIsReplaced(t *testing.T) {
 	}
 	refused(t, n1, "there is no node", "node", "show", "n3")
 }
+
+// A node is started under another address: the others learn of it from the node itself, and
+// hosts go on with those that they know.
+func TestANodeChangesItsAddress(t *testing.T) {
+	t.Parallel()
+	before, after := neighbourhood(43), neighbourhood(44)
+	c := clusters.New(t, clusters.Plan{Addresses: before})
+	v := c.Publish("v", "48M", 2)
+	load := clusters.NewLoad(t, v.IQN, 48<<20, c.Nodes[:2]...)
+	load.Start()
+	load.AwaitWrites(200, time.Minute)
+	n3 := c.Nodes[2]
+	for round, addresses := range []func(int) []string{after, before} {
+		n3.Stop()
+		n3.Addresses = addresses(3)
+		n3.Start()
+		n3.AwaitReady()
+		c.AwaitInSync("v", time.Minute)
+		want := addresses(3)[0] + ":7480"
+		c.Eventually(10*time.Second, "all know where n3 is", func() bool {
+			for _, n := range c.Nodes {
+				if clusters.Document[api.Node](n, "node", "show", "n3").Peer != want {
+					return false
+				}
+			}
+			return true
+		})
+		load.AwaitWrites(100, time.Minute)
+		n3.Must("volume", "create", []string{"x", "y"}[round], "--size", "16M", "--copies", "3") // it takes part again
+	}
+	load.Stop(time.Minute)
+	load.ExpectAll()
+	c.Verify("v")
+}

@@ -124,7 +124,7 @@ func (c *Consensus) start() error {
 	}
 	c.machine = newMachine(c.follow, c.config.Fatal)
 	c.calls.waiting = map[uint64]chan answer{}
-	c.config.Network.Handle(peer.Control, c.receive, KindPropose, KindProposed)
+	c.config.Network.Handle(peer.Control, c.receive, KindPropose, KindProposed, KindPassOn)
 	cache, err := raft.NewLogCache(logCacheEntries, watched)
 	if err != nil {
 		return err

@@ -22,6 +22,9 @@ import (
 const (
 	KindPropose  uint16 = 0x0100
 	KindProposed uint16 = 0x0101
+
+	// KindPassOn is KindPropose to a node that does not lead, which asks the leader.
+	KindPassOn uint16 = 0x0102
 )
 
 const (
@@ -80,12 +83,27 @@ func (c *Consensus) attempt(ctx context.Context, text []byte) answer {
 	defer cancel()
 	switch leader, ok := c.Leader(); {
 	case !ok:
-		return answer{err: ErrNoLeader}
+		return c.passOn(ctx, text)
 	case leader == c.id:
 		return c.lead(ctx, text)
 	default:
-		return c.forward(ctx, leader, text)
+		return c.forward(ctx, leader, KindPropose, text)
 	}
+}
+
+// passOn asks who else there is, in turn: a leader that has this node under an address of
+// before never reaches it, and others know who that leader is.
+func (c *Consensus) passOn(ctx context.Context, text []byte) answer {
+	a := answer{err: ErrNoLeader}
+	for _, id := range c.book.nodes() {
+		if id == c.id || c.config.Network.Session(id, peer.Control) == nil {
+			continue
+		}
+		if a = c.forward(ctx, id, KindPassOn, text); a.err == nil {
+			return a
+		}
+	}
+	return a
 }
 
 // lead proposes here.
@@ -140,18 +158,18 @@ func (k *calls) close(call uint64) chan answer {
 	return reply
 }
 
-// forward asks the leader to propose.
-func (c *Consensus) forward(ctx context.Context, leader wire.NodeID, text []byte) answer {
+// forward asks the leader to propose, or another node to pass it on.
+func (c *Consensus) forward(ctx context.Context, to wire.NodeID, kind uint16, text []byte) answer {
 	failed := func(err error) answer {
-		return answer{err: fmt.Errorf("consensus: proposing through node %d: %w", leader, err)}
+		return answer{err: fmt.Errorf("consensus: proposing through node %d: %w", to, err)}
 	}
-	s := c.config.Network.Session(leader, peer.Control)
+	s := c.config.Network.Session(to, peer.Control)
 	if s == nil {
 		return failed(errors.New("not connected"))
 	}
 	call, reply := c.calls.open()
 	defer c.calls.close(call)
-	if err := s.Send(peer.Frame{Kind: KindPropose, Head: binary.BigEndian.AppendUint64(nil, call), Body: text}); err != nil {
+	if err := s.Send(peer.Frame{Kind: kind, Head: binary.BigEndian.AppendUint64(nil, call), Body: text}); err != nil {
 		return failed(err)
 	}
 	select {
@@ -169,7 +187,7 @@ func (c *Consensus) forward(ctx context.Context, leader wire.NodeID, text []byte
 	}
 }
 
-// receive takes both kinds of messages. It may not block.
+// receive takes all kinds of messages. It may not block.
 func (c *Consensus) receive(s *peer.Session, kind uint16, payload []byte) {
 	if len(payload) < 8 {
 		s.Close()
@@ -199,6 +217,8 @@ func (c *Consensus) receive(s *peer.Session, kind uint16, payload []byte) {
 			a.err = errors.New("command too large")
 		} else if c.IsLeader() {
 			a = c.lead(ctx, text)
+		} else if leader, ok := c.Leader(); ok && kind == KindPassOn {
+			a = c.forward(ctx, leader, KindPropose, text)
 		}
 		c.reply(s, call, a)
 	}()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -83,6 +84,12 @@ func (b *book) replace(next map[wire.NodeID]string) error {
 		return err
 	}
 	return b.disk.Set(bookKey, text)
+}
+
+func (b *book) nodes() []wire.NodeID {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Sorted(maps.Keys(b.entries))
 }
 
 func (b *book) address(id wire.NodeID) (string, error) {
