@@ -92,7 +92,8 @@ func (s *State) mayRemove(name string, giveUp bool, disks ...DiskID) Result {
 		return problem(Refused, "%s still has copies of volumes %s", name, names(h.Placed))
 	}
 	for _, id := range disks {
-		for _, v := range s.Volumes {
+		for _, vol := range s.VolumeIDs() {
+			v := s.Volumes[vol]
 			for _, g := range v.Segments {
 				if r := g.OnDisk(id); r != nil && r.InSync {
 					return problem(Refused, "%s has copies of volume %s that are in sync", name, v.Name)
