@@ -32,6 +32,9 @@ const (
 	attemptMax  = 3 * time.Second // for one try at one leader
 	retryPause  = 25 * time.Millisecond
 	forwardsMax = 64 // of other nodes, at a leader at a time
+
+	unledMax  = 3 * time.Second // without word from any leader: longer than elections take
+	passOnMax = time.Second     // for each node that is asked to pass a command on
 )
 
 // Propose has the cluster agree on a command, from any node: it goes to whoever leads, again
@@ -82,8 +85,10 @@ func (c *Consensus) attempt(ctx context.Context, text []byte) answer {
 	ctx, cancel := context.WithTimeout(ctx, attemptMax)
 	defer cancel()
 	switch leader, ok := c.Leader(); {
-	case !ok:
+	case !ok && time.Since(c.raft.LastContact()) > unledMax:
 		return c.passOn(ctx, text)
+	case !ok:
+		return answer{err: ErrNoLeader}
 	case leader == c.id:
 		return c.lead(ctx, text)
 	default:
@@ -99,7 +104,10 @@ func (c *Consensus) passOn(ctx context.Context, text []byte) answer {
 		if id == c.id || c.config.Network.Session(id, peer.Control) == nil {
 			continue
 		}
-		if a = c.forward(ctx, id, KindPassOn, text); a.err == nil {
+		ctx, cancel := context.WithTimeout(ctx, passOnMax)
+		a = c.forward(ctx, id, KindPassOn, text)
+		cancel()
+		if a.err == nil {
 			return a
 		}
 	}
