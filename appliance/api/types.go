@@ -38,6 +38,7 @@ type Cluster struct {
 	Nodes       []Node     `json:"nodes" nullable:"false"`
 	Volumes     []Volume   `json:"volumes" nullable:"false"`
 	Emptying    []Emptying `json:"emptying" nullable:"false" doc:"Disks that copies are to leave"`
+	Attention   []string   `json:"attention" nullable:"false" doc:"What somebody has to look at, in sentences"`
 	Settings    Settings   `json:"settings" doc:"As they hold, ordered or not"`
 }
 

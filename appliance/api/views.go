@@ -70,7 +70,7 @@ func nodeName(s *cluster.State, id wire.NodeID) string {
 
 func clusterView(n *node.Node, s *cluster.State) Cluster {
 	c := Cluster{ID: s.ID, Name: s.Name, Lineage: s.Lineage, SegmentSize: s.SegmentBytes, State: "healthy",
-		Leader: leaderName(n, s), Nodes: nodeViews(n, s), Volumes: volumeViews(n, s), Emptying: emptying(n, s), Settings: Settings(s.Effective())}
+		Leader: leaderName(n, s), Nodes: nodeViews(n, s), Volumes: volumeViews(n, s), Emptying: emptying(n, s), Attention: attention(diskViews(n, s), s), Settings: Settings(s.Effective())}
 	for _, m := range c.Nodes {
 		if m.State == "down" {
 			c.State = "degraded"

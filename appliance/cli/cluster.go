@@ -158,6 +158,9 @@ func clusterStatus(c *cli.Context, n *api.Client) error {
 		fmt.Fprintln(c.App.Writer)
 		listNodes(c, s.Nodes)
 		fmt.Fprintln(c.App.Writer)
+		for _, sentence := range s.Attention {
+			fmt.Fprintln(c.App.Writer, sentence)
+		}
 		tellEmptying(c, s.Emptying)
 		tellShared(c, s.Volumes)
 		listVolumes(c, s.Volumes)
