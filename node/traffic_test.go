@@ -19,6 +19,15 @@ func TestTrafficIsCountedWhereItComesIn(t *testing.T) {
 		}
 		return all[state(t, n).VolumeNamed("db").ID]
 	}
+	at, err := nodes[2].Sessions(limit(t))
+	if err != nil || len(at) != 3 {
+		t.Fatalf("%d sessions are told of, want one at each node: %+v, %v", len(at), at, err)
+	}
+	for i, s := range at {
+		if int(s.Node) != i+1 || s.Host == "" || s.Target != state(t, nodes[0]).IQN(state(t, nodes[0]).VolumeNamed("db")) || s.Sessions != 1 {
+			t.Errorf("a session is %+v", s)
+		}
+	}
 	before := [][]volume.Flow{flows(nodes[0]), flows(nodes[1]), flows(nodes[2])}
 	for lba := range uint64(5) {
 		if err := host.Write(limit(t), 0, 8*lba, pattern(4096, 1), 512); err != nil {

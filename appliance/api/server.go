@@ -34,6 +34,7 @@ func Handler(n *node.Node, version string) http.Handler {
 	s.hosts(a)
 	s.addresses(a)
 	s.why(a)
+	s.sessions(a)
 	return mux
 }
 

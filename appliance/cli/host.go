@@ -42,6 +42,16 @@ func hostCommand() *cli.Command {
 			return list(c, all, "There are no hosts; add one with: ashlar host add NAME IQN", table.Row{"host", "iqn", "chap", "nqn", "dhchap"},
 				func(h api.Host) table.Row { return table.Row{h.Name, dash(h.IQN), h.CHAP, dash(h.NQN), h.DHCHAP} })
 		}),
+		leaf("sessions", "who is logged in, at which nodes", "", "ashlar host sessions", func(c *cli.Context, n *api.Client) error {
+			all, err := n.Sessions(c.Context)
+			if err != nil {
+				return err
+			}
+			return list(c, all, "No host is logged in.", table.Row{"host", "protocol", "target", "node", "sessions", "name"},
+				func(s api.Session) table.Row {
+					return table.Row{dash(s.Host), s.Protocol, s.Target, s.Node, s.Sessions, s.Name}
+				})
+		}),
 		leaf("delete", "forget an initiator", "NAME", "ashlar host delete web1", func(c *cli.Context, n *api.Client) error {
 			name := c.Args().First()
 			if err := n.DeleteHost(c.Context, name); err != nil {
