@@ -155,7 +155,9 @@ func (s *Server) leave(c *conn, why error) {
 		t.reset()
 	}
 	s.mu.Lock()
-	delete(t.queues, c.queueID)
+	if t.queues[c.queueID] == c {
+		delete(t.queues, c.queueID)
+	}
 	t.live--
 	last := t.live == 0 && t.over
 	s.mu.Unlock()
@@ -204,15 +206,23 @@ func (t *tenure) AbortCommand(id, command uint16, done func(ended bool)) {
 	c.abort(command, done)
 }
 
-// CloseQueues implements nvme.Carrier.
+// CloseQueues implements nvme.Carrier. The host may connect queues of the same numbers as
+// soon as it hears of it.
 func (t *tenure) CloseQueues() {
-	for _, c := range t.connections(false) {
-		if c.queueID != 0 {
-			c.mu.Lock()
-			c.cast = true
-			c.mu.Unlock()
-			c.reset()
+	t.srv.mu.Lock()
+	var closed []*conn
+	for id, c := range t.queues {
+		if id != 0 {
+			closed = append(closed, c)
+			delete(t.queues, id)
 		}
+	}
+	t.srv.mu.Unlock()
+	for _, c := range closed {
+		c.mu.Lock()
+		c.cast = true
+		c.mu.Unlock()
+		c.reset()
 	}
 }
 

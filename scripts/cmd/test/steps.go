@@ -83,7 +83,7 @@ var steps = []step{
 		return r.goTest("-count=1", "-tags", conformanceTag, "-timeout=15m", "./scripts/conformance")
 	}},
 	{name: "faults", about: "real processes without copies, with hostile hosts, with wrong orders", where: nodes, run: func(r *runner) (tally, error) {
-		return r.goTest("-count=1", "-tags", faultsTag, "-timeout=15m", "./scripts/faults")
+		return r.goTest("-count=1", "-tags", faultsTag, "-parallel=3", "-timeout=20m", "./scripts/faults") // nodes mostly wait
 	}},
 	{name: "power", about: "real processes lose their power, and all that they have not synced", where: nodes, run: func(r *runner) (tally, error) {
 		return r.goTest("-count=1", "-tags", powerTag, "-timeout=15m", "./scripts/power")
