@@ -4,14 +4,17 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"ashlar/node/sim"
@@ -86,21 +89,33 @@ func each(o sim.Options, n int, take func(*sim.Result) (more bool)) {
 	workers.Wait()
 }
 
+// run prints the figures of n schedules, or of those that were run when the person
+// interrupts.
 func run(o sim.Options, n int) int {
-	began := time.Now()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	began, told := time.Now(), time.Now()
 	var total sim.Total
 	each(o, n, func(r *sim.Result) bool {
 		if r.Bad() {
 			fmt.Println(r)
 		}
 		total.Add(r)
-		return true
+		if time.Since(told) >= time.Minute {
+			told = time.Now()
+			fmt.Fprintf(os.Stderr, "%d of %d, %d bad\n", total.Schedules, n, total.Bad)
+		}
+		return ctx.Err() == nil
 	})
 	fmt.Println(total.String())
 	took := time.Since(began).Seconds()
-	fmt.Printf("took %.1f s, %.1f schedules/s\n", took, float64(n)/took)
+	fmt.Printf("took %.1f s, %.1f schedules/s\n", took, float64(total.Schedules)/took)
 	if total.Bad > 0 {
 		fmt.Printf("replay one with: scripts/sim -seed %d -trace\n", total.FirstBad)
+		return 1
+	}
+	if total.Schedules < n {
+		fmt.Printf("interrupted after %d of %d\n", total.Schedules, n)
 		return 1
 	}
 	return 0
