@@ -21,6 +21,7 @@ const guestIQN = "iqn.2026-01.lab.host:1"
 const (
 	volumeBytes = 48 << 20 // three segments of 16 MiB
 	ioBytes     = 12 << 10 // no divisor of a segment: a write lies across each border
+	rawBytes    = 12 << 20 // what fio has of it behind a file system: a border, too
 	paths       = 6        // three nodes, two fabrics
 )
 

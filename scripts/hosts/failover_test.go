@@ -94,7 +94,7 @@ func (l *linux) survives(f failover, pauses map[string][]time.Duration) {
 	l.t.Helper()
 	l.script("files-start", "DISK=/dev/mapper/mpatha")
 	l.must("rm -rf /tmp/fio")
-	l.script("fio-start", fmt.Sprintf("OFFSET=%d", filesBytes), fmt.Sprintf("BYTES=%d", volumeBytes-filesBytes), fmt.Sprintf("BLOCK=%d", ioBytes))
+	l.script("fio-start", fmt.Sprintf("OFFSET=%d", filesBytes), fmt.Sprintf("BYTES=%d", rawBytes), fmt.Sprintf("BLOCK=%d", ioBytes))
 	l.awaitIO(500, 60*time.Second)
 	before, _ := l.c.Show("v")
 	head := l.c.Head("v")
@@ -109,7 +109,7 @@ func (l *linux) survives(f failover, pauses map[string][]time.Duration) {
 	l.expectMap()
 	l.script("files-check", "DISK=/dev/mapper/mpatha")
 	r := l.stopFio()
-	if r.errors != 0 || r.reads != r.writes || r.passes == 0 || r.writes != r.passes*(volumeBytes-filesBytes)/ioBytes {
+	if r.errors != 0 || r.reads != r.writes || r.passes == 0 || r.writes != r.passes*rawBytes/ioBytes {
 		l.t.Errorf("not every block was written and read back once a pass: %+v", r)
 	}
 	if r.pause > f.pause {

@@ -57,7 +57,7 @@ func TestHostWithOnePathOutlivesTheNodeOfItsPortal(t *testing.T) {
 	} {
 		h.script("files-start", "DISK="+disk)
 		h.must("rm -rf /tmp/fio")
-		h.script("fio-start", "DISK="+disk, fmt.Sprintf("OFFSET=%d", filesBytes), fmt.Sprintf("BYTES=%d", volumeBytes-filesBytes), fmt.Sprintf("BLOCK=%d", ioBytes))
+		h.script("fio-start", "DISK="+disk, fmt.Sprintf("OFFSET=%d", filesBytes), fmt.Sprintf("BYTES=%d", rawBytes), fmt.Sprintf("BLOCK=%d", ioBytes))
 		h.awaitIO(300, 60*time.Second)
 		from := holder()
 		f.begin(from)

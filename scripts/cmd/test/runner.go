@@ -17,8 +17,11 @@ import (
 	"ashlar/scripts/internal/clusters"
 )
 
-// stepTimeout ends a step that hangs in spite of its own limits.
-const stepTimeout = 40 * time.Minute
+// stepTimeout ends a command that hangs in spite of its own limits.
+const (
+	stepTimeout     = 40 * time.Minute
+	stepTimeoutLong = 90 * time.Minute
+)
 
 // runner carries out one step.
 type runner struct {
@@ -57,10 +60,10 @@ func (r *runner) write(text []byte) {
 // command starts a command whose standard error goes to the log, and hands its
 // standard output to read. It returns once the command has ended.
 func (r *runner) command(read func(io.Reader) error, args ...string) error {
-	if r.idle {
-		args = append([]string{"nice", "-n", "19"}, args...)
-	}
 	r.write([]byte("$ " + strings.Join(args, " ") + "\n"))
+	if r.idle {
+		args = append([]string{"chrt", "--idle", "0"}, args...)
+	}
 	log, err := os.OpenFile(r.log, os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
@@ -89,13 +92,17 @@ func (r *runner) command(read func(io.Reader) error, args ...string) error {
 // guard ends a command's process group when it takes too long or the person
 // asks for it.
 func (r *runner) guard(pid int, ended <-chan struct{}) {
+	most := stepTimeout
+	if r.long {
+		most = stepTimeoutLong
+	}
 	select {
 	case <-ended:
 		return
 	case <-r.ctx.Done():
 		r.write([]byte("interrupted\n"))
-	case <-time.After(stepTimeout):
-		r.write([]byte("ended after " + stepTimeout.String() + "\n"))
+	case <-time.After(most):
+		r.write([]byte("ended after " + most.String() + "\n"))
 	}
 	syscall.Kill(-pid, syscall.SIGTERM)
 	select {
@@ -158,7 +165,7 @@ func (r *runner) goTest(args ...string) (tally, error) {
 func (r *runner) raceTest(packages ...string) (tally, error) {
 	// One package at a time: tests of nodes start many of them, and hosts are dropped,
 	// disks suspended, where a process stands still for a second.
-	args := []string{"-race", "-p=1", "-timeout=20m"}
+	args := []string{"-race", "-p=1", "-parallel=3", "-timeout=20m"}
 	if !r.long {
 		args = append(args, "-short")
 	}
@@ -188,6 +195,9 @@ func (r *runner) countTests(args ...string) (tally, error) {
 	return result, nil
 }
 
+// hosts is the package of the lab tests, in whose folder they run, as with `go test`.
+const hosts = "scripts/hosts"
+
 // inLab runs each of the lab tests that a pattern names in a lab of its own.
 func (r *runner) inLab(pattern string) (tally, error) {
 	if err := os.MkdirAll(r.scratch, 0o755); err != nil {
@@ -197,7 +207,7 @@ func (r *runner) inLab(pattern string) (tally, error) {
 	for _, build := range [][]string{
 		{"env", "CGO_ENABLED=0", "go", "build", "-o", lab, "./scripts/cmd/lab"},
 		{"env", "CGO_ENABLED=0", "go", "build", "-o", program, "./appliance/ashlar"},
-		{"env", "CGO_ENABLED=0", "go", "test", "-c", "-tags", labTag, "-o", tests, "./scripts/hosts"},
+		{"env", "CGO_ENABLED=0", "go", "test", "-c", "-tags", labTag, "-o", tests, "./" + hosts},
 		{lab, "build"},
 	} {
 		if _, err := r.output(build...); err != nil {
@@ -210,8 +220,12 @@ func (r *runner) inLab(pattern string) (tally, error) {
 	}
 	var result tally
 	for _, name := range strings.Fields(names) {
-		one, err := r.countTests("env", clusters.ProgramVariable+"="+program, lab, "in", "go", "tool", "test2json", "-t", "-p", "hosts",
-			tests, "-test.v=test2json", "-test.timeout=15m", "-test.run", "^"+name+"$")
+		timeout := "15m"
+		if r.long {
+			timeout = "75m"
+		}
+		one, err := r.countTests("env", "-C", hosts, clusters.ProgramVariable+"="+program, lab, "in", "go", "tool", "test2json", "-t", "-p", "hosts",
+			tests, "-test.v=test2json", "-test.timeout="+timeout, "-test.run", "^"+name+"$")
 		if err != nil {
 			return result, err
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"ashlar/scripts/internal/house"
@@ -43,14 +44,16 @@ var steps = []step{
 	{name: "build", about: "one static binary, without cgo", run: func(r *runner) (tally, error) {
 		return r.checks([]string{"env", "CGO_ENABLED=0", "go", "build", "./..."})
 	}},
-	{name: "unit", about: "the tests of every package but the simulator's", run: func(r *runner) (tally, error) {
-		packages, err := r.packages(func(pkg string) bool { return !isSimulator(pkg) && !strings.HasSuffix(pkg, "/house") })
+	{name: "unit", about: "the tests of every package but the simulator's, and those that start clusters", run: func(r *runner) (tally, error) {
+		packages, err := r.packages(func(pkg string) bool {
+			return !isSimulator(pkg) && !strings.HasSuffix(pkg, "/house") && !slices.Contains(clustered, strings.TrimPrefix(pkg, module))
+		})
 		if err != nil {
 			return tally{}, err
 		}
 		return r.goTest(append([]string{"-timeout=15m"}, packages...)...)
 	}},
-	{name: "race", about: "the same under the race detector, where goroutines are", run: func(r *runner) (tally, error) {
+	{name: "race", about: "those that have goroutines, under the race detector", run: func(r *runner) (tally, error) {
 		packages, err := r.packages(func(pkg string) bool {
 			return !isSimulator(pkg) && !isPure(pkg) && !under(pkg, "scripts") && !under(pkg, store)
 		})
@@ -76,10 +79,10 @@ var steps = []step{
 		return result, err
 	}},
 	{name: "fuzz", about: "each fuzz target looks for new input", where: beside, run: fuzz},
-	{name: "demo", about: "three nodes, a volume, the death of its head", run: func(r *runner) (tally, error) {
+	{name: "demo", about: "three nodes, a volume, the death of its head", where: nodes, run: func(r *runner) (tally, error) {
 		return r.checks([]string{"timeout", "120", "go", "run", "./appliance/ashlar", "demo"})
 	}},
-	{name: "conformance", about: "libiscsi's tests and QEMU on a cluster, through two nodes; a skipped test is a failed one", run: func(r *runner) (tally, error) {
+	{name: "conformance", about: "libiscsi's tests and QEMU on a cluster, through two nodes; a skipped test is a failed one", where: nodes, run: func(r *runner) (tally, error) {
 		return r.goTest("-count=1", "-tags", conformanceTag, "-timeout=15m", "./scripts/conformance")
 	}},
 	{name: "faults", about: "real processes without copies, with hostile hosts, with wrong orders", where: nodes, run: func(r *runner) (tally, error) {
@@ -121,6 +124,10 @@ const (
 	simulator = "node/sim"
 	store     = "node/disk"
 )
+
+// clustered packages start clusters of nodes in one process: they run under the race
+// detector only.
+var clustered = []string{"node", "appliance/cli"}
 
 func isSimulator(pkg string) bool { return under(pkg, simulator) }
 
