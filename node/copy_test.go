@@ -58,24 +58,12 @@ func TestVolumesAreCopiedWhereverTheirHeadsAre(t *testing.T) {
 	publish(second, "web", false)
 	publish(second, "db", false)
 
-	dial := func(n *Node, name, volume string) *initiator.Session {
+	dial := func(n *Node, name, volume string) *initiator.Steady {
 		s := state(t, nodes[0])
-		iqn := s.ClusterIQN()
-		if volume != "" {
-			iqn = s.IQN(s.VolumeNamed(volume))
+		if volume == "" {
+			return steady(t, n, name, s.ClusterIQN())
 		}
-		var session *initiator.Session
-		eventually(t, volume+" is there for "+name, func() (there bool) {
-			var err error
-			session, err = initiator.Dial(limit(t), n.Config().PortalTexts()[0], iqn, initiator.Options{Name: host(name)})
-			return err == nil
-		})
-		t.Cleanup(session.Close)
-		ready := &initiator.Command{CDB: make([]byte, 6)}
-		if err := session.Do(limit(t), ready); err != nil && ready.Status != 2 { // the unit attention of a new nexus
-			t.Fatal(err)
-		}
-		return session
+		return steady(t, n, name, s.IQN(s.VolumeNamed(volume)))
 	}
 	naa := func(volume string) [16]byte {
 		s := state(t, nodes[0])
@@ -94,7 +82,7 @@ func TestVolumesAreCopiedWhereverTheirHeadsAre(t *testing.T) {
 		}
 	}
 
-	refused := func(what string, s *initiator.Session, c *initiator.Command, key byte, code uint16) {
+	refused := func(what string, s *initiator.Steady, c *initiator.Command, key byte, code uint16) {
 		t.Helper()
 		s.Do(limit(t), c)
 		if k, asc := c.SenseCode(); c.Status != 2 || k != key || asc != code {
@@ -121,16 +109,11 @@ func TestVolumesAreCopiedWhereverTheirHeadsAre(t *testing.T) {
 	must(t, nodes[0].PublishAs(limit(t), second, "vm", 300, false))
 	publish("alone", "vm", false)
 	alone, vm := dial(nodes[2], "vm", "alone"), dial(nodes[2], "vm", "")
-	for _, lun := range []uint16{1, 300} {
-		eventually(t, "the unit is ready", func() bool {
-			return vm.Do(limit(t), &initiator.Command{LUN: scsi.FormatLUN(lun), CDB: make([]byte, 6)}) == nil
-		})
-	}
 	data := bytes.Repeat([]byte{9}, 1<<20)
 	must(t, vm.Write(limit(t), scsi.FormatLUN(1), 100, data, 512))
 	got := make([]byte, len(data))
 	for _, c := range []struct {
-		session *initiator.Session
+		session *initiator.Steady
 		lun     uint64
 		volume  string
 	}{{vm, scsi.FormatLUN(300), second}, {alone, 0, "alone"}} {

@@ -64,9 +64,7 @@ func TestBadBlocksAreRepairedAndCountedAndTheThirdEjectsTheDisk(t *testing.T) {
 			other = int(r.Node) - 1
 		}
 	}
-	s, err := login(t, nodes[head], "web", state(t, nodes[0]).IQN(v))
-	must(t, err)
-	ready(t, s)
+	s := steady(t, nodes[head], "web", state(t, nodes[0]).IQN(v))
 	for b := range uint64(16) {
 		must(t, s.Write(limit(t), 0, b*8, known(b), 512))
 	}
@@ -158,9 +156,7 @@ func TestAScrubRepairsWhatNobodyReads(t *testing.T) {
 	if other == head {
 		other = int(v.Segments[0].Replicas[1].Node) - 1
 	}
-	s, err := login(t, nodes[head], "web", state(t, nodes[0]).IQN(v))
-	must(t, err)
-	ready(t, s)
+	s := steady(t, nodes[head], "web", state(t, nodes[0]).IQN(v))
 	must(t, s.Write(limit(t), 0, 0, known(1), 512))
 	path := state(t, nodes[0]).Disks[v.Segments[0].On(wire.NodeID(other+1)).Disk].Path
 	must(t, nodes[other].Close())

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,8 +29,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	flag.Set("test.parallel", "6") // the tests mostly wait, for elections and leases
+	flag.Set("test.parallel", "6") // unless ordered: the tests mostly wait, for elections and leases
 	os.Exit(m.Run())
 }
 
@@ -40,7 +41,39 @@ func newConfig(t *testing.T, name string) Config {
 		t.Fatal(err)
 	}
 	return Config{Dir: t.TempDir(), Name: name, Addresses: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
-		PeerPort: ports[0], GossipPort: ports[1], ISCSIPort: ports[2]}
+		PeerPort: ports[0], GossipPort: ports[1], ISCSIPort: ports[2], Log: newLog(t, name)}
+}
+
+// logMost bounds what is shown of a node's log, bytes.
+const logMost = 20000
+
+// logEnd keeps the end of a log.
+type logEnd struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+func (l *logEnd) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text = append(l.text, line...)
+	if extra := len(l.text) - logMost; extra > logMost {
+		l.text = append([]byte(nil), l.text[extra:]...)
+	}
+	return len(line), nil
+}
+
+// newLog is a log whose end is shown where the test fails.
+func newLog(t *testing.T, name string) *slog.Logger {
+	end := &logEnd{}
+	t.Cleanup(func() {
+		if t.Failed() {
+			end.mu.Lock()
+			defer end.mu.Unlock()
+			t.Logf("the end of the log of %s:\n%s", name, end.text[max(0, len(end.text)-logMost):])
+		}
+	})
+	return slog.New(slog.NewTextHandler(end, nil))
 }
 
 func open(t *testing.T, c Config) *Node {
@@ -270,6 +303,16 @@ func login(t *testing.T, n *Node, host, iqn string) (*initiator.Session, error) 
 		t.Cleanup(s.Close)
 	}
 	return s, err
+}
+
+// steady is a host that outlives its sessions.
+func steady(t *testing.T, n *Node, host, iqn string) *initiator.Steady {
+	t.Helper()
+	h := &initiator.Steady{Dial: func(ctx context.Context) (*initiator.Session, error) {
+		return initiator.Dial(ctx, n.Config().PortalTexts()[0], iqn, initiator.Options{Name: "iqn.2026-11.com.example:" + host})
+	}}
+	t.Cleanup(h.Close)
+	return h
 }
 
 // ready gets the unit attentions of a new session out of the way.

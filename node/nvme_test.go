@@ -167,7 +167,7 @@ func TestWhatIsPublishedIsThereWithBothProtocols(t *testing.T) {
 	must(t, n.Withdraw(limit(t), "db", "web"))
 	select {
 	case <-c.Admin.Ended():
-	default:
+	case <-time.After(timeout):
 		t.Error("the controller lives on after its volume was taken back")
 	}
 	if _, err := connect(t, n, nqn, nvmehost.Options{}); !nvmehost.Is(err, nvme.InvalidHost) {

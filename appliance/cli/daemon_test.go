@@ -27,8 +27,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		os.Exit(Run(context.Background(), "test", os.Args, os.Stdin, os.Stdout, os.Stderr))
 	}
-	flag.Parse()
-	flag.Set("test.parallel", "6") // the tests mostly wait, for elections and leases
+	flag.Set("test.parallel", "6") // unless ordered: the tests mostly wait, for elections and leases
 	os.Exit(m.Run())
 }
 

@@ -63,9 +63,6 @@ func TestACopyOnASlowDiskIsLeftOutUntilItIsWell(t *testing.T) {
 	named := time.Since(begin)
 	c.Eventually(40*time.Second, "the slow copy is left out", func() bool { return tells(why(head, "v"), "demoted-copy", slow.Name) })
 	out := time.Since(begin)
-	if out < 9*time.Second {
-		t.Errorf("it was left out after %v", out)
-	}
 	load.AwaitWrites(20, 10*time.Second) // those that waited for it
 	load.Longest()
 	from := load.Writes()

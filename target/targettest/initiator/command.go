@@ -171,12 +171,20 @@ func (s *Session) sendOut(c *Command, ttt, from, to uint32) {
 
 // Read reads blocks of blockSize bytes from a LUN into b, by READ(16).
 func (s *Session) Read(ctx context.Context, lun, lba uint64, b []byte, blockSize int) error {
-	return s.Do(ctx, &Command{LUN: lun, CDB: CDB16(0x88, lba, uint32(len(b)/blockSize)), In: b})
+	return s.Do(ctx, readCommand(lun, lba, b, blockSize))
 }
 
 // Write writes b, blocks of blockSize bytes, to a LUN, by WRITE(16).
 func (s *Session) Write(ctx context.Context, lun, lba uint64, b []byte, blockSize int) error {
-	return s.Do(ctx, &Command{LUN: lun, CDB: CDB16(0x8a, lba, uint32(len(b)/blockSize)), Out: b})
+	return s.Do(ctx, writeCommand(lun, lba, b, blockSize))
+}
+
+func readCommand(lun, lba uint64, b []byte, blockSize int) *Command {
+	return &Command{LUN: lun, CDB: CDB16(0x88, lba, uint32(len(b)/blockSize)), In: b}
+}
+
+func writeCommand(lun, lba uint64, b []byte, blockSize int) *Command {
+	return &Command{LUN: lun, CDB: CDB16(0x8a, lba, uint32(len(b)/blockSize)), Out: b}
 }
 
 // CDB16 is a 16-byte CDB with an LBA and a number of blocks (SBC-3 5.13).
