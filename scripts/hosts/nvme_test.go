@@ -201,16 +201,14 @@ func TestHostUsesVolumesOverNVMe(t *testing.T) {
 }
 
 func TestHostOutlivesFailuresOverNVMe(t *testing.T) {
-	rounds := 1
+	rounds := len(failuresNVMe)
 	if os.Getenv("ASHLAR_TEST_LONG") != "" {
 		rounds = 30
 	}
 	o := startNVMe(t, moving, 2)
 	o.startFio()
 	for round := range rounds {
-		for _, failure := range failuresNVMe {
-			o.fails(round, failure)
-		}
+		o.fails(round, failuresNVMe[round%len(failuresNVMe)])
 	}
 	o.finish(nvmePauseMax)
 }
