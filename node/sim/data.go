@@ -405,7 +405,8 @@ func (p *process) carryReplica(v wire.VolumeID) bool {
 }
 
 // work has the disk do a job. Of a copy that may be about to be another one
-// nothing is said.
+// nothing is said, and none is read that the cluster, as far as this node knows, does not
+// count on: it may have replaced the one that is meant.
 func (p *process) work(v wire.VolumeID, job mirror.Job) {
 	unknown := map[wire.Segment]bool{}
 	switch m := job.Msg.(type) {
@@ -415,6 +416,14 @@ func (p *process) work(v wire.VolumeID, job mirror.Job) {
 		}
 	case *wire.Changes:
 		unknown[m.Segment] = p.behind(v, m.Segment, m.Gen)
+	case *wire.Read:
+		if p.refusesToRead(v, m.Segment, job) {
+			return
+		}
+	case *wire.Check:
+		if p.refusesToRead(v, m.Segment, job) {
+			return
+		}
 	}
 	told := job
 	told.Msg = p.withoutCommit(job.Msg)
@@ -424,6 +433,14 @@ func (p *process) work(v wire.VolumeID, job mirror.Job) {
 			p.replicas[v-1].Done(p.now(), job, m)
 		})
 	})
+}
+
+func (p *process) refusesToRead(v wire.VolumeID, s wire.Segment, job mirror.Job) bool {
+	if p.counts(v, s) || p.w.bugs.ReadOfAnother {
+		return false
+	}
+	p.replicas[v-1].Done(p.now(), job, mirror.Refuse(job.Msg))
+	return true
 }
 
 // withoutCommit is a request without the commit points for copies that the cluster, as far

@@ -59,9 +59,20 @@ func (w *world) live() {
 	w.heal()
 	w.run(w.between(0, 3*second))
 	w.working = false
-	w.until(60*second, w.whole)
-	w.run(3 * second)
+	w.settle()
 	w.ended = true
+}
+
+// settle waits until all is well, and stays so. What was slow, or lost blocks, may leave
+// its sets once more, and then has as long to be back.
+func (w *world) settle() {
+	for range 3 {
+		w.until(60*second, w.whole)
+		w.run(3 * second)
+		if w.whole() {
+			return
+		}
+	}
 }
 
 func (w *world) haunt(kind string, mean int64, do func(*world)) {

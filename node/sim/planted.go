@@ -18,6 +18,7 @@ type Planted struct {
 	LeaseStretched  bool // a lease lasts longer than what the voters have promised
 	SilenceIsDeath  bool // a dial without an answer counts as a refused one
 	CommitOfAnother bool // a copy takes a commit point that was meant for the one it has replaced
+	ReadOfAnother   bool // a copy is read for a head that means the one it has replaced
 	RelayUnproven   bool // a promise counts as given when it was asked for
 
 	MovedEarly bool // a copy is dropped before the one in its place is in sync

@@ -169,6 +169,32 @@ func lateCommit(t *testing.T, bug string) *Result {
 	return s.verdict()
 }
 
+// A copy's disk is replaced, which its head does not hear. The head's own disk loses what
+// it knew, and the third copy cannot be reached: the empty one is not read in its place.
+func readOfAnother(t *testing.T, bug string) *Result {
+	s := tell(t, 3, 3, bug)
+	s.leaderIs(3)
+	h := s.host(1)
+	s.write(h, 0)
+	s.server(1).deaf = true
+	s.server(3).breakDisk()
+	s.after(0, s.server(3).replaceDisk)
+	s.until(5*second, func() bool { return s.server(3).spare > 0 && s.volume().Segments[0].On(3).Disk == s.server(3).diskID })
+	s.cut(1, 3) // the head has to ask anew for a promise, and has it of the new disk
+	s.run(200 * millisecond)
+	s.mend(1, 3)
+	s.run(200 * millisecond)
+	s.cut(1, 2)
+	s.until(10*second, func() bool { return s.server(1).process.out[2] == nil })
+	s.server(1).disk.loseMetadata(s.copyOn(1), 0, segmentBlocks)
+	r := s.begin(h, wire.OpRead, 0)
+	s.run(500 * millisecond)
+	s.mend(1, 2)
+	s.server(1).deaf = false
+	s.ends(r)
+	return s.verdict()
+}
+
 // A copy's disk runs out of space unexpectedly: it does not have the write.
 func fullDisk(t *testing.T, bug string) *Result {
 	s := tell(t, 3, 2, bug)
@@ -254,6 +280,7 @@ var diskStories = []aStory{
 	{"a write error", writeError, []string{"WriteErrorIgnored"}},
 	{"a write error of the head's disk", writeErrorOfHead, nil},
 	{"a commit point for the copy of a replaced disk", lateCommit, []string{"CommitOfAnother"}},
+	{"a read for the copy of a replaced disk", readOfAnother, []string{"ReadOfAnother"}},
 	{"a full disk", fullDisk, []string{"FullCounts"}},
 	{"a full disk that is the last", fullDiskIsLast, nil},
 	{"a full disk of a copy that catches up", fullDiskOfAJoiner, []string{"SettledTwice"}},

@@ -129,8 +129,7 @@ func (s *story) verdict() *Result {
 	r := &Result{}
 	s.working = false
 	s.heal()
-	s.until(60*second, s.whole)
-	s.run(3 * second)
+	s.settle()
 	s.judge(r)
 	s.report(r)
 	if s.trace != nil && r.Bad() == (s.bugs == Planted{}) {

@@ -51,6 +51,10 @@ func (v *Volume) work(j mirror.Job) {
 	case *wire.Write:
 		v.write(m, done)
 	case *wire.Read:
+		if !v.counts(m.Segment) {
+			done(mirror.Refuse(m))
+			return
+		}
 		v.read(m, done)
 	case *wire.Changes:
 		var s *disk.Store
@@ -60,6 +64,10 @@ func (v *Volume) work(j mirror.Job) {
 		outside := !v.inSync(m.Segment)
 		go func() { done(v.changes(s, m, outside)) }()
 	case *wire.Check:
+		if !v.counts(m.Segment) {
+			done(mirror.Refuse(m))
+			return
+		}
 		s := v.store(m.Segment)
 		if s == nil || s.Err() != nil && !v.last(m.Segment) {
 			done(&wire.Checked{Req: m.Req, Status: wire.Failed})
@@ -168,8 +176,9 @@ func (v *Volume) inSync(i wire.Segment) bool {
 }
 
 // counts says whether the cluster is known to count on this node's copy of a segment.
-// Only such a copy takes a commit point: what comes late may be meant for the copy
-// that another one has replaced, and would have this one pass for whole up to there.
+// Only such a copy is read, and takes a commit point: what comes late, or from a head that
+// has not heard, may be meant for the copy that another one has replaced, and would have
+// this one pass for whole.
 func (v *Volume) counts(i wire.Segment) bool {
 	if v.agreed == nil || int(i) >= len(v.agreed.Segments) {
 		return false
