@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"ashlar/target/carrier"
 	"ashlar/target/iscsi/pdu"
 	"ashlar/target/targettest/initiator"
 )
@@ -376,7 +377,7 @@ func TestHostilityDuringVerifiedIO(t *testing.T) {
 		if grown := int64(now.HeapAlloc) - int64(before.HeapAlloc); grown > attackHeap {
 			t.Errorf("after %s the heap has grown by %d MiB", name, grown>>20)
 		}
-		if n := r.server.pool.inUse(); n > attackMemory+ownMemory*len(attacks) {
+		if n := r.server.pool.InUse(); n > attackMemory+carrier.OwnMemory*len(attacks) {
 			t.Errorf("during %s %d MiB of buffers are lent", name, n>>20)
 		}
 	}
@@ -403,7 +404,7 @@ func TestFiveHundredConnectionsThatDoNotLogIn(t *testing.T) {
 	for range 500 {
 		idle = append(idle, r.dial())
 	}
-	r.eventually("no more of them are kept than may be", func() bool { return len(r.server.all()) <= 64+1 })
+	r.eventually("no more of them are kept than may be", func() bool { return len(r.server.conns.All()) <= 64+1 })
 	for n := range byte(20) {
 		s := r.host(10+n, initiator.Options{})
 		if err := s.Ping(r.ctx, []byte{n}); err != nil {

@@ -1,6 +1,7 @@
 package iscsi
 
 import (
+	"ashlar/target/carrier"
 	"ashlar/target/iscsi/pdu"
 	"ashlar/target/iscsi/session"
 	"ashlar/target/scsi"
@@ -103,7 +104,7 @@ func (c *conn) gather(cmd *command, p *pdu.SCSICommand) error {
 		cmd.task.Limit = 0
 		if cmd.read = p.Read; p.Read {
 			cmd.task.Limit = p.EDTL
-			lend = uint32(min(demand, 1<<largestBuffer))
+			lend = uint32(min(demand, carrier.MaxBuffer))
 		}
 	}
 	if !c.lend(cmd, int(lend)) {
@@ -127,16 +128,16 @@ func (c *conn) lend(cmd *command, n int) bool {
 		return true
 	}
 	c.mu.Lock()
-	owed := c.memory+n <= ownMemory/2 // a buffer is less than twice as large
+	owed := c.memory+n <= carrier.OwnMemory/2 // a buffer is less than twice as large
 	c.mu.Unlock()
-	b := c.srv.pool.get(n, owed)
+	b := c.srv.pool.Get(n, owed)
 	if b == nil {
 		return false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.memory+cap(b) > c.srv.SessionMemory {
-		c.srv.pool.put(b)
+		c.srv.pool.Put(b)
 		return false
 	}
 	c.memory += cap(b)
@@ -165,8 +166,8 @@ func (c *conn) advance(cmd *command) error {
 // one after it makes the stamp old.
 func (c *conn) execute(cmd *command) error {
 	cmd.task.Stamp = c.target.Stamp(cmd.LUN)
-	if c.fresh.stale() {
-		return errStalled
+	if c.fresh.Stale() {
+		return carrier.ErrStalled
 	}
 	c.mu.Lock()
 	if cmd.State() != session.Gathering { // the connection ended
@@ -297,7 +298,7 @@ func (c *conn) release(cmd *command) {
 	}
 	if cmd.buf != nil {
 		c.memory -= cap(cmd.buf)
-		c.srv.pool.put(cmd.buf)
+		c.srv.pool.Put(cmd.buf)
 		cmd.buf = nil
 	}
 	if settle := cmd.task.Op.Settle; settle != nil {

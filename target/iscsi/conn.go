@@ -2,12 +2,11 @@ package iscsi
 
 import (
 	"bufio"
-	"container/list"
 	"net"
 	"sync"
 	"time"
 
-	"ashlar/target/direct"
+	"ashlar/target/carrier"
 	"ashlar/target/iscsi/pdu"
 	"ashlar/target/iscsi/session"
 	"ashlar/target/scsi"
@@ -28,8 +27,7 @@ const (
 type conn struct {
 	srv   *Server
 	nc    net.Conn
-	fresh *freshness
-	login *list.Element // in Server.logins
+	fresh *carrier.Fresh
 
 	// Set at login, then constant.
 	group  uint16
@@ -50,23 +48,18 @@ type conn struct {
 
 	writer    writer
 	unsettled unsettled
-	ended     chan struct{} // closed when the writer has ended
 
 	mu         sync.Mutex
 	id         session.Identity
-	wake, room sync.Cond // there is something to write; there is room to queue more
+	sender     carrier.Sender[item]
 	window     session.Window
 	sendParams session.Params
 	tasks      map[uint32]*command
 	free       []*command
-	urgent     int // immediate commands alive
-	managing   int // task management functions under way
-	memory     int // data buffers in use, bytes
-	queue      []item
-	echo       int  // bytes of queue's own data
-	reading    bool // the reader is at work, and writes what is queued before it waits
-	writing    bool // somebody has the writer
-	left       bool // that is the writing goroutine, to which the reader left the rest of a batch
+	urgent     int  // immediate commands alive
+	managing   int  // task management functions under way
+	memory     int  // data buffers in use, bytes
+	echo       int  // bytes of data that are queued, but for commands'
 	full       bool // full feature phase
 	closed     bool
 	logout     *pdu.LogoutResponse // waits for the commands to end
@@ -78,23 +71,27 @@ type conn struct {
 
 func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{
-		srv: s, nc: nc, fresh: newFreshness(nc, s.Watch), ended: make(chan struct{}),
+		srv: s, nc: nc, fresh: carrier.NewFresh(nc, s.Watch),
 		tasks: make(map[uint32]*command),
 	}
-	c.wake.L, c.room.L = &c.mu, &c.mu
+	c.sender.Open(c, &c.mu)
+	c.writer.out = &c.sender.Out
 	return c
 }
 
-// run is the life of a connection.
-func (c *conn) run() {
-	tune(c.nc)
+// Net is the connection itself.
+func (c *conn) Net() net.Conn { return c.nc }
+
+// Run is the life of a connection.
+func (c *conn) Run() {
+	carrier.Tune(c.nc)
 	err := c.logIn()
-	c.srv.loggedIn(c)
+	c.srv.conns.LoggedIn(c)
 	if err == nil {
 		err = c.serve()
 	}
-	c.end()
-	c.srv.forget(c)
+	c.End()
+	c.srv.conns.Forget(c)
 	if c.tenure != nil {
 		c.srv.Log.Info("iscsi session ended", "initiator", c.id.Initiator, "target", c.id.Target, "peer", c.nc.RemoteAddr(), "reason", err)
 		c.srv.leave(c.tenure)
@@ -103,32 +100,31 @@ func (c *conn) run() {
 
 // serve is the full feature phase. It returns when the writer has ended too.
 func (c *conn) serve() error {
-	c.writer.nc, c.writer.direct = c.nc, direct.New(c.nc)
-	c.in = bufio.NewReaderSize(incoming{c}, readAhead)
+	c.in = bufio.NewReaderSize(c.sender.Input(c.fresh), readAhead)
 	c.scratch = make([]byte, 8192)
 	c.mu.Lock()
 	c.full = true
 	c.mu.Unlock()
 	c.srv.Log.Info("iscsi login", "initiator", c.id.Initiator, "target", c.id.Target, "peer", c.nc.RemoteAddr(), "discovery", c.id.Discovery)
-	go c.write()
+	c.sender.Start(c.nc)
 	err := c.read()
 	c.mu.Lock()
-	c.wait()
+	c.sender.Idle()
 	c.mu.Unlock()
 	if err == errRefused {
 		// The Reject is the writer's last; give it a moment to go out.
 		c.nc.SetWriteDeadline(time.Now().Add(rejectGrace)) //nolint:errcheck // a dead socket ends the writer at once
 	} else {
-		c.end()
+		c.End()
 	}
-	<-c.ended
+	<-c.sender.Ended()
 	c.unsettled.end()
 	return err
 }
 
-// end closes the connection and gives back what gathered; tasks at the units
+// End closes the connection and gives back what gathered; tasks at the units
 // end by themselves.
-func (c *conn) end() {
+func (c *conn) End() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -142,17 +138,14 @@ func (c *conn) end() {
 			c.release(cmd)
 		}
 	}
-	c.wake.Broadcast()
-	c.room.Broadcast()
+	c.sender.Close()
 }
 
-// reset ends the connection at once: what the kernel still holds in either
+// Reset ends the connection at once: what the kernel still holds in either
 // direction is lost.
-func (c *conn) reset() {
-	if tcp, ok := c.nc.(*net.TCPConn); ok {
-		tcp.SetLinger(0) //nolint:errcheck // fails only on a socket that is closed already
-	}
-	c.end()
+func (c *conn) Reset() {
+	carrier.Abort(c.nc)
+	c.End()
 }
 
 func (c *conn) setIdentity(id session.Identity) {
@@ -169,14 +162,8 @@ func (c *conn) targetName() string {
 
 // enqueue hands an item to the writer; mu is held.
 func (c *conn) enqueue(i item) {
-	if c.closed {
-		return
-	}
-	c.queue = append(c.queue, i)
 	c.echo += len(i.data)
-	if !c.reading {
-		c.wake.Signal()
-	}
+	c.sender.Enqueue(i)
 }
 
 // send hands a message without data to the writer.
@@ -199,13 +186,7 @@ func (c *conn) sendData(m pdu.Message, data []byte) {
 
 // waitForRoom keeps the reader back while the host does not read its answers.
 func (c *conn) waitForRoom() {
-	c.mu.Lock()
-	for (len(c.queue) > maxQueued || c.echo > maxEcho) && !c.closed {
-		c.wait()
-		c.room.Wait()
-		c.reading = true
-	}
-	c.mu.Unlock()
+	c.sender.WaitForRoom(func(queued int) bool { return queued > maxQueued || c.echo > maxEcho })
 }
 
 // newTag is a target transfer tag that no live request has.
@@ -231,7 +212,7 @@ func (c *conn) tick() {
 			c.finishLogout()
 		}
 	}
-	if c.fresh.heard.Swap(false) {
+	if c.fresh.Heard() {
 		c.silent = 0
 	} else {
 		c.silent++
@@ -243,7 +224,7 @@ func (c *conn) tick() {
 	c.mu.Unlock()
 	if silent >= 2*pingTicks {
 		c.srv.Log.Info("iscsi host is silent", "peer", c.nc.RemoteAddr())
-		c.reset()
+		c.Reset()
 	}
 }
 

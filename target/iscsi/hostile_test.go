@@ -44,13 +44,13 @@ func TestUnfinishedLoginsAreBoundedAndTheOldestGoes(t *testing.T) {
 	for range 10 {
 		idle = append(idle, r.dial())
 		r.eventually("the connection was accepted", func() bool {
-			n := len(r.server.all())
+			n := len(r.server.conns.All())
 			return n == len(idle) || n == 4
 		})
 	}
 	idle[0].ends()
 	r.host(1, initiator.Options{})
-	r.eventually("no more than four wait", func() bool { return len(r.server.all()) <= 5 })
+	r.eventually("no more than four wait", func() bool { return len(r.server.conns.All()) <= 5 })
 }
 
 func TestPingsThatNobodyReadsTheEchoesOfTakeBoundedMemory(t *testing.T) {
@@ -67,7 +67,7 @@ func TestPingsThatNobodyReadsTheEchoesOfTakeBoundedMemory(t *testing.T) {
 			t.Fatal("the target reads on and on")
 		}
 	}
-	for _, o := range r.server.all() {
+	for _, o := range r.server.conns.All() {
 		o.mu.Lock()
 		if o.echo > maxEcho+262144 {
 			t.Errorf("%d bytes of echo are queued", o.echo)

@@ -19,7 +19,7 @@ type cost struct {
 
 func (r *rig) cost(s *initiator.Session) (c cost) {
 	r.Helper()
-	r.eventually("only one session is left", func() bool { return r.server.Sessions() == 1 && len(r.server.all()) == 1 })
+	r.eventually("only one session is left", func() bool { return r.server.Sessions() == 1 && len(r.server.conns.All()) == 1 })
 	var times []time.Duration
 	for range 2000 {
 		began := time.Now()

@@ -99,7 +99,7 @@ func (c *conn) manage(fn session.TaskFunction, p *pdu.TaskRequest) {
 		return
 	}
 	whole := fn == session.TargetWarmReset || fn == session.TargetColdReset
-	for _, o := range c.srv.all() {
+	for _, o := range c.srv.conns.All() {
 		if o == c || fn != session.AbortTaskSet && o.shares(c.target) {
 			o.dropGathering(func(lun uint64) bool { return whole || lun == p.LUN })
 		}
@@ -169,9 +169,9 @@ func (c *conn) coldReset() {
 	(&pdu.Async{Event: pdu.AsyncDropSession}).Marshal(&i.header)
 	c.enqueue(i)
 	c.mu.Unlock()
-	for _, o := range c.srv.all() {
+	for _, o := range c.srv.conns.All() {
 		if o != c && o.shares(c.target) {
-			o.reset()
+			o.Reset()
 		}
 	}
 }

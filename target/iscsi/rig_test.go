@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ashlar/target"
+	"ashlar/target/carrier"
 	"ashlar/target/iscsi/pdu"
 	"ashlar/target/scsi"
 	"ashlar/target/targettest"
@@ -63,11 +64,11 @@ func newRig(t testing.TB, change func(*Config)) *rig {
 	go func() { served <- r.server.Serve(l) }()
 	t.Cleanup(func() {
 		r.server.Close()
-		if err := <-served; err != ErrClosed {
+		if err := <-served; err != carrier.ErrClosed {
 			t.Errorf("Serve: %v", err)
 		}
 		r.eventually("all connections and buffers are gone", func() bool {
-			return r.server.Sessions() == 0 && len(r.server.all()) == 0 && r.server.pool.inUse() == 0
+			return r.server.Sessions() == 0 && len(r.server.conns.All()) == 0 && r.server.pool.InUse() == 0
 		})
 		cancel()
 	})

@@ -210,7 +210,7 @@ func TestResetDropsEverySessionsTasks(t *testing.T) {
 	if resp, err := a.Manage(r.ctx, uint8(session.LogicalUnitReset), 0, 0); err != nil || resp != 0 {
 		t.Fatalf("reset: %d, %v", resp, err)
 	}
-	if r.device.Held() != 0 || r.server.pool.inUse() != 0 {
+	if r.device.Held() != 0 || r.server.pool.InUse() != 0 {
 		t.Fatal("tasks survived the reset")
 	}
 	b.Forget(cmd)
@@ -262,7 +262,7 @@ func TestLogoutWaitsForCommands(t *testing.T) {
 	logout := make(chan error, 1)
 	go func() { logout <- s.Logout(r.ctx) }()
 	r.eventually("the logout has arrived", func() bool {
-		for _, c := range r.server.all() {
+		for _, c := range r.server.conns.All() {
 			c.mu.Lock()
 			waits := c.logout != nil
 			c.mu.Unlock()
@@ -353,7 +353,7 @@ func TestMemoryOfASessionIsBounded(t *testing.T) {
 			t.Fatalf("want TASK SET FULL, got %v", err)
 		}
 	}
-	if n := r.server.pool.inUse(); n != 64<<10 {
+	if n := r.server.pool.InUse(); n != 64<<10 {
 		t.Fatalf("%d bytes in use", n)
 	}
 	r.device.Intercept(nil)

@@ -55,12 +55,12 @@ func (s *Server) enter(c *conn, t *scsi.Target) session.LoginStatus {
 			return session.LoginSuccess
 		}
 		s.mu.Unlock()
-		old.conn.reset()
+		old.conn.Reset()
 		select {
 		case <-old.gone:
 		case <-patience.C:
 			return session.LoginUnavailable
-		case <-s.done:
+		case <-s.conns.Done:
 			return session.LoginUnavailable
 		}
 	}

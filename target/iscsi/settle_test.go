@@ -76,7 +76,7 @@ func TestAnIdleHostIsAskedWhetherItHasTheAnswer(t *testing.T) {
 		t.Fatal("miscompare")
 	}
 	r.eventually("the answer is acknowledged", func() bool {
-		for _, c := range r.server.all() {
+		for _, c := range r.server.conns.All() {
 			if c.unsettled.some.Load() {
 				return false
 			}

@@ -3,78 +3,11 @@ package iscsi
 import (
 	"errors"
 	"io"
-	"net"
-	"sync/atomic"
-	"time"
 
-	"golang.org/x/sys/unix"
-
-	"ashlar/target"
 	"ashlar/target/iscsi/pdu"
 )
 
-const tcpUserTimeout = 10 * time.Second
-
-var (
-	errStalled = errors.New("iscsi: this process stood still: buffered bytes may be stale")
-	errDigest  = errors.New("iscsi: digest mismatch")
-)
-
-// freshness reads a socket and refuses its bytes when this process stood
-// still since the connection was accepted.
-type freshness struct {
-	nc     net.Conn
-	watch  *target.StallWatch
-	stalls uint64
-	heard  atomic.Bool // something was read since the last tick
-}
-
-func newFreshness(nc net.Conn, w *target.StallWatch) *freshness {
-	f := &freshness{nc: nc, watch: w}
-	if w != nil {
-		f.stalls = w.Stalls()
-	}
-	return f
-}
-
-func (f *freshness) Read(b []byte) (int, error) {
-	n, err := f.nc.Read(b)
-	if f.stale() {
-		return 0, errStalled
-	}
-	f.heard.Store(true)
-	return n, err
-}
-
-func (f *freshness) stale() bool { return f.watch != nil && f.watch.Stalls() != f.stalls }
-
-// incoming is what a connection reads, once it is logged in.
-type incoming struct{ c *conn }
-
-func (i incoming) Read(b []byte) (int, error) {
-	i.c.writeQueued()
-	n, err := i.c.fresh.Read(b)
-	i.c.mu.Lock()
-	i.c.reading = true
-	i.c.mu.Unlock()
-	return n, err
-}
-
-// tune sets a connection's socket options.
-func tune(nc net.Conn) {
-	tcp, ok := nc.(*net.TCPConn)
-	if !ok {
-		return
-	}
-	tcp.SetNoDelay(true) //nolint:errcheck // a socket that fails here fails at its first read
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return
-	}
-	raw.Control(func(fd uintptr) { //nolint:errcheck // as above
-		unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(tcpUserTimeout.Milliseconds())) //nolint:errcheck // as above
-	})
-}
+var errDigest = errors.New("iscsi: digest mismatch")
 
 // readTail reads a data segment's padding and digest, and compares it with d.
 func (c *conn) readTail(n int, d pdu.Digest) error {

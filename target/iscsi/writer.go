@@ -2,9 +2,8 @@ package iscsi
 
 import (
 	"encoding/binary"
-	"net"
 
-	"ashlar/target/direct"
+	"ashlar/target/carrier"
 	"ashlar/target/iscsi/pdu"
 	"ashlar/target/iscsi/session"
 	"ashlar/target/scsi"
@@ -27,99 +26,26 @@ type slot struct {
 
 const slots = 128 // PDUs in one writev at most
 
-// writer turns items into PDUs. It belongs to whoever has set conn.writing.
+// writer turns items into PDUs. It belongs to whoever writes.
 type writer struct {
-	statSN     uint32
-	exp, max   uint32 // ExpCmdSN and MaxCmdSN when the batch began
-	params     session.Params
-	batch      []item
-	slot       [slots]slot
-	used       int
-	vector     [][]byte
-	unwritten  net.Buffers
-	nc         net.Conn
-	direct     *direct.Socket // nil where the connection is no socket
-	err        error
-	closeAfter bool
-}
-
-// write sends what is queued and left to it, batch by batch, until the connection ends.
-func (c *conn) write() {
-	defer close(c.ended)
-	defer c.abandon()
-	w := &c.writer
-	for {
-		halfway, ok := c.takeBatch()
-		if !ok {
-			return
-		}
-		if !halfway {
-			c.addBatch()
-		}
-		w.flush()
-		c.recycleBatch()
-		if w.err != nil || w.closeAfter {
-			c.end()
-			return
-		}
-	}
-}
-
-func (c *conn) addBatch() {
-	w := &c.writer
-	for i := range w.batch {
-		c.settleLater(w.batch[i].cmd)
-		w.add(&w.batch[i])
-	}
-	w.unwritten = w.vector
-}
-
-// writeQueued is called by the reader before it waits for more. What came together
-// is answered together, and nobody has to be woken for it. The reader never waits
-// for a host that does not read: then, and where much is to be written, the
-// writing goroutine does.
-func (c *conn) writeQueued() {
-	w := &c.writer
-	c.mu.Lock()
-	for len(c.queue) > 0 && !c.closed && !c.writing && c.isLittle() {
-		c.take()
-		c.mu.Unlock()
-		c.addBatch()
-		all := w.flushNow()
-		if all {
-			c.recycleBatch()
-			if w.err != nil || w.closeAfter {
-				c.end()
-			}
-		}
-		c.mu.Lock()
-		c.left = !all
-	}
-	c.wait()
-	c.mu.Unlock()
-}
-
-// wait says that the reader writes nothing for now; mu is held.
-func (c *conn) wait() {
-	c.reading = false
-	if c.left || len(c.queue) > 0 {
-		c.wake.Signal()
-	}
+	statSN   uint32
+	exp, max uint32 // ExpCmdSN and MaxCmdSN when the batch began
+	params   session.Params
+	slot     [slots]slot
+	used     int
+	out      *carrier.Output
 }
 
 // little is how many bytes of data the reader writes at once.
 const little = 256 << 10
 
-// isLittle says whether what is queued fits into one vector and is soon written; mu
+// Little says whether what is queued fits into one vector and is soon written; mu
 // is held.
-func (c *conn) isLittle() bool {
-	if c.writer.direct == nil {
-		return false
-	}
+func (c *conn) Little(queue []item) bool {
 	pdus, bytes := 0, 0
-	for i := range c.queue {
-		n := len(c.queue[i].data)
-		if cmd := c.queue[i].cmd; cmd != nil {
+	for i := range queue {
+		n := len(queue[i].data)
+		if cmd := queue[i].cmd; cmd != nil {
 			n = len(cmd.task.Data)
 			if !cmd.read {
 				n = 0
@@ -142,74 +68,38 @@ func (c *conn) settleLater(cmd *command) {
 	cmd.task.Op.Settle = nil
 }
 
-// takeBatch waits until there is something for the writing goroutine: what is
-// queued while the reader waits, or a batch that the reader has written in part.
-func (c *conn) takeBatch() (halfway, ok bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for !c.closed && !c.left && (len(c.queue) == 0 || c.reading) {
-		c.wake.Wait()
-	}
-	switch {
-	case c.left:
-		c.left = false
-		return true, true
-	case c.closed:
-		return false, false
-	}
-	c.take()
-	return false, true
-}
-
-// take takes all of the queue. A command whose response is taken gives back its
-// place in the window, which the same batch then tells. mu is held.
-func (c *conn) take() {
+// Take has a command whose response is taken give back its place in the window,
+// which the same batch then tells. mu is held.
+func (c *conn) Take(batch []item) {
 	w := &c.writer
-	c.writing = true
-	w.batch, c.queue, c.echo = c.queue, w.batch[:0], 0
-	for i := range w.batch {
-		if cmd := w.batch[i].cmd; cmd != nil {
+	c.echo = 0
+	for i := range batch {
+		if cmd := batch[i].cmd; cmd != nil {
 			c.remove(cmd)
 		}
 	}
 	w.exp, w.max, w.params = c.window.ExpCmdSN(), c.window.MaxCmdSN(), c.sendParams
-	c.room.Signal()
+	w.used = 0
 }
 
-// abandon gives back the commands whose responses will not be sent.
-func (c *conn) abandon() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, i := range c.queue {
-		if i.cmd != nil {
-			c.remove(i.cmd)
-			c.release(i.cmd)
-		}
-	}
-	c.queue = nil
-}
-
-// recycleBatch gives back the commands and forgets the data of a batch.
-func (c *conn) recycleBatch() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for i := range c.writer.batch {
-		if cmd := c.writer.batch[i].cmd; cmd != nil {
+// Sent gives the commands of a batch back. mu is held.
+func (c *conn) Sent(batch []item) {
+	for i := range batch {
+		if cmd := batch[i].cmd; cmd != nil {
 			c.release(cmd)
 		}
 	}
-	clear(c.writer.batch)
-	c.writing = false
 }
 
-// add puts an item's PDUs into the vector.
-func (w *writer) add(i *item) {
+// Put puts an item's PDUs into the vector.
+func (c *conn) Put(i *item) (last bool) {
+	c.settleLater(i.cmd)
 	if i.cmd != nil {
-		w.addResponse(i.cmd)
-		return
+		c.writer.addResponse(i.cmd)
+		return false
 	}
-	w.put(&i.header, i.data, i.usesStatSN)
-	w.closeAfter = w.closeAfter || i.last
+	c.writer.put(&i.header, i.data, i.usesStatSN)
+	return i.last
 }
 
 // addResponse puts a command's data and its status. Status GOOD goes with the
@@ -253,8 +143,8 @@ func (w *writer) addResponse(cmd *command) {
 // put adds one PDU; a full vector is written first.
 func (w *writer) put(h *pdu.Header, data []byte, usesStatSN bool) {
 	if w.used == slots {
-		w.unwritten = w.vector
-		w.flush()
+		w.out.Flush()
+		w.used = 0
 	}
 	s := &w.slot[w.used]
 	w.used++
@@ -271,7 +161,7 @@ func (w *writer) put(h *pdu.Header, data []byte, usesStatSN bool) {
 		head = s.head[:]
 		d.Put(head[pdu.HeaderSize:])
 	}
-	w.vector = append(w.vector, head)
+	w.out.Add(head)
 	if len(data) == 0 {
 		return
 	}
@@ -282,40 +172,8 @@ func (w *writer) put(h *pdu.Header, data []byte, usesStatSN bool) {
 		tail = s.tail[:len(tail)+pdu.DigestSize]
 		d.Put(tail[len(tail)-pdu.DigestSize:])
 	}
-	w.vector = append(w.vector, data)
+	w.out.Add(data)
 	if len(tail) > 0 {
-		w.vector = append(w.vector, tail)
+		w.out.Add(tail)
 	}
-}
-
-// flush writes the rest of the vector. After an error it does nothing more.
-func (w *writer) flush() {
-	if w.err == nil {
-		_, w.err = w.unwritten.WriteTo(w.nc)
-	}
-	w.written()
-}
-
-// flushNow writes as much of the vector as the socket takes, and says whether that
-// was all.
-func (w *writer) flushNow() bool {
-	n, err := w.direct.Writev(w.vector)
-	if w.err = err; err == nil {
-		for len(w.unwritten) > 0 && n >= len(w.unwritten[0]) {
-			n -= len(w.unwritten[0])
-			w.unwritten = w.unwritten[1:]
-		}
-		if len(w.unwritten) > 0 {
-			w.unwritten[0] = w.unwritten[0][n:]
-			return false
-		}
-	}
-	w.written()
-	return true
-}
-
-func (w *writer) written() {
-	clear(w.vector)
-	w.vector, w.unwritten = w.vector[:0], nil
-	w.used = 0
 }

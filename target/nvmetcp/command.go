@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 
+	"ashlar/target/carrier"
 	"ashlar/target/nvme"
 	"ashlar/target/nvmetcp/pdu"
 	"ashlar/target/nvmetcp/queue"
@@ -178,12 +179,12 @@ func (c *conn) tryLend(cmd *command, now bool) bool {
 	if cmd.Command.Fuse() == nvme.FuseFirst {
 		n *= 2
 	}
-	size := sizeOf(n)
+	size := carrier.SizeOf(n)
 	if !now && c.memory > 0 && c.memory+size > c.srv.ConnectionMemory {
-		c.srv.pool.wanted()
+		c.srv.pool.Wanted()
 		return false
 	}
-	b := c.srv.pool.get(n, now || c.memory+size <= ownMemory || c.memory == 0)
+	b := c.srv.pool.Get(n, now || c.memory+size <= carrier.OwnMemory || c.memory == 0)
 	if b == nil {
 		return false
 	}
@@ -208,7 +209,7 @@ func (c *conn) feed() {
 		err := c.advance(cmd)
 		c.unpin(cmd)
 		if err != nil {
-			c.reset()
+			c.Reset()
 			return
 		}
 	}
@@ -246,7 +247,7 @@ func (c *conn) ask(cmd *command) {
 	cmd.asked, cmd.tag = true, c.tag
 	r := cmd.gather.Request(c.tag)
 	r.CommandID = cmd.Command.ID()
-	c.enqueue(item{r2t: r})
+	c.sender.Enqueue(item{r2t: r})
 }
 
 // execute hands a command over to its controller. The stamp is taken first and the
@@ -273,8 +274,8 @@ func (c *conn) execute(cmd *command) error {
 		return c.own(cmd)
 	}
 	cmd.Stamp = c.tenure.controller.Stamp(cmd.Command.NSID())
-	if c.fresh.stale() {
-		return errStalled
+	if c.fresh.Stale() {
+		return carrier.ErrStalled
 	}
 	if c.hand(cmd) {
 		c.tenure.controller.Execute(&cmd.Request)
@@ -300,8 +301,8 @@ func (c *conn) executeFused(cmd, other *command) error {
 		first, second = other, cmd
 	}
 	first.Stamp = c.tenure.controller.Stamp(first.Command.NSID())
-	if c.fresh.stale() {
-		return errStalled
+	if c.fresh.Stale() {
+		return carrier.ErrStalled
 	}
 	c.mu.Lock()
 	both := first.state == gathering && second.state == gathering
@@ -380,7 +381,7 @@ func (cmd *command) finished(*nvme.Request) {
 		return
 	}
 	cmd.state = answering
-	c.enqueue(item{cmd: cmd})
+	c.sender.Enqueue(item{cmd: cmd})
 }
 
 // remove takes a command off the table; mu is held.
@@ -400,7 +401,7 @@ func (c *conn) release(cmd *command) {
 	}
 	if cmd.buf != nil {
 		c.memory -= cap(cmd.buf)
-		c.srv.pool.put(cmd.buf)
+		c.srv.pool.Put(cmd.buf)
 	}
 	if settle := cmd.Op.Settle; settle != nil {
 		settle(false) // its answer was not sent

@@ -2,12 +2,11 @@ package nvmetcp
 
 import (
 	"bufio"
-	"container/list"
 	"net"
 	"sync"
 	"time"
 
-	"ashlar/target/direct"
+	"ashlar/target/carrier"
 	"ashlar/target/nvme"
 	"ashlar/target/nvmetcp/pdu"
 	"ashlar/target/nvmetcp/queue"
@@ -24,8 +23,7 @@ const (
 type conn struct {
 	srv   *Server
 	nc    net.Conn
-	fresh *freshness
-	login *list.Element // in Server.logins
+	fresh *carrier.Fresh
 
 	// Set by Connect, then constant.
 	tenure  *tenure
@@ -45,65 +43,65 @@ type conn struct {
 
 	writer    writer
 	unsettled unsettled
-	ended     chan struct{} // closed when the writer has ended
 
-	mu         sync.Mutex
-	wake, room sync.Cond // there is something to write; there is room to queue more
-	flow       queue.Flow
-	commands   map[uint16]*command // by CID
-	waiting    []*command          // for memory, in order
-	orphans    map[uint16]uint32   // bytes still to come, by tag
-	free       []*command
-	tag        uint16
-	memory     int // data buffers in use, bytes
-	queue      []item
-	reading    bool // the reader is at work, and writes what is queued before it waits
-	writing    bool // somebody has the writer
-	rest       bool // that is the writing goroutine, to which the reader left the rest of a batch
-	closed     bool
-	bye        *command // a Disconnect, which waits for the other commands
-	left       bool     // it was answered
-	cast       bool     // its controller was disabled, and goes on without it
+	mu       sync.Mutex
+	sender   carrier.Sender[item]
+	flow     queue.Flow
+	commands map[uint16]*command // by CID
+	waiting  []*command          // for memory, in order
+	orphans  map[uint16]uint32   // bytes still to come, by tag
+	free     []*command
+	tag      uint16
+	memory   int // data buffers in use, bytes
+	closed   bool
+	bye      *command // a Disconnect, which waits for the other commands
+	left     bool     // it was answered
+	cast     bool     // its controller was disabled, and goes on without it
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{
-		srv: s, nc: nc, fresh: newFreshness(nc, s.Watch), ended: make(chan struct{}),
+		srv: s, nc: nc, fresh: carrier.NewFresh(nc, s.Watch),
 		commands: make(map[uint16]*command),
 	}
-	c.wake.L, c.room.L = &c.mu, &c.mu
+	c.sender.Open(c, &c.mu)
+	c.writer.out = &c.sender.Out
 	return c
 }
 
-// run is the life of a connection.
-func (c *conn) run() {
-	tune(c.nc)
+// Net is the connection itself.
+func (c *conn) Net() net.Conn { return c.nc }
+
+// Run is the life of a connection. A host that asked for no keep alive may be gone
+// without a word.
+func (c *conn) Run() {
+	carrier.Tune(c.nc)
+	carrier.KeepAlive(c.nc)
 	c.nc.SetReadDeadline(time.Now().Add(c.srv.LoginTimeout)) //nolint:errcheck // a dead socket ends the reader at once
-	c.writer.nc, c.writer.direct = c.nc, direct.New(c.nc)
-	c.in = bufio.NewReaderSize(incoming{c}, readAhead)
+	c.in = bufio.NewReaderSize(c.sender.Input(c.fresh), readAhead)
 	c.scratch = make([]byte, 4096)
-	go c.write()
+	c.sender.Start(c.nc)
 	err := c.read()
 	c.mu.Lock()
-	c.wait()
+	c.sender.Idle()
 	c.mu.Unlock()
 	if err == errRefused {
 		// The last answer is the writer's; give it a moment to go out.
 		c.nc.SetWriteDeadline(time.Now().Add(refusalGrace)) //nolint:errcheck // a dead socket ends the writer at once
 	} else {
-		c.end()
+		c.End()
 	}
-	<-c.ended
+	<-c.sender.Ended()
 	c.unsettled.end()
-	c.srv.forget(c)
+	c.srv.conns.Forget(c)
 	if c.tenure != nil {
 		c.srv.leave(c, err)
 	}
 }
 
-// end closes the connection and gives back what gathered; requests at the
+// End closes the connection and gives back what gathered; requests at the
 // controller end by themselves.
-func (c *conn) end() {
+func (c *conn) End() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -118,39 +116,19 @@ func (c *conn) end() {
 			c.release(cmd)
 		}
 	}
-	c.wake.Broadcast()
-	c.room.Broadcast()
+	c.sender.Close()
 }
 
-// reset ends the connection at once: what the kernel still holds in either
+// Reset ends the connection at once: what the kernel still holds in either
 // direction is lost.
-func (c *conn) reset() {
-	if tcp, ok := c.nc.(*net.TCPConn); ok {
-		tcp.SetLinger(0) //nolint:errcheck // fails only on a socket that is closed already
-	}
-	c.end()
-}
-
-// enqueue hands an item to the writer; mu is held.
-func (c *conn) enqueue(i item) {
-	if c.closed {
-		return
-	}
-	c.queue = append(c.queue, i)
-	if !c.reading {
-		c.wake.Signal()
-	}
+func (c *conn) Reset() {
+	carrier.Abort(c.nc)
+	c.End()
 }
 
 // waitForRoom keeps the reader back while the host does not read its answers.
 func (c *conn) waitForRoom() {
-	c.mu.Lock()
-	for len(c.queue) > maxQueued && !c.closed {
-		c.wait()
-		c.room.Wait()
-		c.reading = true
-	}
-	c.mu.Unlock()
+	c.sender.WaitForRoom(func(queued int) bool { return queued > maxQueued })
 }
 
 // inCapsule is how much data a command may bring with it, bytes.
@@ -162,7 +140,7 @@ func (c *conn) refuse(f *queue.Fault) error {
 	var b [pdu.MaxTermReq]byte
 	t := pdu.TermReq{ToHost: true, Error: f.Error, Info: f.Info, Header: c.header[:min(int(c.common.HeaderLength), len(c.header))]}
 	c.mu.Lock()
-	c.enqueue(item{header: append([]byte(nil), t.Marshal(b[:])...), last: true})
+	c.sender.Enqueue(item{header: append([]byte(nil), t.Marshal(b[:])...), last: true})
 	c.mu.Unlock()
 	return errRefused
 }

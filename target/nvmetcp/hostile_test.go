@@ -520,7 +520,7 @@ func TestWantOfMemoryHoldsCommandsAndFailsNone(t *testing.T) {
 	}
 	r.eventually("some are held at the device", func() bool { return r.device.Held() >= 2 })
 	time.Sleep(20 * time.Millisecond)
-	if lent := r.server.pool.inUse(); lent > 4<<20 {
+	if lent := r.server.pool.InUse(); lent > 4<<20 {
 		t.Errorf("%d bytes are lent", lent)
 	}
 	r.release()
@@ -605,7 +605,7 @@ func TestConnectionsComeAndGoWithoutGrowth(t *testing.T) {
 			}
 			c.Close()
 		}
-		r.eventually("one controller is left", func() bool { return r.server.Controllers() == 1 && len(r.server.all()) == 2 })
+		r.eventually("one controller is left", func() bool { return r.server.Controllers() == 1 && len(r.server.conns.All()) == 2 })
 	}
 	comeAndGo(rounds / 10)
 	before := takeFootprint(t)
@@ -620,8 +620,8 @@ func TestConnectionsComeAndGoWithoutGrowth(t *testing.T) {
 		t.Errorf("the heap grew from %d to %d bytes", before.heap, after.heap)
 	}
 	stop()
-	if len(r.server.lastID) > 2 || r.server.logins.Len() != 0 {
-		t.Errorf("%d subsystems are remembered, %d logins", len(r.server.lastID), r.server.logins.Len())
+	if len(r.server.lastID) > 2 || r.server.conns.Young() != 0 {
+		t.Errorf("%d subsystems are remembered, %d logins", len(r.server.lastID), r.server.conns.Young())
 	}
 }
 
@@ -631,13 +631,13 @@ func TestUnfinishedConnectionsAreBoundedAndTheOldestGoes(t *testing.T) {
 	for range 10 {
 		idle = append(idle, r.dial())
 		r.eventually("the connection was accepted", func() bool {
-			n := len(r.server.all())
+			n := len(r.server.conns.All())
 			return n == len(idle) || n == 4
 		})
 	}
 	idle[0].ends(0)
 	r.host(nvmehost.Options{})
-	r.eventually("no more than four wait", func() bool { return len(r.server.all()) <= 6 })
+	r.eventually("no more than four wait", func() bool { return len(r.server.conns.All()) <= 6 })
 }
 
 // Whatever a host sends on a queue, the server answers or ends the connection, and

@@ -71,7 +71,7 @@ func (c *conn) own(cmd *command) error {
 func (c *conn) answer(cmd *command, s nvme.Status, last bool) {
 	cmd.Status = s
 	cmd.state = answering
-	c.enqueue(item{cmd: cmd, last: last})
+	c.sender.Enqueue(item{cmd: cmd, last: last})
 }
 
 // disconnect answers a Disconnect, as the last, when no other command is left; mu

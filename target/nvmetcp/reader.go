@@ -50,7 +50,7 @@ func (c *conn) open() error {
 	c.opened, c.terms = true, terms
 	var b [pdu.MaxHeader]byte
 	c.mu.Lock()
-	c.enqueue(item{header: append([]byte(nil), resp.Marshal(b[:])...), terms: &terms})
+	c.sender.Enqueue(item{header: append([]byte(nil), resp.Marshal(b[:])...), terms: &terms})
 	c.mu.Unlock()
 	return nil
 }
@@ -130,7 +130,7 @@ func (c *conn) connect(in *nvme.Command) error {
 
 // admitted ends the time in which a host has to get a queue.
 func (c *conn) admitted() {
-	c.srv.loggedIn(c)
+	c.srv.conns.LoggedIn(c)
 	c.nc.SetReadDeadline(time.Time{}) //nolint:errcheck // a dead socket ends the reader at once
 }
 
@@ -138,7 +138,7 @@ func (c *conn) admitted() {
 func (c *conn) turnAway(in *nvme.Command, s nvme.Status, result uint64) error {
 	c.srv.Log.Info("nvme connect refused", "peer", c.nc.RemoteAddr(), "status", s, "result", result)
 	c.mu.Lock()
-	c.enqueue(item{response: pdu.CapsuleResp{CommandID: in.ID(), Status: uint16(s), Result: result}, last: true})
+	c.sender.Enqueue(item{response: pdu.CapsuleResp{CommandID: in.ID(), Status: uint16(s), Result: result}, last: true})
 	c.mu.Unlock()
 	return errRefused
 }
@@ -146,6 +146,6 @@ func (c *conn) turnAway(in *nvme.Command, s nvme.Status, result uint64) error {
 // respond answers a command that has no place in the table, or no longer.
 func (c *conn) respond(id uint16, s nvme.Status, result uint64) {
 	c.mu.Lock()
-	c.enqueue(item{response: pdu.CapsuleResp{CommandID: id, Status: uint16(s), Result: result}})
+	c.sender.Enqueue(item{response: pdu.CapsuleResp{CommandID: id, Status: uint16(s), Result: result}})
 	c.mu.Unlock()
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ashlar/target"
+	"ashlar/target/carrier"
 	"ashlar/target/nvme"
 	"ashlar/target/targettest"
 	"ashlar/target/targettest/nvmehost"
@@ -65,11 +66,11 @@ func newRigOn(t testing.TB, device *targettest.Memory, change func(*Config)) *ri
 	go func() { served <- r.server.Serve(l) }()
 	t.Cleanup(func() {
 		r.server.Close()
-		if err := <-served; err != ErrClosed {
+		if err := <-served; err != carrier.ErrClosed {
 			t.Errorf("Serve: %v", err)
 		}
 		r.eventually("all connections and buffers are gone", func() bool {
-			return r.server.Controllers() == 0 && len(r.server.all()) == 0 && r.server.pool.inUse() == 0
+			return r.server.Controllers() == 0 && len(r.server.conns.All()) == 0 && r.server.pool.InUse() == 0
 		})
 		cancel()
 	})

@@ -1,9 +1,8 @@
 package nvmetcp
 
 import (
-	"container/list"
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -11,10 +10,10 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"ashlar/target"
+	"ashlar/target/carrier"
 	"ashlar/target/nvme"
 )
 
@@ -41,49 +40,25 @@ func (c Config) withDefaults() Config {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	c.Queues = orDefault(c.Queues, 64)
-	c.Memory = orDefault(c.Memory, 512<<20)
-	c.ConnectionMemory = orDefault(c.ConnectionMemory, 32<<20)
-	c.MaxLogins = orDefault(c.MaxLogins, 256)
-	c.LoginTimeout = orDefault(c.LoginTimeout, 15*time.Second)
-	c.FenceTimeout = orDefault(c.FenceTimeout, 4*time.Second)
+	c.Queues = cmp.Or(c.Queues, 64)
+	c.Memory = cmp.Or(c.Memory, 512<<20)
+	c.ConnectionMemory = cmp.Or(c.ConnectionMemory, 32<<20)
+	c.MaxLogins = cmp.Or(c.MaxLogins, 256)
+	c.LoginTimeout = cmp.Or(c.LoginTimeout, 15*time.Second)
+	c.FenceTimeout = cmp.Or(c.FenceTimeout, 4*time.Second)
 	if c.Generation == nil {
-		c.Generation = clockGeneration()
+		c.Generation = carrier.Clock()
 	}
 	return c
-}
-
-func orDefault[T int | time.Duration](v, d T) T {
-	if v == 0 {
-		return d
-	}
-	return v
-}
-
-func clockGeneration() func() uint64 {
-	var last atomic.Uint64
-	return func() uint64 {
-		for {
-			old := last.Load()
-			next := max(old+1, uint64(time.Now().UnixNano()))
-			if last.CompareAndSwap(old, next) {
-				return next
-			}
-		}
-	}
 }
 
 // Server accepts connections and serves them.
 type Server struct {
 	Config
-	pool pool
-	done chan struct{}
+	conns *carrier.Connections[*conn] // they are young until they have a queue
+	pool  *carrier.Buffers
 
 	mu          sync.Mutex
-	closed      bool
-	listeners   map[net.Listener]struct{}
-	conns       map[*conn]struct{}
-	logins      *list.List // of *conn without a queue, oldest first
 	controllers map[controllerKey]*tenure
 	lastID      map[string]uint16 // the controller ID that was given last, by subsystem
 	closedFor   map[Scope]int     // drains under way or done, until Resume
@@ -91,12 +66,11 @@ type Server struct {
 
 // NewServer makes a server without listeners.
 func NewServer(c Config) *Server {
+	c = c.withDefaults()
 	s := &Server{
-		Config: c.withDefaults(), done: make(chan struct{}), listeners: make(map[net.Listener]struct{}),
-		conns: make(map[*conn]struct{}), logins: list.New(), controllers: make(map[controllerKey]*tenure),
-		lastID: make(map[string]uint16), closedFor: make(map[Scope]int),
+		Config: c, conns: carrier.NewConnections[*conn](c.Log, c.MaxLogins), pool: carrier.NewBuffers(c.Memory),
+		controllers: make(map[controllerKey]*tenure), lastID: make(map[string]uint16), closedFor: make(map[Scope]int),
 	}
-	s.pool.init(s.Memory)
 	if s.Watch != nil {
 		s.Watch.OnStall(func() {
 			s.Log.Warn("this process stood still: all connections are dropped")
@@ -108,86 +82,15 @@ func NewServer(c Config) *Server {
 	return s
 }
 
-// ErrClosed is what Serve returns after Close.
-var ErrClosed = errors.New("nvmetcp: server closed")
-
 // Serve accepts connections until the listener fails or the server is closed.
 // It takes the listener over.
 func (s *Server) Serve(l net.Listener) error {
-	defer l.Close()
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return ErrClosed
-	}
-	s.listeners[l] = struct{}{}
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		delete(s.listeners, l)
-		s.mu.Unlock()
-	}()
-	for {
-		nc, err := l.Accept()
-		if err == nil {
-			s.start(nc)
-			continue
-		}
-		select {
-		case <-s.done:
-			return ErrClosed
-		default:
-		}
-		if errors.Is(err, net.ErrClosed) {
-			return err
-		}
-		// Out of descriptors, or a connection that died in the queue: both pass.
-		s.Log.Warn("nvmetcp accept", "error", err)
-		time.Sleep(50 * time.Millisecond)
-	}
-}
-
-// start begins a connection, and ends the oldest one without a queue if there
-// are too many.
-func (s *Server) start(nc net.Conn) {
-	c := newConn(s, nc)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		nc.Close()
-		return
-	}
-	if s.logins.Len() >= s.MaxLogins {
-		s.logins.Front().Value.(*conn).reset()
-		s.logins.Remove(s.logins.Front())
-	}
-	c.login = s.logins.PushBack(c)
-	s.conns[c] = struct{}{}
-	go c.run()
-}
-
-// loggedIn takes a connection off those without a queue.
-func (s *Server) loggedIn(c *conn) {
-	s.mu.Lock()
-	s.logins.Remove(c.login) // no-op when it was evicted
-	s.mu.Unlock()
-}
-
-// forget takes an ended connection off the books.
-func (s *Server) forget(c *conn) {
-	s.mu.Lock()
-	s.logins.Remove(c.login)
-	delete(s.conns, c)
-	s.mu.Unlock()
+	return s.conns.Serve(l, func(nc net.Conn) *conn { return newConn(s, nc) })
 }
 
 // DropAll resets every connection at once: nothing that was not yet sent will
 // be sent, and nothing that was not yet read will be read.
-func (s *Server) DropAll() {
-	for _, c := range s.all() {
-		c.reset()
-	}
-}
+func (s *Server) DropAll() { s.conns.ResetAll() }
 
 // Drop resets the controllers of a subsystem, and returns when nothing of them
 // can take effect any more, or when ctx has ended.
@@ -211,11 +114,11 @@ func drop(ctx context.Context, leaving []*tenure) {
 // DropAddress is Drop for the connections to one of this node's addresses.
 func (s *Server) DropAddress(ctx context.Context, local netip.Addr) {
 	at := map[*tenure]bool{}
-	for _, c := range s.all() {
-		if addressOf(c.nc.LocalAddr()).Addr() != local {
+	for _, c := range s.conns.All() {
+		if carrier.ConnectionOf(c.nc).Local.Addr() != local {
 			continue
 		}
-		c.reset()
+		c.Reset()
 		s.mu.Lock()
 		if c.tenure != nil {
 			at[c.tenure] = true
@@ -225,24 +128,8 @@ func (s *Server) DropAddress(ctx context.Context, local netip.Addr) {
 	drop(ctx, slices.Collect(maps.Keys(at)))
 }
 
-func addressOf(a net.Addr) netip.AddrPort {
-	if tcp, ok := a.(*net.TCPAddr); ok {
-		p := tcp.AddrPort()
-		return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
-	}
-	return netip.AddrPort{}
-}
-
-// Connection is one that a host has with this node.
-type Connection struct{ Local, Remote netip.AddrPort }
-
 // Connections are all at this moment.
-func (s *Server) Connections() (all []Connection) {
-	for _, c := range s.all() {
-		all = append(all, Connection{addressOf(c.nc.LocalAddr()), addressOf(c.nc.RemoteAddr())})
-	}
-	return all
-}
+func (s *Server) Connections() []carrier.Connection { return s.conns.Ends() }
 
 // ResetController ends a controller of this node, and returns nil when nothing of
 // it can take effect any more. A controller that there is not has ended already.
@@ -273,17 +160,6 @@ func (s *Server) DiscoveryChanged() {
 	}
 }
 
-// all is every connection at this moment.
-func (s *Server) all() []*conn {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	all := make([]*conn, 0, len(s.conns))
-	for c := range s.conns {
-		all = append(all, c)
-	}
-	return all
-}
-
 // Controllers is how many controllers there are, those of discovery and those
 // that still wait for their fence included.
 func (s *Server) Controllers() int {
@@ -293,20 +169,7 @@ func (s *Server) Controllers() int {
 }
 
 // Close ends the listeners and resets all connections.
-func (s *Server) Close() {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return
-	}
-	s.closed = true
-	close(s.done)
-	for l := range s.listeners {
-		l.Close()
-	}
-	s.mu.Unlock()
-	s.DropAll()
-}
+func (s *Server) Close() { s.conns.Close() }
 
 const clockTick = 100 * time.Millisecond
 
@@ -316,10 +179,10 @@ func (s *Server) keepTime() {
 	defer tick.Stop()
 	for {
 		select {
-		case <-s.done:
+		case <-s.conns.Done:
 			return
 		case <-tick.C:
-			for _, c := range s.all() {
+			for _, c := range s.conns.All() {
 				c.unsettled.tick(c.nc)
 			}
 			for _, t := range s.within(Scope{}) {
@@ -336,10 +199,10 @@ func (s *Server) keepTime() {
 func (s *Server) feed() {
 	for {
 		select {
-		case <-s.done:
+		case <-s.conns.Done:
 			return
-		case <-s.pool.freed:
-			for _, c := range s.all() {
+		case <-s.pool.Freed():
+			for _, c := range s.conns.All() {
 				c.feed()
 			}
 		}

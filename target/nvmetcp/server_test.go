@@ -79,7 +79,7 @@ func TestManyQueuesWithManyCommandsKeepTheirDataApart(t *testing.T) {
 		}
 	}
 	all.Wait()
-	r.eventually("all memory is back", func() bool { return r.server.pool.inUse() == 0 })
+	r.eventually("all memory is back", func() bool { return r.server.pool.InUse() == 0 })
 }
 
 func TestSQHeadFollowsTheCommands(t *testing.T) {

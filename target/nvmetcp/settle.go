@@ -4,6 +4,8 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+
+	"ashlar/target/carrier"
 )
 
 // unsettled are the answers of a connection that somebody waits to hear of. NVMe
@@ -44,7 +46,7 @@ func (u *unsettled) tick(nc net.Conn) {
 	u.mu.Lock()
 	before := len(u.list)
 	u.mu.Unlock()
-	if unacknowledged(nc) != 0 {
+	if carrier.Unacknowledged(nc) != 0 {
 		return
 	}
 	u.mu.Lock()

@@ -70,7 +70,7 @@ func (s *Server) newController(c *conn, q *nvme.ConnectRequest) (nvme.Status, ui
 	first, last := s.Directory.ControllerIDs()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.isClosedTo(q.Host.NQN, q.SubsystemNQN) {
+	if s.conns.Closed() || s.isClosedTo(q.Host.NQN, q.SubsystemNQN) {
 		return nvme.ControllerBusy, 0
 	}
 	id, ok := s.newID(q.SubsystemNQN, first, last)
@@ -129,7 +129,7 @@ func (s *Server) newQueue(c *conn, q *nvme.ConnectRequest) (nvme.Status, uint64)
 // reset ends the controller's connections.
 func (t *tenure) reset() {
 	for _, c := range t.connections(true) {
-		c.reset()
+		c.Reset()
 	}
 }
 
@@ -222,7 +222,7 @@ func (t *tenure) CloseQueues() {
 		c.mu.Lock()
 		c.cast = true
 		c.mu.Unlock()
-		c.reset()
+		c.Reset()
 	}
 }
 

@@ -1,5 +1,4 @@
-// Package direct writes to sockets without waiting for them.
-package direct
+package carrier
 
 import (
 	"net"
@@ -9,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Socket is written to as far as it takes the bytes at once.
-type Socket struct {
+// socket is written to as far as it takes the bytes at once.
+type socket struct {
 	raw     syscall.RawConn
 	attempt func(fd uintptr) bool // bound once
 	vector  []unix.Iovec
@@ -18,8 +17,8 @@ type Socket struct {
 	err     error
 }
 
-// New is nil for a connection that is no socket.
-func New(nc net.Conn) *Socket {
+// socketOf is nil for a connection that is no socket.
+func socketOf(nc net.Conn) *socket {
 	tcp, ok := nc.(*net.TCPConn)
 	if !ok {
 		return nil
@@ -28,14 +27,14 @@ func New(nc net.Conn) *Socket {
 	if err != nil {
 		return nil
 	}
-	d := &Socket{raw: raw}
+	d := &socket{raw: raw}
 	d.attempt = d.try
 	return d
 }
 
-// Writev returns how many bytes were written: fewer than all, or none, where the
+// writev returns how many bytes were written: fewer than all, or none, where the
 // socket's buffer is full.
-func (d *Socket) Writev(buffers [][]byte) (int, error) {
+func (d *socket) writev(buffers [][]byte) (int, error) {
 	for _, b := range buffers {
 		v := unix.Iovec{Base: unsafe.SliceData(b)}
 		v.SetLen(len(b))
@@ -51,7 +50,7 @@ func (d *Socket) Writev(buffers [][]byte) (int, error) {
 }
 
 // try is one attempt. It returns true: nobody is to wait for the socket.
-func (d *Socket) try(fd uintptr) bool {
+func (d *socket) try(fd uintptr) bool {
 	for {
 		n, _, e := unix.Syscall(unix.SYS_WRITEV, fd, uintptr(unsafe.Pointer(unsafe.SliceData(d.vector))), uintptr(len(d.vector)))
 		switch e {

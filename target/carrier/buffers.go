@@ -1,4 +1,4 @@
-package nvmetcp
+package carrier
 
 import (
 	"math/bits"
@@ -9,13 +9,18 @@ import (
 const (
 	bufferAlign    = 4096
 	smallestBuffer = 12 // log2 bytes
-	largestBuffer  = 21
-	ownMemory      = 1 << 20  // that a connection gets whatever the others have, bytes
+	largestBuffer  = 23
 	keptBytes      = 64 << 20 // idle buffers above this go back to the runtime
 )
 
-// pool lends data buffers, aligned to 4096 bytes, within a budget.
-type pool struct {
+// MaxBuffer is how much Buffers lends at once at most, bytes.
+const MaxBuffer = 1 << largestBuffer
+
+// OwnMemory is what a connection gets of Buffers whatever the others have, bytes.
+const OwnMemory = 1 << 20
+
+// Buffers lends data buffers, aligned to 4096 bytes, within a budget.
+type Buffers struct {
 	freed chan struct{} // something came back after somebody was refused
 
 	mu      sync.Mutex
@@ -26,17 +31,27 @@ type pool struct {
 	free    [largestBuffer + 1][][]byte // by log2 of the size
 }
 
-func (p *pool) init(limit int) { p.limit, p.freed = limit, make(chan struct{}, 1) }
+// NewBuffers lends so many bytes at most, but for what is owed.
+func NewBuffers(limit int) *Buffers { return &Buffers{limit: limit, freed: make(chan struct{}, 1)} }
 
-// sizeOf is how much a buffer of n bytes takes of the budget.
-func sizeOf(n int) int { return 1 << classOf(n) }
+// Freed gets word when something comes back after somebody was refused.
+func (p *Buffers) Freed() <-chan struct{} { return p.freed }
+
+// SizeOf is how much a buffer of n bytes takes of the budget.
+func SizeOf(n int) int { return 1 << classOf(n) }
 
 func classOf(n int) int { return max(smallestBuffer, bits.Len(uint(n-1))) }
 
-// get lends n bytes, 2 MiB at most, not zeroed; nil if there is no room. Who has
-// it owed gets it even beyond the budget.
-func (p *pool) get(n int, owed bool) []byte {
+// Get lends n bytes, not zeroed; nil if there is no room, or n is none or over 8 MiB.
+// Who has it owed gets it even beyond the budget.
+func (p *Buffers) Get(n int, owed bool) []byte {
+	if n <= 0 {
+		return nil
+	}
 	class := classOf(n)
+	if class > largestBuffer {
+		return nil
+	}
 	size := 1 << class
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -54,8 +69,11 @@ func (p *pool) get(n int, owed bool) []byte {
 	return aligned(size)[:n]
 }
 
-// put takes back what get lent.
-func (p *pool) put(b []byte) {
+// Put takes back what Get lent.
+func (p *Buffers) Put(b []byte) {
+	if b == nil {
+		return
+	}
 	size := cap(b)
 	class := classOf(size)
 	p.mu.Lock()
@@ -68,15 +86,15 @@ func (p *pool) put(b []byte) {
 	p.tell()
 }
 
-// wanted asks to be told when something comes back: a connection has had its share.
-func (p *pool) wanted() {
+// Wanted asks to be told when something comes back: a connection has had its share.
+func (p *Buffers) Wanted() {
 	p.mu.Lock()
 	p.refused = true
 	p.mu.Unlock()
 }
 
 // tell says that something came back; mu is held.
-func (p *pool) tell() {
+func (p *Buffers) tell() {
 	if !p.refused {
 		return
 	}
@@ -87,8 +105,8 @@ func (p *pool) tell() {
 	}
 }
 
-// inUse is how many bytes are lent.
-func (p *pool) inUse() int {
+// InUse is how many bytes are lent.
+func (p *Buffers) InUse() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.lent
