@@ -239,10 +239,12 @@ func (d *subsystems) ControllerIDs() (first, last uint16) {
 
 func (d *subsystems) PortGroup(net.Addr) uint16 { return uint16(d.service.record.Node) }
 
-// Authenticator has a host with a secret prove it, for discovery too.
+// Authenticator has a host with a secret prove it, but not to discover: libnvme before
+// 1.5 (Debian 12 has 1.3) keeps the secret from discovery controllers, and such a host could
+// not use `nvme connect-all` at all. What discovery tells is names and addresses.
 func (d *subsystems) Authenticator(r nvme.AuthRequest) nvme.Authenticator {
 	h := d.service.consensus.State().HostWithNQN(r.HostNQN)
-	if h == nil || h.DHCHAP == nil {
+	if h == nil || h.DHCHAP == nil || r.SubsystemNQN == nvme.DiscoveryNQN {
 		return nil
 	}
 	config := auth.Config{HostNQN: r.HostNQN, SubsystemNQN: r.SubsystemNQN}

@@ -281,32 +281,31 @@ func TestAnNVMeHostWithASecretHasToProveIt(t *testing.T) {
 	controller, controllerText := secretNVMe(t)
 	other, _ := secretNVMe(t)
 	must(t, n.SetDHCHAP(limit(t), "web", cluster.DHCHAP{Host: hostText, Controller: controllerText}))
-	for _, nqn := range []string{db, nvme.DiscoveryNQN} {
-		config := func(h, c auth.Secret) nvmehost.Options {
-			return nvmehost.Options{Authenticate: prove(auth.HostConfig{HostNQN: webNQN, SubsystemNQN: nqn, Host: h, Controller: c})}
+	config := func(h, c auth.Secret) nvmehost.Options {
+		return nvmehost.Options{Authenticate: prove(auth.HostConfig{HostNQN: webNQN, SubsystemNQN: db, Host: h, Controller: c})}
+	}
+	if _, err := connect(t, n, db, nvmehost.Options{}); !nvmehost.Is(err, nvme.AuthenticationRequired) {
+		t.Errorf("without a proof: %v", err)
+	}
+	for what, o := range map[string]nvmehost.Options{"another secret": config(other, auth.Secret{}), "another controller": config(host, other)} {
+		if _, err := connect(t, n, db, o); err == nil || !strings.Contains(err.Error(), auth.Failed.String()) {
+			t.Errorf("with %s: %v", what, err)
 		}
-		if _, err := connect(t, n, nqn, nvmehost.Options{}); !nvmehost.Is(err, nvme.AuthenticationRequired) {
-			t.Errorf("%s without a proof: %v", nqn, err)
-		}
-		for what, o := range map[string]nvmehost.Options{"another secret": config(other, auth.Secret{}), "another controller": config(host, other)} {
-			if _, err := connect(t, n, nqn, o); err == nil || !strings.Contains(err.Error(), auth.Failed.String()) {
-				t.Errorf("%s with %s: %v", nqn, what, err)
-			}
-		}
-		mustConnect(t, n, nqn, config(host, auth.Secret{}))
-		c := mustConnect(t, n, nqn, config(host, controller))
-		must(t, config(host, controller).Authenticate(limit(t), c.Admin)) // and again, on a queue that lives
-		if nqn == db {
-			must(t, c.IO[0].Read(limit(t), nsid, 0, make([]byte, 512), 512))
-			if config(other, auth.Secret{}).Authenticate(limit(t), c.IO[0]) == nil {
-				t.Error("another secret is taken on a queue that lives")
-			}
-			select {
-			case <-c.IO[0].Ended():
-			case <-time.After(timeout):
-				t.Error("the queue outlives a failure to prove it again")
-			}
-		}
+	}
+	mustConnect(t, n, db, config(host, auth.Secret{}))
+	c := mustConnect(t, n, db, config(host, controller))
+	must(t, config(host, controller).Authenticate(limit(t), c.Admin)) // and again, on a queue that lives
+	must(t, c.IO[0].Read(limit(t), nsid, 0, make([]byte, 512), 512))
+	if config(other, auth.Secret{}).Authenticate(limit(t), c.IO[0]) == nil {
+		t.Error("another secret is taken on a queue that lives")
+	}
+	select {
+	case <-c.IO[0].Ended():
+	case <-time.After(timeout):
+		t.Error("the queue outlives a failure to prove it again")
+	}
+	if _, found := discovered(t, mustConnect(t, n, nvme.DiscoveryNQN, nvmehost.Options{})); len(found) != 1 {
+		t.Errorf("it discovers %v, and has nothing to prove for that", found)
 	}
 	must(t, n.SetDHCHAP(limit(t), "web", cluster.DHCHAP{}))
 	mustConnect(t, n, db, nvmehost.Options{})

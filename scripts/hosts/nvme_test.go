@@ -33,6 +33,9 @@ const (
 	busy = 4 * time.Second
 )
 
+// nvmeBytes at the start of the volume are fio's: a segment's border is among them.
+const nvmeBytes = 24 << 20
+
 // over is a guest that uses a volume of a real cluster over NVMe/TCP, both digests on.
 type over struct {
 	host
@@ -117,10 +120,12 @@ func startNVMe(t *testing.T, how addressing, copies int) *over {
 	return o
 }
 
-// connect attaches all paths to a subsystem that are told at an address.
-func (o *over) connect(at, nqn string) (said string) {
+// connect attaches all paths to a subsystem that are told at an address, with options of
+// nvme-cli by which the host proves who it is.
+func (o *over) connect(at, nqn string, proof ...string) (said string) {
 	o.t.Helper()
-	return o.script("nvme-connect", "AT="+at, "NQN="+nqn, fmt.Sprintf("PATHS=%d", paths), fmt.Sprintf("KEEPALIVE=%d", keepAlive/time.Second))
+	return o.script("nvme-connect", "AT="+at, "NQN="+nqn, fmt.Sprintf("PATHS=%d", paths), fmt.Sprintf("KEEPALIVE=%d", keepAlive/time.Second),
+		"PROOF="+strings.Join(proof, " "))
 }
 
 // expectPaths waits until the paths to the head are optimized, and only they.
@@ -187,14 +192,15 @@ func TestHostUsesVolumesOverNVMe(t *testing.T) {
 	o.must("nvme disconnect -n " + o.v.NQN)
 	disks(1)
 
-	// A kernel that cannot prove who it is, and should, is refused.
+	// A kernel that cannot prove who it is, and should, is refused; discovery asks for no proof.
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(secret, []byte(strings.TrimSpace(o.must("nvme gen-dhchap-key -m 1 -n "+guestNQN))+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	n.Must("host", "dhchap", "linux", "--secret-file", secret)
-	if out, code := o.try("nvme discover -t tcp -a 10.1.0.1 -s 8009"); code == 0 {
-		t.Errorf("a host discovers without its secret: %s", out)
+	o.must("nvme discover -t tcp -a 10.1.0.1 -s 8009")
+	if out, code := o.try("nvme connect -t tcp -a 10.1.0.1 -s 4420 -n " + cluster); code == 0 {
+		t.Errorf("a host connects without its secret: %s", out)
 	}
 	n.Must("host", "dhchap", "linux", "--off")
 	o.must("nvme disconnect-all && ! ls /dev/nvme*n* 2>/dev/null")
@@ -238,7 +244,7 @@ func TestLongHostWaitsOverNVMeWhileAVolumeHasNoCopy(t *testing.T) {
 	head.Start()
 	o.awaitIO(200, 60*time.Second)
 	r := o.stopFio()
-	if r.errors != 0 || r.reads != r.writes || r.passes == 0 || r.writes != r.passes*volumeBytes/ioBytes {
+	if r.errors != 0 || r.reads != r.writes || r.passes == 0 || r.writes != r.passes*nvmeBytes/ioBytes {
 		t.Errorf("not every block was written and read back once a pass: %+v", r)
 	}
 	if r.pause < lasts {
@@ -249,7 +255,7 @@ func TestLongHostWaitsOverNVMeWhileAVolumeHasNoCopy(t *testing.T) {
 
 func (o *over) startFio() {
 	o.t.Helper()
-	o.script("fio-start", fmt.Sprintf("BYTES=%d", volumeBytes), fmt.Sprintf("BLOCK=%d", ioBytes), "DISK="+o.disk)
+	o.script("fio-start", fmt.Sprintf("BYTES=%d", nvmeBytes), fmt.Sprintf("BLOCK=%d", ioBytes), "DISK="+o.disk)
 }
 
 // fails has the head fail, and waits until all is as before.
@@ -273,7 +279,7 @@ func (o *over) fails(round int, failure failureNVMe) {
 func (o *over) finish(pauseMax time.Duration) {
 	o.t.Helper()
 	r := o.stopFio()
-	if r.errors != 0 || r.reads != r.writes || r.passes == 0 || r.writes != r.passes*volumeBytes/ioBytes {
+	if r.errors != 0 || r.reads != r.writes || r.passes == 0 || r.writes != r.passes*nvmeBytes/ioBytes {
 		o.t.Errorf("not every block was written and read back once a pass: %+v", r)
 	}
 	if r.pause > pauseMax+busy {

@@ -17,7 +17,7 @@ import (
 	"ashlar/scripts/internal/servers"
 )
 
-const usage = `lab build              build what is not in the cache: the guest and, as root, the installed Debian of servers
+const usage = `lab build              build what is not in the cache: the guests and, as root, the installed Debian of servers
 lab in CMD...          run CMD in a network of its own; all that starts in it ends with it
 
 and in such a network:
@@ -28,7 +28,8 @@ lab node K             make node K: network namespace nK with 10.1.0.K and 10.2.
 lab cut X [Y] [a|b]    part X (node K, or guest gN) from all others, or from Y alone; in silence
 lab heal X [Y] [a|b]   undo that cut
 
-The saved guest is kept in $ASHLAR_LAB_CACHE (ashlar-lab in the user's cache directory).
+Guests have Debian's stable kernel, or with ASHLAR_LAB_KERNEL=backports at "lab in" the newer one.
+Saved guests are kept in $ASHLAR_LAB_CACHE (ashlar-lab in the user's cache directory).
 `
 
 // What a lab's commands know of it. The directory goes when the lab ends.
@@ -58,8 +59,13 @@ func command(args []string) (int, error) {
 	state := os.Getenv(stateVariable)
 	switch verb {
 	case "build":
-		if _, err := build(); err != nil || os.Getuid() != 0 {
-			return 0, err
+		for _, k := range []guest.Kernel{guest.Stable, guest.Backports} {
+			if _, err := build(k); err != nil {
+				return 0, err
+			}
+		}
+		if os.Getuid() != 0 {
+			return 0, nil
 		}
 		if err := require.Programs(require.Servers); err != nil {
 			return 0, err
@@ -112,7 +118,7 @@ func command(args []string) (int, error) {
 	return 0, fmt.Errorf("no such command: %s\n%s", verb, usage)
 }
 
-func build() (saved string, err error) {
+func build(k guest.Kernel) (saved string, err error) {
 	if err := require.Programs(require.Lab); err != nil {
 		return "", err
 	}
@@ -121,7 +127,7 @@ func build() (saved string, err error) {
 		return "", err
 	}
 	begin := time.Now()
-	return guest.EnsureBuilt(func(dir string) *exec.Cmd {
+	return guest.EnsureBuilt(k, func(dir string) *exec.Cmd {
 		return fabric.PrivateCommand(self, "boot", dir)
 	}, func(what string) {
 		fmt.Fprintf(os.Stderr, "lab: %3.0f s: %s\n", time.Since(begin).Seconds(), what)
@@ -132,7 +138,11 @@ func in(args []string) (int, error) {
 	if len(args) == 0 {
 		return 0, fmt.Errorf("in wants a command")
 	}
-	saved, err := build()
+	k, err := guest.ParseKernel(os.Getenv(guest.KernelVariable))
+	if err != nil {
+		return 0, err
+	}
+	saved, err := build(k)
 	if err != nil {
 		return 0, err
 	}

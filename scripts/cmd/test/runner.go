@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"ashlar/scripts/internal/clusters"
+	"ashlar/scripts/internal/guest"
 )
 
 // stepTimeout ends a command that hangs in spite of its own limits.
@@ -196,9 +197,13 @@ func (r *runner) countTests(args ...string) (tally, error) {
 }
 
 // hosts is the package of the lab tests, in whose folder they run, as with `go test`.
-const hosts = "scripts/hosts"
+const (
+	hosts     = "scripts/hosts"
+	newKernel = "TestNewKernel"
+)
 
-// inLab runs each of the lab tests that a pattern names in a lab of its own.
+// inLab runs each of the lab tests that a pattern names in a lab of its own. Those of
+// names that begin with newKernel have guests with the newer kernel.
 func (r *runner) inLab(pattern string) (tally, error) {
 	if err := os.MkdirAll(r.scratch, 0o755); err != nil {
 		return tally{}, err
@@ -224,7 +229,11 @@ func (r *runner) inLab(pattern string) (tally, error) {
 		if r.long {
 			timeout = "75m"
 		}
-		one, err := r.countTests("env", "-C", hosts, clusters.ProgramVariable+"="+program, lab, "in", "go", "tool", "test2json", "-t", "-p", "hosts",
+		kernel := guest.Stable
+		if strings.HasPrefix(name, newKernel) {
+			kernel = guest.Backports
+		}
+		one, err := r.countTests("env", "-C", hosts, guest.KernelVariable+"="+string(kernel), clusters.ProgramVariable+"="+program, lab, "in", "go", "tool", "test2json", "-t", "-p", "hosts",
 			tests, "-test.v=test2json", "-test.timeout="+timeout, "-test.run", "^"+name+"$")
 		if err != nil {
 			return result, err

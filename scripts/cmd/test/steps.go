@@ -103,9 +103,9 @@ var steps = []step{
 	}},
 	{name: "hosts", about: "real Linux hosts in the lab, with our target", where: guests, run: func(r *runner) (tally, error) {
 		if r.long {
-			return r.inLab("^Test(Long)?Host")
+			return r.inLab("^Test((Long)?Host|NewKernel)")
 		}
-		return r.inLab("^TestHost")
+		return r.inLab("^Test(Host|NewKernel)")
 	}},
 }
 

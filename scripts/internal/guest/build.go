@@ -17,11 +17,11 @@ import (
 
 const unfinishedSuffix = ".building"
 
-// EnsureBuilt returns the directory of the saved guest, building it first if
+// EnsureBuilt returns the directory of the saved guest with a kernel, building it first if
 // need be: half a minute, and about 460 MB. boot is a command that calls Boot in a network of
 // its own; log says what goes on.
-func EnsureBuilt(boot func(dir string) *exec.Cmd, log func(string)) (string, error) {
-	dir, err := savedDir()
+func EnsureBuilt(k Kernel, boot func(dir string) *exec.Cmd, log func(string)) (string, error) {
+	dir, err := savedDir(k)
 	if err != nil {
 		return "", err
 	}
@@ -51,7 +51,7 @@ func EnsureBuilt(boot func(dir string) *exec.Cmd, log func(string)) (string, err
 	if err := os.MkdirAll(work, 0o755); err != nil {
 		return "", err
 	}
-	b := &builder{dir: work, log: log}
+	b := &builder{dir: work, log: log, which: k}
 	for _, step := range []func() error{b.download, b.unpack, b.kernel, b.modules, b.root, b.initrd} {
 		if err := step(); err != nil {
 			return "", fmt.Errorf("building the guest in %s: %w", work, err)
@@ -106,6 +106,7 @@ func removeOthers(cache, keep string) error {
 type builder struct {
 	dir     string
 	log     func(string)
+	which   Kernel
 	version string // of the kernel, as in /lib/modules
 }
 
@@ -115,7 +116,8 @@ func (b *builder) path(name string) string { return filepath.Join(b.dir, name) }
 // apt believes that nothing is installed, needs no root, and leaves the
 // machine's state alone.
 func (b *builder) download() error {
-	b.log("download " + strings.Join(packages, " "))
+	wanted := append([]string{b.which.pkg()}, packages...)
+	b.log("download " + strings.Join(wanted, " "))
 	apt := b.path("apt")
 	for _, dir := range []string{"lists/partial", "archives/partial"} {
 		if err := os.MkdirAll(filepath.Join(apt, dir), 0o755); err != nil {
@@ -123,6 +125,9 @@ func (b *builder) download() error {
 		}
 	}
 	sources := fmt.Sprintf("deb %[1]s/debian %[2]s main\ndeb %[1]s/debian-security %[2]s-security main\n", mirror, suite)
+	if b.which == Backports {
+		sources += fmt.Sprintf("deb %s/debian %s-backports main\n", mirror, suite)
+	}
 	if err := errors.Join(
 		os.WriteFile(filepath.Join(apt, "status"), nil, 0o644),
 		os.WriteFile(filepath.Join(apt, "sources"), []byte(sources), 0o644)); err != nil {
@@ -143,7 +148,7 @@ func (b *builder) download() error {
 	alone := exec.Command("apt-get", append(slices.Clone(options), "download", fencePackage)...)
 	alone.Dir = filepath.Join(apt, "archives")
 	install := append(slices.Clone(options), "-y", "--no-install-recommends", "--download-only", "install")
-	return errors.Join(run(alone), run(exec.Command("apt-get", append(install, packages...)...)))
+	return errors.Join(run(alone), run(exec.Command("apt-get", append(install, wanted...)...)))
 }
 
 // useless are packages that dependencies name and a guest never calls.
@@ -215,18 +220,19 @@ func (b *builder) kernel() error {
 	if err != nil {
 		return err
 	}
-	start := bytes.Index(packed, []byte("\xfd7zXZ\x00"))
-	if start < 0 {
-		return fmt.Errorf("%s: no xz stream", images[0])
+	for _, x := range []struct{ magic, program string }{{"\xfd7zXZ\x00", "xz"}, {"\x28\xb5\x2f\xfd", "zstd"}} {
+		start := bytes.Index(packed, []byte(x.magic))
+		if start < 0 {
+			continue
+		}
+		// They complain of what follows the stream, after they have written all of it.
+		unpack := exec.Command(x.program, "-dcq")
+		unpack.Stdin = bytes.NewReader(packed[start:])
+		if elf, _ := unpack.Output(); bytes.HasPrefix(elf, []byte("\x7fELF")) {
+			return os.WriteFile(b.path("vmlinux"), elf, 0o644)
+		}
 	}
-	// xz complains of what follows the stream, after it has written all of it.
-	xz := exec.Command("xz", "-dcq")
-	xz.Stdin = bytes.NewReader(packed[start:])
-	elf, err := xz.Output()
-	if !bytes.HasPrefix(elf, []byte("\x7fELF")) {
-		return fmt.Errorf("%s: not an ELF image in xz: %w", images[0], err)
-	}
-	return os.WriteFile(b.path("vmlinux"), elf, 0o644)
+	return fmt.Errorf("%s: no ELF image in it, packed by xz or zstd", images[0])
 }
 
 // modules copies the listed modules and what they depend on into the root.

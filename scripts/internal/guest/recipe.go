@@ -1,5 +1,5 @@
 // Package guest makes virtual machines with a real Linux initiator in them:
-// Debian's stock kernel, open-iscsi, multipath-tools, nvme-cli and fio. A guest
+// one of Debian's kernels, open-iscsi, multipath-tools, nvme-cli and fio. A guest
 // is built and booted once, saved, and from then on resumed in under a second.
 package guest
 
@@ -20,10 +20,40 @@ const (
 	mirror = "http://deb.debian.org"
 )
 
-// packages of the guest's root. The kernel is the full one: Debian's cloud
+// Kernel is which of Debian's kernels a guest has. It is the full one: the cloud
 // kernel lacks scsi_dh_alua.
+type Kernel string
+
+const (
+	Stable    Kernel = "stable"    // 6.1
+	Backports Kernel = "backports" // 6.12 or newer, which has DH-HMAC-CHAP for NVMe
+)
+
+// KernelVariable of the environment names the kernel of a lab's guests.
+const KernelVariable = "ASHLAR_LAB_KERNEL"
+
+// ParseKernel reads a kernel's name; none is Stable.
+func ParseKernel(name string) (Kernel, error) {
+	switch k := Kernel(name); k {
+	case "":
+		return Stable, nil
+	case Stable, Backports:
+		return k, nil
+	}
+	return "", fmt.Errorf("%q is no kernel: there are %s and %s", name, Stable, Backports)
+}
+
+// pkg is its package, as apt-get wants to have it.
+func (k Kernel) pkg() string {
+	if k == Backports {
+		return "linux-image-amd64/" + suite + "-backports"
+	}
+	return "linux-image-amd64"
+}
+
+// packages of the guest's root, but for the kernel.
 var packages = []string{
-	"linux-image-amd64", "busybox-static", "dash", "coreutils", "util-linux", "mount", "udev", "kmod", "iproute2",
+	"busybox-static", "dash", "coreutils", "util-linux", "mount", "udev", "kmod", "iproute2",
 	"open-iscsi", "multipath-tools", "nvme-cli", "sg3-utils", "lsscsi", "e2fsprogs", "fio",
 	"python3-minimal", "python3-pexpect", "python3-pycurl", // for the fence agent
 }
@@ -42,7 +72,7 @@ var (
 		"virtio_pci", "virtio_net", "sd_mod", "sg", "scsi_dh_alua", "iscsi_tcp", "nvme_tcp", "dm_multipath",
 		"dm_round_robin", "dm_queue_length", "dm_service_time", "ext4", "crc32c_intel", "configfs",
 	}
-	spareModules = []string{"loop", "null_blk", "scsi_debug", "xfs", "nvmet", "nvmet_tcp", "target_core_mod", "iscsi_target_mod"}
+	spareModules = []string{"dh_generic", "loop", "null_blk", "scsi_debug", "xfs", "nvmet", "nvmet_tcp", "target_core_mod", "iscsi_target_mod"}
 )
 
 // kernelArguments leave out what costs an emulated boot seconds and a test guest
@@ -62,10 +92,10 @@ func cacheDir() (string, error) {
 	return filepath.Join(dir, "ashlar-lab"), err
 }
 
-// savedDir is the directory of the saved guest that this recipe makes with this
+// savedDir is the directory of the saved guest that this recipe makes with a kernel and this
 // QEMU. Any difference in either is another directory, because a machine's state
 // can be loaded only into the very same machine.
-func savedDir() (string, error) {
+func savedDir(k Kernel) (string, error) {
 	cache, err := cacheDir()
 	if err != nil {
 		return "", err
@@ -75,7 +105,7 @@ func savedDir() (string, error) {
 		return "", fmt.Errorf("qemu-system-x86_64 --version: %w", err)
 	}
 	sum := sha256.New()
-	fmt.Fprintf(sum, "%s\n%s\n", version, strings.Join(accelerator(), " "))
+	fmt.Fprintf(sum, "%s\n%s\n%s\n", k, version, strings.Join(accelerator(), " "))
 	err = fs.WalkDir(sources, ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err

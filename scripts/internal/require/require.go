@@ -27,6 +27,7 @@ var Lab = append([]Program{
 	{"modprobe", "kmod"},
 	{"cpio", "cpio"},
 	{"xz", "xz-utils"},
+	{"zstd", "zstd"},
 	{"dpkg-deb", "dpkg"},
 	{"apt-get", "apt"},
 }, Fabric...)
