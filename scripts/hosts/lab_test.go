@@ -165,7 +165,7 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-func TestLabLinuxHostLivesThroughTheLossOfEitherFabric(t *testing.T) {
+func TestLongLabLinuxHostLivesThroughTheLossOfEitherFabric(t *testing.T) {
 	const target = "iqn.2026-01.lab.tgt:disk"
 	startTgt(t, 1, target, 64<<20)
 	h := startHost(t, 1)

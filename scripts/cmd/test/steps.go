@@ -1,7 +1,6 @@
 package main
 
 import (
-	"slices"
 	"strings"
 
 	"ashlar/scripts/internal/house"
@@ -44,9 +43,9 @@ var steps = []step{
 	{name: "build", about: "one static binary, without cgo", run: func(r *runner) (tally, error) {
 		return r.checks([]string{"env", "CGO_ENABLED=0", "go", "build", "./..."})
 	}},
-	{name: "unit", about: "the tests of every package but the simulator's, and those that start clusters", run: func(r *runner) (tally, error) {
+	{name: "unit", about: "the tests of every package but the simulator's, and node's", run: func(r *runner) (tally, error) {
 		packages, err := r.packages(func(pkg string) bool {
-			return !isSimulator(pkg) && !strings.HasSuffix(pkg, "/house") && !slices.Contains(clustered, strings.TrimPrefix(pkg, module))
+			return !isSimulator(pkg) && !strings.HasSuffix(pkg, "/house") && pkg != module+inProcess
 		})
 		if err != nil {
 			return tally{}, err
@@ -55,7 +54,7 @@ var steps = []step{
 	}},
 	{name: "race", about: "those that have goroutines, under the race detector", run: func(r *runner) (tally, error) {
 		packages, err := r.packages(func(pkg string) bool {
-			return !isSimulator(pkg) && !isPure(pkg) && !under(pkg, "scripts") && !under(pkg, store)
+			return !isSimulator(pkg) && !isPure(pkg) && !under(pkg, "scripts") && !under(pkg, store) && pkg != module+processes
 		})
 		if err != nil {
 			return tally{}, err
@@ -99,6 +98,9 @@ var steps = []step{
 		return r.goTest("-count=1", "-tags", campaignTag, "-timeout=38m", "./scripts/campaigns", "-campaign.n", faults)
 	}},
 	{name: "lab", about: "the lab of real Linux hosts, with Debian's own target", where: guests, run: func(r *runner) (tally, error) {
+		if r.long {
+			return r.inLab("^Test(Long)?Lab")
+		}
 		return r.inLab("^TestLab")
 	}},
 	{name: "hosts", about: "real Linux hosts in the lab, with our target", where: guests, run: func(r *runner) (tally, error) {
@@ -123,11 +125,9 @@ const (
 const (
 	simulator = "node/sim"
 	store     = "node/disk"
+	inProcess = "node"          // tests with whole clusters in one process: under the race detector only
+	processes = "appliance/cli" // tests with nodes' processes: without it
 )
-
-// clustered packages start clusters of nodes in one process: they run under the race
-// detector only.
-var clustered = []string{"node", "appliance/cli"}
 
 func isSimulator(pkg string) bool { return under(pkg, simulator) }
 
