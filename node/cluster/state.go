@@ -46,6 +46,9 @@ type State struct {
 	LastVolume wire.VolumeID
 	LastNSID   uint32 `json:",omitempty"` // of the cluster's own NVMe subsystem
 
+	Tokens  map[string]*Token  `json:",omitempty"` // by name; never changed in place
+	Tenants map[string]*Tenant `json:",omitempty"` // the same
+
 	Demotions []Demotion `json:",omitempty"` // the latest of each node's copies of a volume, oldest first
 
 	// Edited are the volumes that the command in hand has copied already; nil
@@ -127,6 +130,8 @@ type Volume struct {
 	Reservations *reserve.State `json:",omitempty"` // nil: there were none yet
 
 	Scrubs *Scrubs `json:",omitempty"` // nil: nobody thought of it yet
+
+	Tenant string `json:",omitempty"` // whose it is; empty: the operator's own
 }
 
 // Reign is a run of a node's in which it was a head.
@@ -164,6 +169,8 @@ type Host struct {
 	// LUNs are the numbers that volumes were ever published to it with. A number
 	// is never another volume's, since hosts remember what was there.
 	LUNs map[uint16]wire.VolumeID `json:",omitempty"`
+
+	Tenant string `json:",omitempty"` // whose it is; empty: the operator's own
 }
 
 // Export publishes a volume to a host: as LUN 0 of a target of its own or, if it
