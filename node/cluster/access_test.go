@@ -113,6 +113,27 @@ func TestATenantHasNoMoreThanItsQuota(t *testing.T) {
 	r.refuse(NotFound, Command{SetTenant: &SetTenant{Tenant{Name: "other"}}})
 }
 
+func TestAVolumeIsPublishedToItsTenantsHostsOnly(t *testing.T) {
+	r := newRig(t, 1, 1)
+	for _, tenant := range []string{"", "acme", "zeta"} {
+		if tenant != "" {
+			r.good(Command{AddTenant: &AddTenant{Tenant{Name: tenant}}})
+		}
+		r.good(Command{CreateVolume: &CreateVolume{Name: "v" + tenant, Bytes: mib, Copies: 1, Tenant: tenant}})
+		r.good(Command{AddHost: &AddHost{Name: "h" + tenant, IQN: "iqn.2001-04.com.example:h" + tenant, Tenant: tenant}})
+	}
+	for _, of := range []string{"", "acme", "zeta"} {
+		for _, to := range []string{"", "acme", "zeta"} {
+			c := Command{SetExport: &SetExport{Volume: "v" + of, Host: "h" + to}}
+			if of == to {
+				r.good(c)
+			} else {
+				r.refuse(Refused, c)
+			}
+		}
+	}
+}
+
 func TestATenantThatOwnsSomethingStays(t *testing.T) {
 	r := newRig(t, 1, 1)
 	gone := Command{DeleteTenant: &DeleteTenant{"acme"}}
