@@ -132,6 +132,10 @@ func tenantCommand() *cli.Command {
 		}))
 }
 
+func ownerFlag() cli.Flag {
+	return &cli.StringFlag{Name: "tenant", Usage: "whose it is to be (ashlar tenant list)"}
+}
+
 func limit(is bool, text string) string {
 	if is {
 		return text

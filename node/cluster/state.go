@@ -65,7 +65,7 @@ type Authority struct{ Certificate, Key []byte }
 type Node struct {
 	ID          wire.NodeID // also its TPGT, target port group and relative target port
 	Name        string
-	Peer        string   // host:port where it serves the other nodes and the API
+	Peer        string   // host:port where it serves the other nodes, and who joins
 	Gossip      string   // host:port of its serf agent
 	Portals     []string // ip:port of its iSCSI portals
 	NVMe        []string `json:",omitempty"` // ip:port of its NVMe/TCP portals
