@@ -17,7 +17,7 @@ type Config struct {
 	Dir        string       // its folder: identity, raft's log and snapshots
 	Name       string       // proposed to the cluster when the node joins; the host's name if empty
 	Addresses  []netip.Addr // one per fabric; the first also serves the other nodes
-	PeerPort   uint16       // the other nodes and the API
+	PeerPort   uint16       // the other nodes, and who joins
 	GossipPort uint16
 	ISCSIPort  uint16
 	Portals    []netip.AddrPort // every address at ISCSIPort if empty

@@ -21,6 +21,7 @@ import (
 //	secret          the join secret
 //	raft/           log, snapshots
 //	api.sock        orders
+//	audit.log       who gave them (audit.log.1: earlier ones)
 type folder struct {
 	path string
 	lock *os.File

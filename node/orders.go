@@ -13,7 +13,12 @@ import (
 
 // CreateVolume makes a volume of that many bytes and copies.
 func (n *Node) CreateVolume(ctx context.Context, name string, size uint64, copies int) error {
-	return n.order(ctx, cluster.Command{CreateVolume: &cluster.CreateVolume{Name: name, Bytes: size, Copies: copies}})
+	return n.CreateVolumeFor(ctx, "", name, size, copies)
+}
+
+// CreateVolumeFor makes a tenant's volume.
+func (n *Node) CreateVolumeFor(ctx context.Context, tenant, name string, size uint64, copies int) error {
+	return n.order(ctx, cluster.Command{CreateVolume: &cluster.CreateVolume{Name: name, Bytes: size, Copies: copies, Tenant: tenant}})
 }
 
 // ResizeVolume makes a volume larger, while hosts use it.

@@ -31,6 +31,7 @@ type service struct {
 	record record
 	log    *slog.Logger
 
+	identity  *identity.Credentials
 	network   *peer.Network
 	consensus *consensus.Consensus
 	portals   []net.Listener // iSCSI
@@ -81,6 +82,7 @@ func (n *Node) newService(r record, hints map[wire.NodeID]string) (s *service, e
 	if credentials.Name.Cluster != r.Cluster || credentials.Name.Node != r.Node {
 		return s, fmt.Errorf("the identity in %s is that of %v, not of node %d of cluster %s", n.folder.identity(), credentials.Name, r.Node, r.Cluster)
 	}
+	s.identity = credentials
 	if s.network, err = peer.Listen(peer.Config{Credentials: credentials, Lineage: r.Lineage, Listen: n.config.Peer(), Events: s.peerEvent, Log: s.log}); err != nil {
 		return s, listenProblem(n.config.Peer(), err)
 	}
@@ -122,6 +124,7 @@ func (s *service) start() {
 		s.tasks.Go(func() { s.servePortal(s.nvme.Serve, l) })
 	}
 	s.tasks.Go(s.live)
+	s.tasks.Go(func() { s.renewIdentity(s.identity) })
 }
 
 // generation numbers hosts' sessions: higher than all before at the same portal

@@ -1,16 +1,19 @@
 package api_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"ashlar/appliance/api"
@@ -23,6 +26,28 @@ type rig struct {
 	t      *testing.T
 	client *api.Client
 	http   *http.Client
+	node   *node.Node
+	access *api.Access
+	dir    string
+	log    *safeBuffer
+}
+
+// safeBuffer is what a node says.
+type safeBuffer struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.Write(p)
+}
+
+func (b *safeBuffer) text() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.String()
 }
 
 func newRig(t *testing.T) *rig {
@@ -37,7 +62,8 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := node.Open(node.Config{Dir: dir, Name: "node1", Addresses: []netip.Addr{ip}, PeerPort: ports[0], GossipPort: ports[1], ISCSIPort: ports[2]})
+	said := &safeBuffer{}
+	n, err := node.Open(node.Config{Dir: dir, Name: "node1", Log: slog.New(slog.NewTextHandler(said, nil)), Addresses: []netip.Addr{ip}, PeerPort: ports[0], GossipPort: ports[1], ISCSIPort: ports[2]})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,13 +73,18 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: api.Handler(n, "test")}
+	access, err := api.NewAccess(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { access.Close() })
+	server := &http.Server{Handler: access.Local(api.Handler(n, "test")), ConnContext: api.User}
 	go server.Serve(l)
 	t.Cleanup(func() { server.Close() })
 	return &rig{t, api.NewClient(socket), &http.Client{Transport: &http.Transport{DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		}}}}
+		}}}, n, access, dir, said}
 }
 
 // send gives a request as it is and returns the status, the type and the body.

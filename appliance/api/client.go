@@ -15,16 +15,18 @@ import (
 	"syscall"
 )
 
-// Client gives orders to the node behind a unix socket.
+// Client gives orders to a node.
 type Client struct {
-	socket string
+	socket string // empty: over the network
+	base   string // of addresses
+	token  string
 	http   *http.Client
 }
 
 // NewClient is a client of the node with that socket (node.SocketPath). It
 // connects with each call.
 func NewClient(socket string) *Client {
-	return &Client{socket, &http.Client{Transport: &http.Transport{
+	return &Client{socket: socket, base: "http://node", http: &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
@@ -46,7 +48,7 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 		}
 		send = bytes.NewReader(text)
 	}
-	r, err := http.NewRequestWithContext(ctx, method, "http://node/v1"+path, send)
+	r, err := c.request(ctx, method, "/v1"+path, send)
 	if err != nil {
 		return err
 	}
@@ -71,7 +73,7 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 
 // Metrics are what the node tells Prometheus.
 func (c *Client) Metrics(ctx context.Context) ([]byte, error) {
-	r, err := http.NewRequestWithContext(ctx, "GET", "http://node/metrics", nil)
+	r, err := c.request(ctx, "GET", "/metrics", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +83,8 @@ func (c *Client) Metrics(ctx context.Context) ([]byte, error) {
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the node answered %s", answer.Status)
+		text, _ := io.ReadAll(io.LimitReader(answer.Body, answerMax))
+		return nil, problemOf(answer, text)
 	}
 	return io.ReadAll(io.LimitReader(answer.Body, answerMax))
 }
@@ -95,6 +98,9 @@ func problemOf(answer *http.Response, text []byte) error {
 }
 
 func (c *Client) unreachable(err error) error {
+	if c.socket == "" {
+		return c.unreachableThere(err)
+	}
 	p := &Problem{Code: "no-daemon", Detail: fmt.Sprintf("no answer from the node at %s: %v", c.socket, err)}
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):

@@ -21,6 +21,7 @@ var statuses = map[cluster.Code]int{
 	cluster.Stale:    http.StatusConflict,
 	cluster.TooFew:   http.StatusConflict,
 	cluster.Full:     http.StatusInsufficientStorage,
+	cluster.Quota:    http.StatusConflict,
 	node.NoCluster:   http.StatusConflict,
 	node.InCluster:   http.StatusConflict,
 	node.WrongSecret: http.StatusForbidden,

@@ -16,7 +16,7 @@ import (
 // and verifying take their time.
 const orderTimeout = 15 * time.Second
 
-// Handler serves the API of a node.
+// Handler serves the API of a node to whom Access let through: without it everybody is refused.
 func Handler(n *node.Node, version string) http.Handler {
 	mux := http.NewServeMux()
 	config := huma.DefaultConfig("Ashlar", "1")
@@ -24,8 +24,12 @@ func Handler(n *node.Node, version string) http.Handler {
 	config.DocsPath = ""
 	config.SchemasPath = ""
 	config.CreateHooks = nil
-	a := humago.New(mux, config)
 	s := server{n, version}
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer", Description: "Over the network; ashlar token create makes one"}}
+	config.Security = []map[string][]string{{"token": {}}}
+	config.Transformers = append(config.Transformers, s.finish)
+	a := humago.New(mux, config)
+	a.UseMiddleware(s.authorize)
 	s.cluster(a)
 	s.adopt(a)
 	s.pool(a)
@@ -35,6 +39,7 @@ func Handler(n *node.Node, version string) http.Handler {
 	s.addresses(a)
 	s.why(a)
 	s.sessions(a)
+	s.access(a)
 	return mux
 }
 
@@ -168,7 +173,11 @@ func (s server) volumes(a huma.API) {
 	})
 	register(a, http.MethodPost, "/volumes", "create-volume", "Make a volume", orderTimeout,
 		func(ctx context.Context, in *input[NewVolume]) (Volume, error) {
-			if err := s.node.CreateVolume(ctx, in.Body.Name, in.Body.Size, in.Body.Copies); err != nil {
+			owner, err := ownerFor(ctx, in.Body.Tenant)
+			if err != nil {
+				return Volume{}, err
+			}
+			if err := s.node.CreateVolumeFor(ctx, owner, in.Body.Name, in.Body.Size, in.Body.Copies); err != nil {
 				return Volume{}, err
 			}
 			return find(s.node, volumeViews, "volume", in.Body.Name, func(v Volume) string { return v.Name })
@@ -214,7 +223,11 @@ func (s server) hosts(a huma.API) {
 	})
 	order(a, http.MethodPost, "/hosts", "add-host", "Name an initiator", orderTimeout,
 		func(ctx context.Context, in *input[Host]) error {
-			return s.node.AddHostAs(ctx, cluster.AddHost{Name: in.Body.Name, IQN: in.Body.IQN, NQN: in.Body.NQN})
+			owner, err := ownerFor(ctx, in.Body.Tenant)
+			if err != nil {
+				return err
+			}
+			return s.node.AddHostAs(ctx, cluster.AddHost{Name: in.Body.Name, IQN: in.Body.IQN, NQN: in.Body.NQN, Tenant: owner})
 		})
 	order(a, http.MethodPut, "/hosts/{name}/nqn", "set-nqn", "Give an initiator that is known by its IQN an NQN, too", orderTimeout,
 		func(ctx context.Context, in *struct {
@@ -244,6 +257,9 @@ func (s server) hosts(a huma.API) {
 	})
 	order(a, http.MethodPost, "/exports", "add-export", "Publish a volume to a host", orderTimeout,
 		func(ctx context.Context, in *input[Export]) error {
+			if err := s.ownExport(ctx, in.Body); err != nil {
+				return err
+			}
 			if in.Body.LUN != nil {
 				return s.node.PublishAs(ctx, in.Body.Volume, in.Body.Host, *in.Body.LUN, in.Body.ReadOnly)
 			}

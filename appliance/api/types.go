@@ -112,6 +112,7 @@ type Volume struct {
 	NQN      string   `json:"nqn" doc:"Name of its own NVMe subsystem"`
 	NSID     uint32   `json:"nsid" doc:"Its namespace there"`
 	Exports  []Export `json:"exports" nullable:"false"`
+	Tenant   string   `json:"tenant,omitempty" doc:"Whose it is; none: the operator's own"`
 }
 
 // VolumeDetail is a volume with where its copies are.
@@ -186,6 +187,7 @@ type Host struct {
 	NQN    string `json:"nqn,omitempty" doc:"Its name with NVMe"`
 	CHAP   string `json:"chap,omitempty" readOnly:"true" enum:"none,one-way,mutual,lost" doc:"What has to be proven at login: nothing, who the host is, or that and who the cluster is. lost: the secrets went with all of raft, and the host is locked out"`
 	DHCHAP string `json:"dhchap,omitempty" readOnly:"true" enum:"none,one-way,mutual,lost" doc:"The same with NVMe, for each queue (DH-HMAC-CHAP)"`
+	Tenant string `json:"tenant,omitempty" maxLength:"64" doc:"Whose it is; none: the operator's own"`
 }
 
 // HostNQN is a host's name with NVMe.
@@ -278,6 +280,7 @@ type NewVolume struct {
 	Name   string `json:"name"`
 	Size   uint64 `json:"size"`
 	Copies int    `json:"copies,omitempty" default:"2"`
+	Tenant string `json:"tenant,omitempty" maxLength:"64" doc:"Whose it is to be; a tenant's own in any case"`
 }
 
 // Size is what a volume is to have.

@@ -161,7 +161,7 @@ func volumeViews(_ *node.Node, s *cluster.State) []Volume {
 
 func volumeView(s *cluster.State, v *cluster.Volume) Volume {
 	out := Volume{ID: uint64(v.ID), Name: v.Name, Size: v.Bytes, Copies: v.Copies, State: "healthy",
-		Head: nodeName(s, v.Head), Epoch: v.Epoch, Segments: len(v.Segments), IQN: s.IQN(v), NQN: s.NQN(v), NSID: v.OwnNSID(), Exports: []Export{}}
+		Head: nodeName(s, v.Head), Epoch: v.Epoch, Segments: len(v.Segments), IQN: s.IQN(v), NQN: s.NQN(v), NSID: v.OwnNSID(), Exports: []Export{}, Tenant: v.Tenant}
 	for _, g := range v.Segments {
 		usable := 0
 		if s.Doubled(g) != nil {
@@ -219,7 +219,7 @@ func hostViews(_ *node.Node, s *cluster.State) []Host {
 	out := []Host{}
 	for _, name := range slices.Sorted(maps.Keys(s.Hosts)) {
 		h := s.Hosts[name]
-		out = append(out, Host{name, h.IQN, h.NQN, chapView(h.CHAP), dhchapView(h.DHCHAP)})
+		out = append(out, Host{name, h.IQN, h.NQN, chapView(h.CHAP), dhchapView(h.DHCHAP), h.Tenant})
 	}
 	return out
 }

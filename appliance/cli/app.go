@@ -64,6 +64,7 @@ func newApp(version string, more []*cli.Command) *cli.App {
 		Commands: append([]*cli.Command{
 			serveCommand(version), setupCommand(), versionCommand(version), statusCommand(), clusterCommand(), nodeCommand(),
 			diskCommand(), poolCommand(), volumeCommand(), hostCommand(), exportCommand(), addressCommand(), whyCommand(), scrubCommand(), supportCommand(version),
+			tokenCommand(), tenantCommand(), auditCommand(),
 		}, more...),
 	}
 	prepare(app.Commands)
@@ -117,7 +118,7 @@ func leaf(name, usage, args, example string, do action, flags ...cli.Flag) *cli.
 	return &cli.Command{
 		Name: name, Usage: usage, ArgsUsage: args,
 		Description: "Example:\n   " + example,
-		Flags:       append(flags, dirFlag(), outputFlag()),
+		Flags:       append(append(flags, dirFlag(), outputFlag()), remoteFlags()...),
 		Action: func(c *cli.Context) error {
 			if err := checkArguments(c, args); err != nil {
 				return err
@@ -125,11 +126,11 @@ func leaf(name, usage, args, example string, do action, flags ...cli.Flag) *cli.
 			if o := c.String("output"); o != "table" && o != "json" {
 				return misuse("%q is no form of output: there are table and json", o)
 			}
-			socket, err := node.SocketPath(c.String("dir"))
+			n, err := clientOf(c)
 			if err != nil {
 				return err
 			}
-			return do(c, api.NewClient(socket))
+			return do(c, n)
 		},
 	}
 }

@@ -57,6 +57,14 @@ func clusterCommand() *cli.Command {
 					return err
 				}
 				return done(c, s, "%s", s.Secret)
+			}),
+		leaf("ca", "print the certificate with which clients check the nodes' HTTPS", "", "ashlar cluster ca > ca.pem",
+			func(c *cli.Context, n *api.Client) error {
+				a, err := n.Authority(c.Context)
+				if err != nil {
+					return err
+				}
+				return done(c, a, "%s", strings.TrimSpace(a.Certificate))
 			}))
 }
 

@@ -37,6 +37,7 @@ type daemon struct {
 	dir     string
 	args    []string
 	peer    string
+	api     string
 	process *exec.Cmd
 	log     bytes.Buffer
 	ended   chan struct{}
@@ -46,7 +47,7 @@ type daemon struct {
 func newDaemon(t *testing.T, host int, more ...string) *daemon {
 	t.Helper()
 	ip := fmt.Sprintf("127.0.0.%d", host)
-	free, err := freeport.Take([]string{ip}, 5)
+	free, err := freeport.Take([]string{ip}, 6)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +62,7 @@ func newDaemon(t *testing.T, host int, more ...string) *daemon {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	d := &daemon{t: t, dir: dir, peer: net.JoinHostPort(ip, ports[0]), args: []string{"serve", "--dir", dir, "--name", fmt.Sprintf("node%d", host),
 		"--address", ip, "--peer-port", ports[0], "--gossip-port", ports[1], "--iscsi-port", ports[2],
-		"--nvme-port", ports[3], "--nvme-discovery-port", ports[4]}}
+		"--nvme-port", ports[3], "--nvme-discovery-port", ports[4], "--api-port", ports[5]}, api: "https://" + net.JoinHostPort(ip, ports[5])}
 	d.args = append(d.args, more...)
 	d.start()
 	t.Cleanup(func() { d.end(syscall.SIGKILL) })

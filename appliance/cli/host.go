@@ -10,7 +10,7 @@ import (
 func hostCommand() *cli.Command {
 	g := group("host", "initiators that volumes are published to",
 		leaf("add", "name an initiator", "NAME [IQN]", "ashlar host add web1 iqn.1993-08.org.debian:01:abcdef", func(c *cli.Context, n *api.Client) error {
-			h := api.Host{Name: c.Args().Get(0), IQN: c.Args().Get(1), NQN: c.String("nqn")}
+			h := api.Host{Name: c.Args().Get(0), IQN: c.Args().Get(1), NQN: c.String("nqn"), Tenant: c.String("tenant")}
 			if h.IQN == "" && h.NQN == "" {
 				return misuse("host add: a host has an IQN, for iSCSI, or --nqn NQN, for NVMe, or both")
 			}
@@ -18,7 +18,7 @@ func hostCommand() *cli.Command {
 				return err
 			}
 			return done(c, h, "host %q is known", h.Name)
-		}, &cli.StringFlag{Name: "nqn", Usage: "its name with NVMe: /etc/nvme/hostnqn on the host"}),
+		}, &cli.StringFlag{Name: "nqn", Usage: "its name with NVMe: /etc/nvme/hostnqn on the host"}, ownerFlag()),
 		leaf("nqn", "give a host that is known by its IQN an NQN, too", "NAME NQN", "ashlar host nqn web1 nqn.2014-08.org.nvmexpress:uuid:...", func(c *cli.Context, n *api.Client) error {
 			name, nqn := c.Args().Get(0), c.Args().Get(1)
 			if err := n.SetNQN(c.Context, name, nqn); err != nil {

@@ -35,6 +35,7 @@ func serveCommand(version string) *cli.Command {
 			&cli.UintFlag{Name: "iscsi-port", Value: node.DefaultISCSIPort, Usage: "TCP port for hosts, on every address"},
 			&cli.UintFlag{Name: "nvme-port", Value: node.DefaultNVMePort, Usage: "TCP port for NVMe/TCP hosts, on the address of every portal; 0: none"},
 			&cli.UintFlag{Name: "nvme-discovery-port", Value: node.DefaultDiscoveryPort, Usage: "TCP port where NVMe/TCP hosts learn of all portals; 0: none"},
+			&cli.UintFlag{Name: "api-port", Value: defaultAPIPort, EnvVars: []string{"ASHLAR_API_PORT"}, Usage: "TCP port of the API over TLS, on every address, for who has a token; 0: only the socket in the folder"},
 			&cli.StringSliceFlag{Name: "portal", Usage: "IP:PORT for hosts, instead of every address at the iSCSI port"},
 			&cli.StringFlag{Name: "metrics", EnvVars: []string{"ASHLAR_METRICS"}, Usage: "IP:PORT where everybody may read /metrics (Prometheus); without it only the API's socket has them"},
 			&cli.BoolFlag{Name: "witness", Usage: "vote in the cluster that it joins, and hold no data and serve no hosts"},
@@ -52,7 +53,11 @@ func serveCommand(version string) *cli.Command {
 			if err != nil {
 				return err
 			}
-			return serve(c.Context, config, version, tell)
+			doors, err := apiListeners(config.Addresses, c.Uint("api-port"))
+			if err != nil {
+				return err
+			}
+			return serve(c.Context, config, version, tell, doors)
 		},
 	}
 }
@@ -94,14 +99,14 @@ func nodeConfig(c *cli.Context) (node.Config, error) {
 
 // serve runs a node until a signal, or until it is over: an incarnation that
 // the cluster took for dead is replaced by a new one, in the same process.
-func serve(ctx context.Context, config node.Config, version string, tell net.Listener) error {
+func serve(ctx context.Context, config node.Config, version string, tell net.Listener, doors []net.Listener) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	n, err := node.Open(config)
 	if err != nil {
 		return err
 	}
-	server, err := takeOrders(n, version)
+	servers, err := takeOrders(n, version, doors)
 	if err != nil {
 		return errors.Join(err, n.Close())
 	}
@@ -116,7 +121,9 @@ func serve(ctx context.Context, config node.Config, version string, tell net.Lis
 	case err = <-n.Over():
 		config.Log.Error("this incarnation is over", "error", err)
 	}
-	server.Close()
+	for _, s := range servers {
+		s.Close()
+	}
 	closed := closeInTime(n)
 	if errors.Is(err, node.ErrFenced) {
 		return startOver(closed)
@@ -190,9 +197,30 @@ func onlyMetrics(n *node.Node, version string) http.Handler {
 	return http.TimeoutHandler(mux, 10*time.Second, "")
 }
 
-// takeOrders serves the API on the socket in the node's folder, whose lock the
-// node holds: a socket that is there is nobody's.
-func takeOrders(n *node.Node, version string) (*http.Server, error) {
+const defaultAPIPort = 7443
+
+// apiListeners takes the API's port on each address; none for port 0.
+func apiListeners(addresses []netip.Addr, port uint) (all []net.Listener, err error) {
+	if port > 65535 {
+		return nil, misuse("--api-port: %d is no port", port)
+	}
+	if port == 0 {
+		return nil, nil
+	}
+	for _, a := range addresses {
+		at := netip.AddrPortFrom(a, uint16(port)).String()
+		l, err := api.Listen(at)
+		if err != nil {
+			return nil, fmt.Errorf("the API cannot be served at %s: %w (give another --api-port, or 0)", at, err)
+		}
+		all = append(all, l)
+	}
+	return all, nil
+}
+
+// takeOrders serves the API to whom Access lets through: on the socket in the node's folder, whose lock the
+// node holds, so a socket that is there is nobody's; and over the network.
+func takeOrders(n *node.Node, version string, doors []net.Listener) ([]*http.Server, error) {
 	path, err := node.SocketPath(n.Config().Dir)
 	if err != nil {
 		return nil, err
@@ -206,10 +234,18 @@ func takeOrders(n *node.Node, version string) (*http.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	access, err := api.NewAccess(n)
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/", api.Handler(n, version))
 	mux.Handle("GET /metrics", metrics.Handler(n, version))
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
+	server := &http.Server{Handler: access.Local(mux), ConnContext: api.User, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
 	go server.Serve(l)
-	return server, nil
+	servers := []*http.Server{server}
+	for _, door := range doors {
+		servers = append(servers, api.ServeNetwork(door, n.ServerTLS(), access.Network(mux)))
+	}
+	return servers, nil
 }

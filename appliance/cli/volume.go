@@ -14,7 +14,7 @@ func volumeCommand() *cli.Command {
 	return group("volume", "virtual disks",
 		leaf("create", "make a volume", "NAME", "ashlar volume create db --size 10G --copies 2", createVolume,
 			&cli.StringFlag{Name: "size", Usage: "like 10G; needed"},
-			&cli.IntFlag{Name: "copies", Value: 2, Usage: "1, 2 or 3, each on another node"}),
+			&cli.IntFlag{Name: "copies", Value: 2, Usage: "1, 2 or 3, each on another node"}, ownerFlag()),
 		leaf("list", "all volumes", "", "ashlar volume list", func(c *cli.Context, n *api.Client) error {
 			all, err := n.Volumes(c.Context)
 			if err != nil {
@@ -50,7 +50,7 @@ func createVolume(c *cli.Context, n *api.Client) error {
 	if err != nil {
 		return err
 	}
-	v, err := n.CreateVolume(c.Context, api.NewVolume{Name: c.Args().First(), Size: size, Copies: c.Int("copies")})
+	v, err := n.CreateVolume(c.Context, api.NewVolume{Name: c.Args().First(), Size: size, Copies: c.Int("copies"), Tenant: c.String("tenant")})
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 // ports are the same on each node's address.
-type ports struct{ peer, gossip, iscsi, nvme, discovery uint16 }
+type ports struct{ peer, gossip, iscsi, nvme, discovery, api uint16 }
 
 // server is one node: a process of this program, and its client.
 type server struct {
@@ -75,7 +75,7 @@ func (s *server) start(l launcher) error {
 	defer log.Close()
 	c := exec.Command(self, "serve", "--dir", s.dir, "--name", s.name, "--address", s.ip, "--peer-port", text(s.ports.peer),
 		"--gossip-port", text(s.ports.gossip), "--iscsi-port", text(s.ports.iscsi),
-		"--nvme-port", text(s.ports.nvme), "--nvme-discovery-port", text(s.ports.discovery))
+		"--nvme-port", text(s.ports.nvme), "--nvme-discovery-port", text(s.ports.discovery), "--api-port", text(s.ports.api))
 	c.Stdout, c.Stderr = log, log
 	if err := l.start(c); err != nil {
 		return err
@@ -127,11 +127,11 @@ func newServers(folder string, n int) ([]*server, error) {
 	for i := range n {
 		ips = append(ips, fmt.Sprintf("127.0.0.%d", i+1))
 	}
-	free, err := freeport.Take(ips, 5)
+	free, err := freeport.Take(ips, 6)
 	if err != nil {
 		return nil, err
 	}
-	p := ports{peer: free[0], gossip: free[1], iscsi: free[2], nvme: free[3], discovery: free[4]}
+	p := ports{peer: free[0], gossip: free[1], iscsi: free[2], nvme: free[3], discovery: free[4], api: free[5]}
 	var all []*server
 	for i, ip := range ips {
 		s := &server{name: fmt.Sprintf("node%d", i+1), ip: ip, ports: p}

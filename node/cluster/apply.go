@@ -138,6 +138,16 @@ func (s *State) change(c Command) Result {
 		return s.noteDisk(c.NoteDisk)
 	case c.SetDomain != nil:
 		return s.setDomain(c.SetDomain)
+	case c.AddToken != nil:
+		return s.addToken(c.AddToken)
+	case c.DeleteToken != nil:
+		return s.deleteToken(c.DeleteToken)
+	case c.AddTenant != nil:
+		return s.addTenant(c.AddTenant)
+	case c.SetTenant != nil:
+		return s.setTenant(c.SetTenant)
+	case c.DeleteTenant != nil:
+		return s.deleteTenant(c.DeleteTenant)
 	}
 	return problem(Invalid, "the command asks for nothing this node knows")
 }
@@ -300,7 +310,10 @@ func (s *State) addHost(c *AddHost) Result {
 			return r
 		}
 	}
-	s.Hosts[c.Name] = &Host{Name: c.Name, IQN: c.IQN, NQN: c.NQN}
+	if c.Tenant != "" && s.Tenants[c.Tenant] == nil {
+		return problem(NotFound, "no tenant %q", c.Tenant)
+	}
+	s.Hosts[c.Name] = &Host{Name: c.Name, IQN: c.IQN, NQN: c.NQN, Tenant: c.Tenant}
 	return Result{}
 }
 

@@ -51,6 +51,12 @@ type Command struct {
 	RemoveNode     *RemoveNode     `json:",omitempty"`
 	NoteDisk       *NoteDisk       `json:",omitempty"`
 	SetDomain      *SetDomain      `json:",omitempty"`
+
+	AddToken     *AddToken     `json:",omitempty"`
+	DeleteToken  *DeleteToken  `json:",omitempty"`
+	AddTenant    *AddTenant    `json:",omitempty"`
+	SetTenant    *SetTenant    `json:",omitempty"`
+	DeleteTenant *DeleteTenant `json:",omitempty"`
 }
 
 // Create makes the cluster, and its first node, a voter.
@@ -128,6 +134,7 @@ type CreateVolume struct {
 	Name   string
 	Bytes  uint64
 	Copies int
+	Tenant string `json:",omitempty"`
 }
 
 // DeleteVolume removes a volume that has no exports.
@@ -137,6 +144,7 @@ type DeleteVolume struct{ Name string }
 type AddHost struct {
 	Name, IQN string
 	NQN       string `json:",omitempty"`
+	Tenant    string `json:",omitempty"`
 }
 
 // DeleteHost forgets an initiator without exports.
@@ -208,4 +216,5 @@ const (
 	Stale    Code = "stale"       // what it compared with has changed meanwhile
 	TooFew   Code = "too-few-domains"
 	Full     Code = "no-space"
+	Quota    Code = "quota" // a tenant would have more than it may
 )

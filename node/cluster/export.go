@@ -33,6 +33,9 @@ func (s *State) setExport(c *SetExport) Result {
 	case !c.Remove && i >= 0:
 		return problem(Exists, "volume %q is already published to host %q", c.Volume, c.Host)
 	}
+	if !c.Remove && v.Tenant != h.Tenant {
+		return problem(Refused, "volume %q and host %q are not the same tenant's", c.Volume, c.Host)
+	}
 	if !c.Numbered && c.LUN != 0 {
 		return problem(Invalid, "a target of one volume has it as LUN 0, not %d", c.LUN)
 	}

@@ -131,7 +131,7 @@ func (l *Label) Known(noted, drawn string) []string {
 func (s *State) withoutSecrets() *State {
 	next := s.clone()
 	next.Edited, next.Answered = nil, nil
-	next.Authority, next.Secret, next.GossipKey = Authority{}, nil, nil
+	next.Authority, next.Secret, next.GossipKey, next.Tokens = Authority{}, nil, nil, nil
 	for name, h := range next.Hosts {
 		if h.CHAP == nil && h.DHCHAP == nil {
 			continue

@@ -89,7 +89,7 @@ func movesLog() (log []Command) {
 		Command{AddDisk: &AddDisk{disk(4), 4, "/dev/sdc", 1 << 40}}, Command{AddDisk: &AddDisk{disk(5), 3, "/dev/sdc", 1 << 40}},
 		Command{RemoveDisk: &RemoveDisk{Disk: disk(5)}},
 		Command{SetDomain: &SetDomain{4, "rack1"}},
-		Command{CreateVolume: &CreateVolume{"moves", mib, 3}},
+		Command{CreateVolume: &CreateVolume{Name: "moves", Bytes: mib, Copies: 3}},
 		Command{SetDiskDrained: &SetDiskDrained{disk(3), true}},
 		Command{AddReplica: &AddReplica{1, 0, 1, disk(4), disk(3)}},
 		Command{Join: &Join{1, 1, 4, 1, []SegmentGen{{0, 2}}}},

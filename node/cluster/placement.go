@@ -17,12 +17,15 @@ func (s *State) createVolume(c *CreateVolume) Result {
 	case !validSize(c.Bytes):
 		return badSize(c.Bytes)
 	}
+	if r := s.mayGrow(c.Tenant, 1, c.Bytes); r.Problem != "" {
+		return r
+	}
 	domains := s.disksByNode()
 	if len(domains) < c.Copies {
 		return tooFewDomains(c.Copies, len(domains))
 	}
 	s.LastVolume++
-	v := &Volume{ID: s.LastVolume, Name: c.Name, Bytes: c.Bytes, Copies: c.Copies, MinInSync: max(1, c.Copies-1)}
+	v := &Volume{ID: s.LastVolume, Name: c.Name, Bytes: c.Bytes, Copies: c.Copies, MinInSync: max(1, c.Copies-1), Tenant: c.Tenant}
 	home := s.leastHeads(domains)
 	v.Segments = s.place(s.segmentsOf(c.Bytes), c.Copies, home, domains)
 	s.Volumes[v.ID] = v

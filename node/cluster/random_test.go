@@ -61,6 +61,9 @@ func (g *chaos) command(s *State) Command {
 	if g.IntN(32) == 0 {
 		c = g.noteDisk(s)
 	}
+	if g.IntN(12) == 0 {
+		c = g.access(s)
+	}
 	if g.IntN(2) == 0 {
 		c.Request = fmt.Sprint(len(g.past))
 	}

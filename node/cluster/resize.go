@@ -24,6 +24,9 @@ func (s *State) resizeVolume(c *ResizeVolume) Result {
 	case c.Bytes == v.Bytes:
 		return Result{Volume: v.ID}
 	}
+	if r := s.mayGrow(v.Tenant, 0, c.Bytes-v.Bytes); r.Problem != "" {
+		return r
+	}
 	more := s.segmentsOf(c.Bytes) - len(v.Segments)
 	var added []Segment
 	if more > 0 {

@@ -46,6 +46,9 @@ type State struct {
 	LastVolume wire.VolumeID
 	LastNSID   uint32 `json:",omitempty"` // of the cluster's own NVMe subsystem
 
+	Tokens  map[string]*Token  `json:",omitempty"` // by name; never changed in place
+	Tenants map[string]*Tenant `json:",omitempty"` // the same
+
 	Demotions []Demotion `json:",omitempty"` // the latest of each node's copies of a volume, oldest first
 
 	// Edited are the volumes that the command in hand has copied already; nil
@@ -62,7 +65,7 @@ type Authority struct{ Certificate, Key []byte }
 type Node struct {
 	ID          wire.NodeID // also its TPGT, target port group and relative target port
 	Name        string
-	Peer        string   // host:port where it serves the other nodes and the API
+	Peer        string   // host:port where it serves the other nodes, and who joins
 	Gossip      string   // host:port of its serf agent
 	Portals     []string // ip:port of its iSCSI portals
 	NVMe        []string `json:",omitempty"` // ip:port of its NVMe/TCP portals
@@ -127,6 +130,8 @@ type Volume struct {
 	Reservations *reserve.State `json:",omitempty"` // nil: there were none yet
 
 	Scrubs *Scrubs `json:",omitempty"` // nil: nobody thought of it yet
+
+	Tenant string `json:",omitempty"` // whose it is; empty: the operator's own
 }
 
 // Reign is a run of a node's in which it was a head.
@@ -164,6 +169,8 @@ type Host struct {
 	// LUNs are the numbers that volumes were ever published to it with. A number
 	// is never another volume's, since hosts remember what was there.
 	LUNs map[uint16]wire.VolumeID `json:",omitempty"`
+
+	Tenant string `json:",omitempty"` // whose it is; empty: the operator's own
 }
 
 // Export publishes a volume to a host: as LUN 0 of a target of its own or, if it

@@ -17,7 +17,8 @@ import (
 
 // Certificates begin a little in the past, since the clocks of a new cluster's
 // nodes may differ. They outlast the hardware: a cluster must not stop because
-// nobody looked at a date. Who leaves is refused by name, not by date.
+// nobody looked at a date, and one that was switched off for years must start. A node renews its own after half
+// of its life all the same. Who leaves is refused by name, not by date.
 const (
 	backdate          = time.Hour
 	authorityLifetime = 30 * 365 * 24 * time.Hour

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,7 +15,8 @@ import (
 type Credentials struct {
 	Name Name
 
-	certificate tls.Certificate // with the authority's behind it
+	certificate tls.Certificate                  // with the authority's behind it
+	renewed     *atomic.Pointer[tls.Certificate] // instead of it, once there is one
 	roots       *x509.CertPool
 	now         func() time.Time
 
@@ -41,7 +43,7 @@ func NewCredentials(authorityPEM, certificatePEM, keyPEM []byte) (*Credentials, 
 	if err := leaf.CheckSignatureFrom(authority); err != nil {
 		return nil, fmt.Errorf("identity: certificate was not issued by this authority: %w", err)
 	}
-	c := &Credentials{roots: x509.NewCertPool(), now: time.Now,
+	c := &Credentials{roots: x509.NewCertPool(), now: time.Now, renewed: &atomic.Pointer[tls.Certificate]{},
 		authorityPEM: authorityPEM, certificatePEM: certificatePEM, keyPEM: keyPEM}
 	if c.Name, err = nameOf(leaf); err != nil {
 		return nil, err

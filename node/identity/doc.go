@@ -10,5 +10,6 @@
 //	ashlar://<cluster-id>/client/<name>
 //
 // Host names and addresses are never compared: a node's address may change, its
-// number does not.
+// number does not. Certificates for HTTPS (Server) are another matter: they name
+// addresses, and no node.
 package identity

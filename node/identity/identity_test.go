@@ -120,7 +120,7 @@ func TestWhoIsRefused(t *testing.T) {
 	foreign.cluster = clusterB
 
 	mute := node(a, 2).ClientTLS(1, "nodes/1")
-	mute.Certificates = nil
+	mute.GetClientCertificate = nil
 	var unknown x509.UnknownAuthorityError
 	for name, c := range map[string]struct {
 		server, client *tls.Config

@@ -27,7 +27,8 @@ var (
 func (c *Credentials) base(protocols []string) *tls.Config {
 	return &tls.Config{
 		MinVersion:                  tls.VersionTLS13,
-		Certificates:                []tls.Certificate{c.certificate},
+		GetCertificate:              func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.shown(), nil },
+		GetClientCertificate:        func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c.shown(), nil },
 		NextProtos:                  protocols,
 		SessionTicketsDisabled:      true,
 		DynamicRecordSizingDisabled: true,

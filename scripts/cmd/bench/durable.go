@@ -72,7 +72,7 @@ func (b *bench) cluster(n, copies int) (*cluster, error) {
 			return nil, err
 		}
 		pid, _, err := b.start(program, "serve", "--dir", dir(k), "--name", fmt.Sprintf("node%d", k+1), "--address", ip,
-			"--peer-port", strconv.Itoa(int(ports[0])), "--gossip-port", strconv.Itoa(int(ports[1])), "--iscsi-port", strconv.Itoa(int(ports[2])))
+			"--peer-port", strconv.Itoa(int(ports[0])), "--gossip-port", strconv.Itoa(int(ports[1])), "--iscsi-port", strconv.Itoa(int(ports[2])), "--api-port", "0")
 		if err != nil {
 			return nil, err
 		}
