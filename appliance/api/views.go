@@ -131,8 +131,11 @@ func diskViews(n *node.Node, s *cluster.State) []Disk {
 		switch {
 		case d.Failed:
 			v.State = "failed"
-			if d.Ejected {
+			switch {
+			case d.Ejected:
 				v.State = "ejected"
+			case d.Outdated:
+				v.State = "outdated"
 			}
 		case d.Worn:
 			v.State = "worn"
