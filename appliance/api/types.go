@@ -11,6 +11,7 @@ import (
 // Status is what a node says of itself.
 type Status struct {
 	Version     string   `json:"version" doc:"Release of the program"`
+	Refused     string   `json:"refused,omitempty" doc:"Why its cluster goes on without it for good, and what to do about it"`
 	Folder      string   `json:"folder"`
 	State       string   `json:"state" enum:"alone,waiting,ready" doc:"alone: in no cluster; waiting: may not serve hosts now, since it is starting or has no lease; ready: serves hosts"`
 	Name        string   `json:"name" doc:"Name of the node"`

@@ -44,7 +44,7 @@ func (s server) status() Status {
 	if !ok {
 		return out
 	}
-	out.State = "waiting"
+	out.State, out.Refused = "waiting", s.node.Refused()
 	if s.node.Ready() {
 		out.State = "ready"
 	}
