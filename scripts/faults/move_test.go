@@ -144,7 +144,7 @@ func TestADeadNodeIsReplaced(t *testing.T) {
 	comeBack(t, n1, n3)
 	refused(t, n3, "--force", "disk", "add", n3.Disk())
 	n3.Must("disk", "add", n3.Disk(), "--force")
-	n3.Must("volume", "create", "x", "--size", "16M", "--copies", "4")
+	n3.Must("volume", "create", "x", "--size", "16M", "--copies", "3")
 	c.AwaitInSync("x", time.Minute)
 }
 
