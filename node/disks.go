@@ -97,7 +97,7 @@ func (d *disks) admit(id cluster.DiskID, store *disk.Store) (nonces, error) {
 	if errors.Is(err, errDiverged) {
 		ctx, cancel := context.WithTimeout(d.service.ctx, noteMax)
 		defer cancel()
-		if _, e := d.service.propose(ctx, cluster.Command{FailDisk: &cluster.FailDisk{ID: id}}); e != nil {
+		if _, e := d.service.propose(ctx, cluster.Command{FailDisk: &cluster.FailDisk{ID: id, Outdated: true}}); e != nil {
 			d.service.log.Warn("telling the cluster of a disk that is an old copy", "disk", id, "error", e)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ashlar/node/cluster"
+	"ashlar/node/disk"
 	"ashlar/node/engine"
 	"ashlar/replication/wire"
 )
@@ -142,7 +143,8 @@ func TestBadBlocksAreRepairedAndCountedAndTheThirdEjectsTheDisk(t *testing.T) {
 	}
 }
 
-// TestAScrubRepairsWhatNobodyReads by itself, once it is due.
+// TestAScrubRepairsWhatNobodyReads by itself, once it is due: a light one what is old on the head's own disk, though its
+// checksum is good; and a deep one, which alone reads data, a block that has decayed under the right version.
 func TestAScrubRepairsWhatNobodyReads(t *testing.T) {
 	t.Parallel()
 	nodes := newThreeWith(t, 128<<20)
@@ -158,17 +160,48 @@ func TestAScrubRepairsWhatNobodyReads(t *testing.T) {
 	}
 	s := steady(t, nodes[head], "web", state(t, nodes[0]).IQN(v))
 	must(t, s.Write(limit(t), 0, 0, known(1), 512))
-	path := state(t, nodes[0]).Disks[v.Segments[0].On(wire.NodeID(other+1)).Disk].Path
+	must(t, s.Write(limit(t), 0, 8, known(2), 512))
+	worn := state(t, nodes[0]).Disks[v.Segments[0].On(wire.NodeID(other+1)).Disk]
 	must(t, nodes[other].Close())
-	flip(t, path, 1)
-	open(t, nodes[other].Config())
-	must(t, nodes[head].Set(limit(t), cluster.Settings{ScrubLight: 1, ScrubDeep: 1}))
-	eventually(t, "a deep scrub has repaired it", func() bool {
-		k := state(t, nodes[head]).VolumeNamed("v").Scrubs
-		return k != nil && (k.Deep.Last.Mended == 1 || k.Deep.Counts.Mended == 1) || k != nil && k.Light.Ended > 0 && state(t, nodes[head]).Disks[v.Segments[0].On(wire.NodeID(other+1)).Disk].BadEver == 1
+	flip(t, worn.Path, 1)
+	nodes[other] = open(t, nodes[other].Config())
+	eventually(t, "both copies are in sync", func() bool {
+		return nodes[other].Ready() && len(state(t, nodes[head]).VolumeNamed("v").Segments[0].InSync()) == 2
 	})
-	eventually(t, "all are equal", func() bool {
+	storeNewer(t, nodes[other], worn.ID, 1, known(3))
+	scrubs := func() cluster.Scrubs {
+		if k := state(t, nodes[head]).VolumeNamed("v").Scrubs; k != nil {
+			return *k
+		}
+		return cluster.Scrubs{}
+	}
+	must(t, nodes[head].Set(limit(t), cluster.Settings{ScrubLight: 1}))
+	got := make([]byte, wire.BlockSize)
+	eventually(t, "the head's own copy has what only the other one had", func() bool {
+		must(t, s.Read(limit(t), 0, 8, got, 512))
+		return bytes.Equal(got, known(3))
+	})
+	eventually(t, "a light scrub has gone round", func() bool { return scrubs().Light.Ended > 0 })
+	if d := state(t, nodes[head]).Disks[worn.ID]; d.BadEver != 0 || scrubs().Deep.Ended != 0 {
+		t.Fatalf("before a deep scrub: %+v, %+v", d, scrubs())
+	}
+	must(t, nodes[head].Set(limit(t), cluster.Settings{ScrubDeep: 1}))
+	eventually(t, "a deep scrub has found what decayed", func() bool { return state(t, nodes[head]).Disks[worn.ID].BadEver == 1 })
+	eventually(t, "and mended it", func() bool {
 		found, err := nodes[head].Verify(limit(t), "v")
-		return err == nil && found.Equal()
+		return err == nil && found.Equal() && found.Counts.Differing == 0
 	})
+}
+
+// storeNewer has a disk hold a later write of a block of the first segment, which no other copy has.
+func storeNewer(t *testing.T, n *Node, id cluster.DiskID, block uint32, data []byte) {
+	t.Helper()
+	store := n.service.Load().engine.Load().Store(id)
+	r := store.Replicas()[0].Replica
+	now, err := store.Written(r, block, 1)
+	must(t, err)
+	done := make(chan error, 1)
+	store.Write(&disk.Write{Replica: r, Block: block, Count: 1, Version: wire.Version{Epoch: now[0].Version.Epoch, Seq: now[0].Version.Seq + 1},
+		CRC: []uint32{wire.BlockCRC(r.Volume, r.Segment, block, data)}, Data: bytes.Clone(data), Done: func(w *disk.Write) { done <- w.Err }})
+	must(t, <-done)
 }

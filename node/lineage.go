@@ -14,7 +14,7 @@ import (
 	"ashlar/replication/wire"
 )
 
-// Lineage: the code of a node that its cluster was formed anew without.
+// Lineage: the code of a node that its cluster goes on without.
 const Lineage cluster.Code = "other-lineage"
 
 const lineagePath = "/v1/lineage"
@@ -31,14 +31,29 @@ func (s *service) handleLineage(w http.ResponseWriter, _ *http.Request) {
 }
 
 // refusal is why this node takes part in nothing any more: another has told it that the
-// cluster was formed anew without it. nil: nobody has.
+// cluster was formed anew without it, or the cluster that it was removed. nil: nobody has.
 func (s *service) refusal() error {
-	by := s.refused.Load()
-	if by == nil {
+	var p *Problem
+	if by := s.refused.Load(); by != nil {
+		p = problem(Lineage, "cluster %q was formed anew without this node (node %q is of lineage %s): its copies are not taken", s.record.ClusterName, by.Node, by.Lineage)
+	} else if s.removed.Load() {
+		p = problem(Lineage, "this node was removed from cluster %q: its copies are not taken", s.record.ClusterName)
+	} else {
 		return nil
 	}
-	return problem(Lineage, "cluster %q was formed anew without this node (node %q is of lineage %s): its copies are not taken", s.record.ClusterName, by.Node, by.Lineage).
-		next("wipe it with `ashlar cluster reset --confirm %s`, then have it join anew and add its disks with --force", s.record.ClusterName)
+	return p.next("wipe it with `ashlar cluster reset --confirm %s`, then have it join anew and add its disks with --force", s.record.ClusterName)
+}
+
+// Refused is why this node takes part in nothing any more, and what to do about it; empty where it does.
+func (n *Node) Refused() string {
+	s := n.service.Load()
+	if s == nil {
+		return ""
+	}
+	if p := (*Problem)(nil); errors.As(s.refusal(), &p) {
+		return p.Text + ": " + p.Next
+	}
+	return ""
 }
 
 // metStranger asks a node that has no protocol in common with this one for its lineage.

@@ -198,12 +198,8 @@ func OfflineRelease(dir, confirm string, older bool) (*Release, error) {
 
 // Advice is what to do about a cluster that this node cannot reach; empty where it can, or where waiting is all.
 func (n *Node) Advice() string {
-	s := n.service.Load()
-	if s == nil {
-		return ""
-	}
-	if p := (*Problem)(nil); errors.As(s.refusal(), &p) {
-		return p.Text + ": " + p.Next
+	if refused := n.Refused(); refused != "" {
+		return refused
 	}
 	plan, err := n.PlanRelease()
 	if err != nil {
@@ -217,7 +213,7 @@ func (n *Node) Advice() string {
 }
 
 // Reset makes this node one that belongs to no cluster, so that it can join anew. It is allowed only
-// where the cluster was formed anew without it, or where all that the node knew of it is lost.
+// where the cluster goes on without it, or where all that the node knew of it is lost.
 func (n *Node) Reset(_ context.Context, confirm string) error {
 	n.orders.Lock()
 	defer n.orders.Unlock()

@@ -52,6 +52,7 @@ type service struct {
 
 	asking  atomic.Bool                   // another node's lineage
 	refused atomic.Pointer[lineageAnswer] // of a node that goes on without this one; nil: none is known
+	removed atomic.Bool                   // the cluster says that it has no node of this number any more
 
 	registered chan struct{}   // closed when incarnation and engine are set
 	ctx        context.Context // ends with close
@@ -225,6 +226,9 @@ func (s *service) relink(e *engine.Engine) {
 	}
 }
 
+// removedPause is how long a node that was removed leaves the others alone before it asks again.
+const removedPause = 30 * time.Second
+
 // register has the cluster agree on this incarnation, however long that takes.
 // The peer port listens by now, so from here on a refused connection is proof
 // that this process is gone.
@@ -235,6 +239,14 @@ func (s *service) register() wire.Incarnation {
 		cancel()
 		if err == nil {
 			return r.Incarnation
+		}
+		// What the cluster has agreed on is final, whether or not it ever reaches this node's own log.
+		if r.Code == cluster.NotFound && !s.removed.Swap(true) {
+			s.log.Error("this node is refused", "error", s.refusal())
+		}
+		if s.removed.Load() {
+			pause(s.ctx, removedPause)
+			continue
 		}
 		s.log.Warn("registering this incarnation", "error", err)
 		pause(s.ctx, 500*time.Millisecond)

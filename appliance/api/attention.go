@@ -17,6 +17,8 @@ func attention(disks []Disk, s *cluster.State) []string {
 			out = append(out, at+" failed a write and is not used any more"+forget)
 		case "ejected":
 			out = append(out, fmt.Sprintf("%s lost %d blocks, %d of them within a day, and is not used any more%s", at, d.BadEver, cluster.BadMost, forget))
+		case "outdated":
+			out = append(out, fmt.Sprintf("%s is an old copy of the disk that was there, so it is not used; `ashlar disk remove %s:%s` forgets it, then `ashlar disk add %s --force` on that node takes it as an empty one.", at, d.Node, d.Path, d.Path))
 		case "worn":
 			out = append(out, fmt.Sprintf("%s lost %d blocks within a day; it leaves the pool once every volume can do without it.", at, cluster.BadMost))
 		case "missing":

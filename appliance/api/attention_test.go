@@ -15,10 +15,10 @@ func TestWhatIsWrongIsSaidAndNothingElse(t *testing.T) {
 		3: {ID: 3, Name: "new"},
 	}}
 	disks := []Disk{{Node: "n1", Path: "/dev/sda", State: "ok"}, {Node: "n1", Path: "/dev/sdb", State: "failed"}, {Node: "n2", Path: "/dev/sdc", State: "worn"},
-		{Node: "n2", Path: "/dev/sdd", State: "ejected", BadEver: 7}, {Node: "n3", Path: "/dev/sde", State: "missing"}, {Node: "n3", Path: "/dev/sdf", State: "draining"}}
+		{Node: "n2", Path: "/dev/sdd", State: "ejected", BadEver: 7}, {Node: "n3", Path: "/dev/sde", State: "missing"}, {Node: "n3", Path: "/dev/sdf", State: "draining"}, {Node: "n3", Path: "/dev/sdg", State: "outdated"}}
 	got := attention(disks, s)
 	want := []string{"Disk /dev/sdb of node n1 failed a write", "Disk /dev/sdc of node n2 lost 3 blocks within a day; it leaves", "Disk /dev/sdd of node n2 lost 7 blocks, 3 of them",
-		"Disk /dev/sde of node n3 cannot be opened", "Volume torn: copies of 2 blocks differed"}
+		"Disk /dev/sde of node n3 cannot be opened", "Disk /dev/sdg of node n3 is an old copy", "Volume torn: copies of 2 blocks differed"}
 	if len(got) != len(want) {
 		t.Fatalf("%d sentences, want %d:\n%s", len(got), len(want), strings.Join(got, "\n"))
 	}

@@ -87,7 +87,7 @@ func diskSpace(d Disk, space map[cluster.DiskID]disk.Stats) DiskSpace {
 	v := DiskSpace{ID: d.ID, Node: d.Node, Path: d.Path, State: d.State}
 	have, known := space[cluster.DiskID(d.ID)]
 	switch {
-	case d.State == "failed", d.State == "ejected":
+	case d.State == "failed", d.State == "ejected", d.State == "outdated":
 		return v
 	case !known:
 		v.State = "unknown"

@@ -11,6 +11,7 @@ import (
 // Status is what a node says of itself.
 type Status struct {
 	Version     string   `json:"version" doc:"Release of the program"`
+	Refused     string   `json:"refused,omitempty" doc:"Why its cluster goes on without it for good, and what to do about it"`
 	Folder      string   `json:"folder"`
 	State       string   `json:"state" enum:"alone,waiting,ready" doc:"alone: in no cluster; waiting: may not serve hosts now, since it is starting or has no lease; ready: serves hosts"`
 	Name        string   `json:"name" doc:"Name of the node"`
@@ -87,7 +88,7 @@ type Disk struct {
 	Node     string `json:"node"`
 	Path     string `json:"path"`
 	Size     uint64 `json:"size"`
-	State    string `json:"state" enum:"ok,failed,ejected,worn,missing,draining,drained" doc:"worn: it lost blocks, and is ejected as soon as there are other copies of all that it holds; missing: its node could not open it; known on that node only; draining: copies leave it; drained: all have"`
+	State    string `json:"state" enum:"ok,failed,ejected,outdated,worn,missing,draining,drained" doc:"outdated: what its node found in its place is an old copy of it, which is not used; worn: it lost blocks, and is ejected as soon as there are other copies of all that it holds; missing: its node could not open it; known on that node only; draining: copies leave it; drained: all have"`
 	Replicas int    `json:"replicas" doc:"Copies of segments that it holds"`
 
 	BadLately int        `json:"bad_lately" doc:"Places that it could not give in the last day; three within a day, and it is ejected"`

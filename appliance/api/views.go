@@ -44,7 +44,7 @@ func (s server) status() Status {
 	if !ok {
 		return out
 	}
-	out.State = "waiting"
+	out.State, out.Refused = "waiting", s.node.Refused()
 	if s.node.Ready() {
 		out.State = "ready"
 	}
@@ -131,8 +131,11 @@ func diskViews(n *node.Node, s *cluster.State) []Disk {
 		switch {
 		case d.Failed:
 			v.State = "failed"
-			if d.Ejected {
+			switch {
+			case d.Ejected:
 				v.State = "ejected"
+			case d.Outdated:
+				v.State = "outdated"
 			}
 		case d.Worn:
 			v.State = "worn"

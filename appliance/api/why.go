@@ -21,7 +21,7 @@ type Why struct {
 
 // Reason is one cause.
 type Reason struct {
-	Kind string `json:"kind" enum:"no-head,silent-node,slow-disk,silent-disk,slow-node,slow-link,slow-copy,demoted-copy,degraded,catching-up,window-full"`
+	Kind string `json:"kind" enum:"no-head,silent-node,slow-disk,silent-disk,failing-disk,failed-disk,slow-node,slow-link,slow-copy,demoted-copy,degraded,catching-up,window-full"`
 	Node string `json:"node,omitempty"`
 	Disk string `json:"disk,omitempty" doc:"Its ID"`
 	Text string `json:"text" doc:"A sentence"`

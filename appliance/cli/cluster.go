@@ -36,6 +36,9 @@ func statusCommand() *cli.Command {
 				}
 				facts(c, append(rows, table.Row{"peer address", s.Peer}, table.Row{"portals", strings.Join(s.Portals, " ")},
 					table.Row{"folder", s.Folder}, table.Row{"version", s.Version})...)
+				if s.Refused != "" {
+					fmt.Fprintln(c.App.Writer, "What to do: "+s.Refused+".")
+				}
 			})
 		})
 }

@@ -272,7 +272,7 @@ func (p *past) step() {
 		}
 	case 3:
 		if p.IntN(12) == 0 && p.IntN(3) == 0 {
-			p.do(Command{FailDisk: &FailDisk{r.Disk}})
+			p.do(Command{FailDisk: &FailDisk{ID: r.Disk}})
 		}
 	case 4:
 		p.do(Command{Eject: &Eject{id, v.Epoch, r.Node}})

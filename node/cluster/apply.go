@@ -273,7 +273,8 @@ func (s *State) failDisk(c *FailDisk) Result {
 	if s.Disks[c.ID] == nil {
 		return problem(NotFound, "no disk %s", c.ID)
 	}
-	s.editDisk(c.ID).Failed = true
+	d := s.editDisk(c.ID)
+	d.Failed, d.Outdated = true, d.Outdated || c.Outdated && !d.Failed
 	s.settle()
 	return Result{}
 }

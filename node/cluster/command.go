@@ -126,8 +126,12 @@ type AddDisk struct {
 	Size uint64
 }
 
-// FailDisk takes a disk that failed a write out for ever.
-type FailDisk struct{ ID DiskID }
+// FailDisk takes a disk out for ever: it failed a write, or what is in its place is an
+// old copy of it.
+type FailDisk struct {
+	ID       DiskID
+	Outdated bool `json:",omitempty"`
+}
 
 // CreateVolume places all segments of a new volume, named in the Result.
 type CreateVolume struct {

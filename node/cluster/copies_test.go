@@ -69,12 +69,12 @@ func TestThreeCopiesOutliveTwo(t *testing.T) {
 func TestTheLastCopyOnAFailedDiskStaysListedUntilAReplacementHasItsData(t *testing.T) {
 	r := newRig(t, 3, 3)
 	v := r.volume("v", 2, 1)
-	r.good(Command{FailDisk: &FailDisk{disk(2)}})
+	r.good(Command{FailDisk: &FailDisk{ID: disk(2)}})
 	r.expectInSync(v, 0, 1)
-	r.good(Command{FailDisk: &FailDisk{disk(1)}})
+	r.good(Command{FailDisk: &FailDisk{ID: disk(1)}})
 	r.expectInSync(v, 0, 1)
 	r.expectHead(v, 1, 1) // it can still read, and copy from it
-	r.good(Command{FailDisk: &FailDisk{disk(1)}})
+	r.good(Command{FailDisk: &FailDisk{ID: disk(1)}})
 	r.refuse(Stale, r.joins(v, 2)) // on a failed disk
 	gen := r.Volumes[v].Segments[0].Gen
 	r.refuse(Refused, Command{MoveReplica: &MoveReplica{Volume: v, Gen: gen, From: disk(1), To: disk(3)}})
@@ -181,7 +181,7 @@ func TestJoinTakesInOnlyWhatIsStillAsItWasCopied(t *testing.T) {
 			r.good(Command{AddDisk: &AddDisk{ID: "d2b", Node: 2}})
 			r.good(Command{MoveReplica: &MoveReplica{Volume: j.Volume, Gen: j.Segments[0].Gen, From: disk(2), To: "d2b"}})
 		},
-		"its disk failed": func(r *rig, j *Join) { r.good(Command{FailDisk: &FailDisk{disk(2)}}) },
+		"its disk failed": func(r *rig, j *Join) { r.good(Command{FailDisk: &FailDisk{ID: disk(2)}}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, _, c := prepare()

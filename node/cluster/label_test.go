@@ -234,7 +234,7 @@ func TestAnOldImageOfADiskIsTold(t *testing.T) {
 	r.refuse(Stale, note("", "b"))
 	r.good(note("a", "b"))
 	r.refuse(NotFound, Command{NoteDisk: &NoteDisk{disk(7), "", "a"}})
-	r.good(Command{FailDisk: &FailDisk{disk(1)}})
+	r.good(Command{FailDisk: &FailDisk{ID: disk(1)}})
 	r.refuse(Refused, note("b", "c"))
 	if r.Disks[disk(1)].Nonce != "b" {
 		t.Errorf("noted is %q", r.Disks[disk(1)].Nonce)

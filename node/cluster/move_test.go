@@ -215,7 +215,7 @@ func TestAMoveEndsWhenOneOfItsDisksFails(t *testing.T) {
 			from := g.Replicas[0].Disk
 			r.good(Command{AddReplica: &AddReplica{v, 0, g.Gen, to, from}})
 			fails := map[string]DiskID{"source": from, "target": to}[which]
-			r.good(Command{FailDisk: &FailDisk{fails}})
+			r.good(Command{FailDisk: &FailDisk{ID: fails}})
 			r.good(Command{Replace: &Replace{fails}})
 			g = r.Volumes[v].Segments[0]
 			if len(g.Replicas) != 2 || g.Coming() != nil || g.OnDisk(fails) != nil {

@@ -98,7 +98,7 @@ func TestWhatIsNotThereIsNotFound(t *testing.T) {
 	r.refuse(NotFound, Command{Register: &Register{Node: 2}})
 	r.refuse(NotFound, Command{SetVoter: &SetVoter{Node: 2, Voter: true}})
 	r.refuse(NotFound, Command{AddDisk: &AddDisk{ID: "x", Node: 2}})
-	r.refuse(NotFound, Command{FailDisk: &FailDisk{"x"}})
+	r.refuse(NotFound, Command{FailDisk: &FailDisk{ID: "x"}})
 }
 
 func TestTheTargetIsNamedByClusterAndVolume(t *testing.T) {

@@ -15,7 +15,7 @@ func TestCopiesNeedNodesOfTheirOwn(t *testing.T) {
 	r.good(Command{AddDisk: &AddDisk{ID: "d1b", Node: 1}}) // a second disk is no second domain
 	r.down(3)
 	r.refuse(TooFew, create(3))
-	r.good(Command{FailDisk: &FailDisk{disk(2)}})
+	r.good(Command{FailDisk: &FailDisk{ID: disk(2)}})
 	r.refuse(TooFew, create(2))
 	for _, copies := range []int{-1, 0, 4} {
 		r.refuse(Invalid, create(copies))

@@ -108,7 +108,7 @@ func (g *chaos) fresh(s *State) Command {
 		if g.IntN(3) > 0 {
 			break
 		}
-		return Command{FailDisk: &FailDisk{g.disk()}}
+		return Command{FailDisk: &FailDisk{ID: g.disk(), Outdated: len(g.past)%2 == 0}}
 	case 8:
 		return Command{CreateVolume: &CreateVolume{Name: name("v"), Bytes: uint64(1+g.IntN(5)) * mib, Copies: 1 + g.IntN(3)}}
 	case 9:

@@ -95,12 +95,14 @@ type Disk struct {
 	Node   wire.NodeID
 	Path   string
 	Size   uint64 // bytes
-	Failed bool   // a write failed once, or it was ejected: never used again
+	Failed bool   // a write failed once, or it was ejected, or is outdated: never used again
 
 	Bad     []BadBlock `json:",omitempty"` // the latest, oldest first
 	BadEver uint64     `json:",omitempty"`
 	Worn    bool       `json:",omitempty"` // BadMost of them came within a day: it is to be ejected
 	Ejected bool       `json:",omitempty"`
+
+	Outdated bool `json:",omitempty"` // an old copy of the disk is in its place
 
 	Drained bool   `json:",omitempty"` // all copies leave it, and none come
 	Nonce   string `json:",omitempty"` // drawn when it was opened last: what does not know it is an old copy of the disk

@@ -63,6 +63,8 @@ const (
 	SilentNode  ReasonKind = "silent-node"
 	SlowDisk    ReasonKind = "slow-disk"
 	SilentDisk  ReasonKind = "silent-disk"
+	FailingDisk ReasonKind = "failing-disk"
+	FailedDisk  ReasonKind = "failed-disk"
 	SlowNode    ReasonKind = "slow-node"
 	SlowLink    ReasonKind = "slow-link"
 	SlowCopy    ReasonKind = "slow-copy"
@@ -169,6 +171,7 @@ func (w *why) disksOf(v *cluster.Volume, add adder) {
 				add(SilentDisk, r.Node, r.Disk, "No durable write of %s has ended for %s", name, text(silent))
 				continue
 			}
+			w.lossOf(v, r, name, add)
 			if f := w.disks[r.Disk]; f.tells() {
 				add(SlowDisk, r.Node, r.Disk, "Durable writes take %s on %s, %s on others", text(f.takes), name, text(f.others))
 			}
@@ -177,6 +180,32 @@ func (w *why) disksOf(v *cluster.Volume, add adder) {
 			}
 		}
 	}
+}
+
+// lossOf tells of a disk that loses what was written to it: reads of that wait for another copy, and
+// for the writing that mends it.
+func (w *why) lossOf(v *cluster.Volume, r cluster.Replica, name string, add adder) {
+	d := w.st.Disks[r.Disk]
+	n := d.BadLately(w.wall)
+	switch {
+	case d.Failed:
+		add(FailedDisk, r.Node, r.Disk, "Of %s the only copies in sync are on %s, which is not written to any more: they are read, and writes wait", segments(lastOn(v, r.Node)), name)
+	case d.Worn:
+		add(FailingDisk, r.Node, r.Disk, "There were %s in a day that %s could not give, so it leaves the pool, as soon as every volume can do without it; until then reads of such places wait for another copy", places(cluster.BadMost), name)
+	case n > 0:
+		ago := time.Duration(max(0, w.wall-d.Bad[len(d.Bad)-1].At)) * time.Millisecond
+		add(FailingDisk, r.Node, r.Disk, "In the last day there were %s that %s could not give, the latest %s ago: they are read from another copy and mended", places(n), name, ago.Round(time.Second))
+	}
+}
+
+// lastOn counts the segments whose set is a copy on one node.
+func lastOn(v *cluster.Volume, n wire.NodeID) (count int) {
+	for _, g := range v.Segments {
+		if in := g.InSync(); len(in) == 1 && in[0] == n {
+			count++
+		}
+	}
+	return count
 }
 
 // hopsOf tells of copies that writes wait longer for than for the others.
@@ -249,6 +278,10 @@ func (w *why) copiesOf(v *cluster.Volume, head *HeadMinute, add adder) {
 		switch {
 		case !w.st.Nodes[n].Up:
 			reason = "the node is down"
+		case w.st.Disks[disk[n]].Ejected:
+			reason = "the disk lost too much, and has left the pool"
+		case w.st.Disks[disk[n]].Outdated:
+			reason = "what is there is an old copy of the disk"
 		case w.st.Disks[disk[n]].Failed:
 			reason = "the disk has failed"
 		}
@@ -260,6 +293,13 @@ func (w *why) copiesOf(v *cluster.Volume, head *HeadMinute, add adder) {
 				w.name(d.Node), (time.Duration(ago) * time.Millisecond).Round(time.Second), d.Why)
 		}
 	}
+}
+
+func places(n int) string {
+	if n == 1 {
+		return "1 place"
+	}
+	return fmt.Sprintf("%d places", n)
 }
 
 func segments(n int) string {

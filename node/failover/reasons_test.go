@@ -108,3 +108,31 @@ func TestWhyTellsWhatVolumesLackAndHostsWaitFor(t *testing.T) {
 	w.apply(cluster.Command{Fence: &cluster.Fence{Dead: []cluster.Dead{{Node: head, Incarnation: 1}}, Refused: true}})
 	w.expectWhy(told, NoHead, "they wait")
 }
+
+func TestWhyTellsOfDisksThatLoseWhatTheyHold(t *testing.T) {
+	w := newSlowWorld(t, 3, 2)
+	w.step()
+	disk := w.volume().Segments[0].On(w.other()).Disk
+	lose := func(blocks ...uint32) {
+		c := &cluster.BadBlocks{Disk: disk}
+		for _, b := range blocks {
+			c.Blocks = append(c.Blocks, cluster.BadBlock{Volume: w.volume().ID, Block: b, At: w.wall - 4000})
+		}
+		w.apply(cluster.Command{BadBlocks: c})
+	}
+	lose(1)
+	w.expectWhy(w.told(), FailingDisk, "1 place that", "node n2", "4s ago", "mended")
+	lose(2, 3)
+	w.expectWhy(w.told(), FailingDisk, "3 places", "leaves the pool")
+	before := w.st
+	w.apply(cluster.Command{EjectDisk: &cluster.EjectDisk{ID: disk}})
+	w.expectWhy(w.told(), Degraded, "lost too much")
+	w.st = before
+	w.apply(cluster.Command{FailDisk: &cluster.FailDisk{ID: disk, Outdated: true}})
+	w.expectWhy(w.told(), Degraded, "an old copy of the disk")
+	w.apply(cluster.Command{FailDisk: &cluster.FailDisk{ID: w.volume().Segments[0].On(w.volume().Head).Disk}})
+	w.expectWhy(w.told(), FailedDisk, "1 segment", "writes wait")
+	if len(w.refused) > 0 {
+		t.Error(w.refused)
+	}
+}

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"maps"
 	"slices"
 
 	"ashlar/node/cluster"
@@ -178,6 +179,18 @@ func (w *world) fillDisk() {
 	d.low = true
 	w.after(w.between(0, 200*millisecond), func() { d.full = d.low })
 	w.after(w.outage(), func() { d.low, d.full = false, false })
+}
+
+// image keeps what is on a disk; what it gives puts that back.
+func (d *disk) image() (restore func()) {
+	replicas, promises := map[replicaID]*replica{}, maps.Clone(d.promises)
+	for id, r := range d.replicas {
+		replicas[id] = &replica{blocks: slices.Clone(r.blocks), commit: r.durable, durable: r.durable}
+	}
+	return func() {
+		d.count("image put back")
+		d.replicas, d.promises = replicas, promises
+	}
 }
 
 // saveLast undoes what decayed where no copy in the set is good: on those that

@@ -269,7 +269,41 @@ func lowDisk(t *testing.T, bug string) *Result {
 	return s.verdict()
 }
 
+// All nodes lose power, and under one of them an image of its disk is put back that was taken while it
+// ran: all of it is as it was then. Nobody leaves the set, and then it is the head's.
+func imagePutBack(t *testing.T, bug string) *Result {
+	s, h := filled(t, bug)
+	far := s.host(3)
+	s.run(3 * second)
+	restore := s.server(2).disk.image()
+	var last []tag
+	for b := range uint64(segmentBlocks) {
+		last = append(last, s.write(h, b).tag)
+	}
+	s.run(3 * second) // until it is below all commit points
+	for _, x := range s.servers {
+		x.crash()
+	}
+	restore()
+	for _, x := range s.servers {
+		x.start()
+	}
+	s.until(10*second, func() bool { return s.volume().Head > 0 })
+	s.run(2 * second)
+	if s.insync() != 2 {
+		t.Errorf("%d copies are in the set", s.insync())
+	}
+	s.moveHeadTo(2)
+	for b := range uint64(segmentBlocks) {
+		if got := s.read(far, b); bug == "" && got != last[b] {
+			t.Errorf("block %d: read %d, not %d", b, got, last[b])
+		}
+	}
+	return s.verdict()
+}
+
 var diskStories = []aStory{
+	{"an image of a disk that is put back", imagePutBack, []string{"CommitTrusted"}},
 	{"a lost write", lostWrite, []string{"ReadUnverified", "BadTaken"}},
 	{"a misdirected write", strayWrite, []string{"ReadUnverified"}},
 	{"a latent sector error", latentError, []string{"BadTaken"}},

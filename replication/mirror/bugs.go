@@ -12,6 +12,7 @@ type Bugs struct {
 	AckUnremoved   bool // a copy that does not answer is left out before the cluster has removed it
 	ReadsDontWait  bool // reads overlap writes in flight
 	NoReconcile    bool // a new head leaves the tails as they are
+	CommitTrusted  bool // what is not above a commit point is taken to be on all copies
 	TailHolder     bool // a tail is only ever read from the copies with its highest version
 	NoTail         bool // a returning copy's own tail is not looked at
 	NoDelta        bool // a returning copy gets nothing copied

@@ -463,7 +463,7 @@ func (h *Head) complain() {
 		}
 		// A copy that cannot show its tail is in the way, whatever else its node answers.
 		for _, m := range seg.view.Members {
-			if m.InSync && seg.tails[m.Node] == nil {
+			if l := seg.listings[m.Node]; m.InSync && (seg.tails[m.Node] == nil || l != nil && !l.whole) {
 				waits[m.Node] = true
 			}
 		}

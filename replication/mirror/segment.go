@@ -17,21 +17,22 @@ const (
 
 // segment is one piece of the volume as its head sees it.
 type segment struct {
-	index   wire.Segment
-	view    SegmentView
-	state   segState
-	tails   map[wire.NodeID]*wire.Tail // of in-sync copies, while preparing
-	paging  map[wire.NodeID]*wire.Tail // tails of which only a part is here
-	since   int64                      // when it began to prepare
-	settles int                        // rewrites of the tail that are not done
-	held    []*Op
-	seq     uint64
-	flight  []*flight // by sequence; the first is not done
-	commit  wire.Version
-	told    map[wire.NodeID]wire.Version // the commit point that an in-sync node was sent
-	joiners map[wire.NodeID]*joiner
-	shown   []shown // claims of copies, while preparing
-	forgot  uint64  // claims of reigns up to this one may have been forgotten by a copy that had them alone
+	index    wire.Segment
+	view     SegmentView
+	state    segState
+	tails    map[wire.NodeID]*wire.Tail // of in-sync copies, while preparing
+	paging   map[wire.NodeID]*wire.Tail // tails of which only a part is here
+	listings map[wire.NodeID]*listing   // while preparing
+	since    int64                      // when it began to prepare
+	settles  int                        // rewrites of the tail that are not done
+	held     []*Op
+	seq      uint64
+	flight   []*flight // by sequence; the first is not done
+	commit   wire.Version
+	told     map[wire.NodeID]wire.Version // the commit point that an in-sync node was sent
+	joiners  map[wire.NodeID]*joiner
+	shown    []shown // claims of copies, while preparing
+	forgot   uint64  // claims of reigns up to this one may have been forgotten by a copy that had them alone
 }
 
 // flight is a write on its way to all copies.
@@ -60,7 +61,7 @@ func (h *Head) Configure(now int64, v View) {
 	h.agreed()
 	for i := range v.Segments {
 		if i == len(h.segments) {
-			h.segments = append(h.segments, &segment{index: wire.Segment(i), since: now, tails: map[wire.NodeID]*wire.Tail{}, paging: map[wire.NodeID]*wire.Tail{},
+			h.segments = append(h.segments, &segment{index: wire.Segment(i), since: now, tails: map[wire.NodeID]*wire.Tail{}, paging: map[wire.NodeID]*wire.Tail{}, listings: map[wire.NodeID]*listing{},
 				told: map[wire.NodeID]wire.Version{}, joiners: map[wire.NodeID]*joiner{}})
 		}
 		seg := h.segments[i]
@@ -279,25 +280,23 @@ func (h *Head) tryReconcile(s *segment) {
 	if s.state != preparing || !h.formerRetired() {
 		return
 	}
-	var tails []*wire.Tail
-	members := 0
+	tails := 0
 	for _, m := range s.view.Members {
 		if !m.InSync {
 			continue
 		}
-		members++
-		if t := s.tails[m.Node]; t != nil {
-			tails = append(tails, t)
+		if s.tails[m.Node] != nil {
+			tails++
 		} else if !h.bugs.PartialPrepare {
 			return
 		}
 	}
-	if members == 0 || len(tails) == 0 {
+	if tails == 0 || !h.listed(s) {
 		return
 	}
 	s.state = serving
-	for _, t := range tails {
-		if s.commit.Less(t.Commit) {
+	for _, m := range s.view.Members {
+		if t := s.tails[m.Node]; m.InSync && t != nil && s.commit.Less(t.Commit) {
 			s.commit = t.Commit
 		}
 	}
@@ -305,53 +304,31 @@ func (h *Head) tryReconcile(s *segment) {
 	if !h.bugs.NoReconcile {
 		h.reconcile(s)
 	}
-	s.tails = nil
+	s.tails, s.listings = nil, nil
 	if s.settles == 0 {
 		h.advance(s)
 	}
 	h.release(s)
 }
 
-// reconcile rewrites each block that may differ: above the highest commit point
-// the highest version wins, whoever has it. The blocks between a copy's own
-// commit point and the highest are on all copies already.
+// reconcile rewrites each block that may differ: the highest version wins, whoever has it. Above the
+// highest commit point that is any; below it, one that a copy does not have because its disk lied.
 func (h *Head) reconcile(s *segment) {
-	type winner struct {
-		change wire.Change
-		nodes  []wire.NodeID
-	}
-	blocks := map[uint32]*winner{}
-	for _, m := range s.view.Members {
-		t := s.tails[m.Node]
-		if t == nil || !m.InSync {
-			continue
-		}
-		for _, c := range t.Changes {
-			if !s.commit.Less(c.Version) {
-				continue
-			}
-			w := blocks[c.Block]
-			switch {
-			case w == nil || w.change.Version.Less(c.Version):
-				blocks[c.Block] = &winner{c, []wire.NodeID{m.Node}}
-			case w.change.Version == c.Version:
-				w.nodes = append(w.nodes, m.Node)
-			}
-		}
-	}
-	order := make([]uint32, 0, len(blocks))
-	for b := range blocks {
-		order = append(order, b)
-	}
-	slices.Sort(order)
+	blocks := h.newer(s)
+	order := h.differing(s, blocks)
 	for i := 0; i < len(order); {
+		w := blocks[order[i]]
+		kept := !s.commit.Less(w.version)
 		n := 1
-		for i+n < len(order) && n < 16 && order[i+n] == order[i]+uint32(n) &&
-			slices.Equal(blocks[order[i+n]].nodes, blocks[order[i]].nodes) {
+		for i+n < len(order) && n < 16 && order[i+n] == order[i]+uint32(n) {
+			o := blocks[order[i+n]]
+			if kept == s.commit.Less(o.version) || !slices.Equal(o.nodes, w.nodes) {
+				break
+			}
 			n++
 		}
 		s.settles++
-		h.rewrite(s, order[i], uint32(n), blocks[order[i]].nodes, func(wire.Status) {
+		h.rewrite(s, order[i], uint32(n), w.nodes, kept, func(wire.Status) {
 			s.settles--
 			if s.settles == 0 {
 				h.advance(s)
@@ -362,15 +339,15 @@ func (h *Head) reconcile(s *segment) {
 }
 
 // rewrite makes blocks of a tail equal on all copies, at a new version: it reads them
-// from one of their holders under their lock.
-func (h *Head) rewrite(s *segment, block, count uint32, from []wire.NodeID, done func(wire.Status)) {
+// from one of their holders under their lock. What may have been acknowledged is read from nobody else.
+func (h *Head) rewrite(s *segment, block, count uint32, from []wire.NodeID, kept bool, done func(wire.Status)) {
 	first := uint64(s.index)*h.segBlocks + uint64(block)
 	l := &lock{first: first, last: first + uint64(count) - 1}
 	l.granted = func() {
-		f := &fetch{seg: s, block: block, count: count, from: from, tail: true, keep: true}
+		f := &fetch{seg: s, block: block, count: count, from: from, tail: !kept, strict: kept, keep: true}
 		f.done = func(status wire.Status) {
 			if status != wire.OK {
-				// No copy has good data: what is there stays, a read will say so.
+				// No copy that may give it has good data: what is there stays; a read, or a scrub, will say so.
 				h.locks.release(l)
 				done(status)
 				return

@@ -86,7 +86,7 @@ func TestDisksAndNodesAreDrainedAndTakenOutUnderLoad(t *testing.T) {
 }
 
 // A node dies for good and another takes its place: data, copies, votes and reservations are as before.
-// Should the dead one start again, it takes part in nothing.
+// Should the dead one start again, it takes part in nothing, says what to do, and joins when it was wiped.
 func TestADeadNodeIsReplaced(t *testing.T) {
 	t.Parallel()
 	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood(35)})
@@ -135,6 +135,17 @@ func TestADeadNodeIsReplaced(t *testing.T) {
 		t.Errorf("the removed node serves: %+v", s)
 	}
 	refused(t, n1, "there is no node", "node", "show", "n3")
+
+	c.Eventually(time.Minute, "it says what to do", func() bool {
+		text := n3.Must("status")
+		return strings.Contains(text, "was removed from cluster") && strings.Contains(text, "ashlar cluster reset --confirm lab") && len(n3.LogLines("this node is refused")) > 0
+	})
+	n3.Must("cluster", "reset", "--confirm", "lab")
+	comeBack(t, n1, n3)
+	refused(t, n3, "--force", "disk", "add", n3.Disk())
+	n3.Must("disk", "add", n3.Disk(), "--force")
+	n3.Must("volume", "create", "x", "--size", "16M", "--copies", "3")
+	c.AwaitInSync("x", time.Minute)
 }
 
 // A node is started under another address: the others learn of it from the node itself, and

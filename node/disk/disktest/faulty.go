@@ -30,6 +30,7 @@ type Fault struct {
 	Err   error                // nil: a short write that is not reported
 	Reach func(length int) int // bytes of the write that reach the device, in units of 512; nil: half of it, in units of 4,096
 	Once  bool                 // later writes succeed
+	Lie   bool                 // the device says that all of it was done, and did nothing
 }
 
 // FailWrite makes the n-th write or sync from now on (1: the next) and all later ones fail.
@@ -127,6 +128,9 @@ func (f *Faulty) write(b []byte, off int64, write func([]byte, int64) (int, erro
 		f.touches(b, off, true)
 		return write(b, off)
 	}
+	if fault.Lie {
+		return len(b), nil
+	}
 	if !first {
 		return 0, fault.Err
 	}
@@ -153,6 +157,8 @@ func (f *Faulty) Sync() error {
 	switch {
 	case fault == nil:
 		return f.Device.Sync()
+	case fault.Lie:
+		return nil
 	case fault.Err == nil:
 		return syscall.EIO
 	}
