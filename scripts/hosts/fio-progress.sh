@@ -12,7 +12,7 @@ if [ "${disk#nvme}" != "$disk" ]; then
 	read -r bytes block <size
 	done=0
 	for p in $(pidof fio); do
-		done=$((done + $(awk '/^(read|write)_bytes/ { n += $2 } END { print n + 0 }' "/proc/$p/io" || echo 0)))
+		done=$((done + $(awk '/^(read|write)_bytes/ { n += $2 } END { print n + 0 }' "/proc/$p/io" 2>/dev/null || echo 0)))
 	done
 	echo "$(cat passes) $((($(cat passes) * 2 * bytes + done) / block)) -"
 	exit
