@@ -25,7 +25,7 @@ func addressCommand() *cli.Command {
 			}
 			return list(c, all, "There are no addresses that move; add one with: ashlar address add ADDRESS/LENGTH",
 				table.Row{"address", "port", "nvme port", "subnet", "group", "home", "state", "holder"}, func(a api.Address) table.Row {
-					return table.Row{a.Address, a.Port, a.NVMe, a.Fabric, a.Group, dash(a.Home), a.State, dash(a.Holder)}
+					return table.Row{a.Address, a.Port, a.NVMe, a.Fabric, a.Group, dash(a.Home), mood(c, a.State), dash(a.Holder)}
 				})
 		}),
 		leaf("remove", "take an address out of use; its hosts are dropped", "ADDRESS", "ashlar address remove 10.1.0.101", func(c *cli.Context, n *api.Client) error {

@@ -45,7 +45,7 @@ func Run(ctx context.Context, version string, args []string, stdin io.Reader, st
 	if err == nil {
 		return 0
 	}
-	complain(stderr, err, wantsJSON(args))
+	complain(stderr, err, formOf(args))
 	if u := (*usageError)(nil); errors.As(err, &u) {
 		return misused
 	}
@@ -75,13 +75,14 @@ func prepare(commands []*cli.Command) {
 	for _, c := range commands {
 		c.HideHelpCommand = true
 		c.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return misuse("%v", err) }
+		checkForm(c)
 		prepare(c.Subcommands)
 	}
 }
 
 // complain is the one sentence, with what to do about it, or for machines the
 // problem as the API gave it.
-func complain(w io.Writer, err error, asJSON bool) {
+func complain(w io.Writer, err error, form string) {
 	p := &api.Problem{Code: "failed", Detail: err.Error()}
 	var u *usageError
 	var n *node.Problem
@@ -93,12 +94,17 @@ func complain(w io.Writer, err error, asJSON bool) {
 	default:
 		errors.As(err, &p)
 	}
-	if asJSON {
-		json.NewEncoder(w).Encode(struct {
-			Code   string `json:"code"`
-			Detail string `json:"detail"`
-			Next   string `json:"next,omitempty"`
-		}{p.Code, p.Detail, p.Next})
+	machine := struct {
+		Code   string `json:"code"`
+		Detail string `json:"detail"`
+		Next   string `json:"next,omitempty"`
+	}{p.Code, p.Detail, p.Next}
+	switch form {
+	case "json":
+		json.NewEncoder(w).Encode(machine)
+		return
+	case "yaml":
+		writeYAML(w, machine)
 		return
 	}
 	text := strings.ReplaceAll(p.Detail, "\n", "; ")
@@ -121,9 +127,6 @@ func leaf(name, usage, args, example string, do action, flags ...cli.Flag) *cli.
 		Action: func(c *cli.Context) error {
 			if err := checkArguments(c, args); err != nil {
 				return err
-			}
-			if o := c.String("output"); o != "table" && o != "json" {
-				return misuse("%q is no form of output: there are table and json", o)
 			}
 			socket, err := node.SocketPath(c.String("dir"))
 			if err != nil {
@@ -164,8 +167,4 @@ func group(name, usage string, commands ...*cli.Command) *cli.Command {
 
 func dirFlag() cli.Flag {
 	return &cli.StringFlag{Name: "dir", Value: DefaultDir, EnvVars: []string{"ASHLAR_DIR"}, Usage: "folder of the node"}
-}
-
-func outputFlag() cli.Flag {
-	return &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "table or json"}
 }

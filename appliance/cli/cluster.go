@@ -16,7 +16,7 @@ import (
 )
 
 func versionCommand(version string) *cli.Command {
-	return &cli.Command{Name: "version", Usage: "print the release of this program", Flags: []cli.Flag{outputFlag()},
+	return &cli.Command{Name: "version", Usage: "print the release of this program", Description: "Example:\n   ashlar version -o json", Flags: []cli.Flag{outputFlag()},
 		Action: func(c *cli.Context) error {
 			return done(c, map[string]string{"version": version}, "ashlar %s", version)
 		}}
@@ -144,7 +144,7 @@ func clusterStatus(c *cli.Context, n *api.Client) error {
 		return err
 	}
 	return show(c, s, func() {
-		facts(c, table.Row{"cluster", s.Name}, table.Row{"state", s.State}, table.Row{"leader", dash(s.Leader)},
+		facts(c, table.Row{"cluster", s.Name}, table.Row{"state", mood(c, s.State)}, table.Row{"leader", dash(s.Leader)},
 			table.Row{"segment size", formatSize(s.SegmentSize)}, table.Row{"identity", s.ID},
 			table.Row{"rebuilds", fmt.Sprintf("%v after a disk failed, %v after a node went down", seconds(s.Settings.RebuildAfterDisk), seconds(s.Settings.RebuildAfterNode))},
 			table.Row{"scrubs", fmt.Sprintf("light every %v, deep every %v", seconds(s.Settings.ScrubLight), seconds(s.Settings.ScrubDeep))},
