@@ -37,6 +37,9 @@ func misuse(format string, args ...any) *usageError {
 // status. more are commands that other packages add.
 func Run(ctx context.Context, version string, args []string, stdin io.Reader, stdout, stderr io.Writer, more ...*cli.Command) int {
 	app := newApp(version, more)
+	if len(args) > 1 && args[1] == completeWord {
+		return complete(ctx, app, args[2:], stdout)
+	}
 	app.Reader, app.Writer, app.ErrWriter = stdin, stdout, stderr
 	args, err := arrange(app, args)
 	if err == nil {
@@ -63,7 +66,7 @@ func newApp(version string, more []*cli.Command) *cli.App {
 		OnUsageError:    func(_ *cli.Context, err error, _ bool) error { return misuse("%v", err) },
 		Commands: append([]*cli.Command{
 			serveCommand(version), setupCommand(), versionCommand(version), statusCommand(), clusterCommand(), nodeCommand(),
-			diskCommand(), poolCommand(), volumeCommand(), hostCommand(), exportCommand(), addressCommand(), whyCommand(), scrubCommand(), supportCommand(version),
+			diskCommand(), poolCommand(), volumeCommand(), hostCommand(), exportCommand(), addressCommand(), whyCommand(), scrubCommand(), supportCommand(version), completionCommand(),
 		}, more...),
 	}
 	prepare(app.Commands)

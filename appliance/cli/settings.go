@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -37,7 +38,9 @@ func setCluster(c *cli.Context, n *api.Client) error {
 		}
 		return done(c, in, "rebalance is %s now", value)
 	default:
-		return misuse("the cluster has no setting %q; there are %s", name, settingNames)
+		u := misuse("the cluster has no setting %q; there are %s", name, settingNames)
+		u.next = nearest(name, strings.Split(settingNames, ", "))
+		return u
 	}
 	d, err := time.ParseDuration(value)
 	if err != nil || d < time.Second || d > most || d%time.Second != 0 {
