@@ -48,6 +48,9 @@ func Run(ctx context.Context, version string, args []string, stdin io.Reader, st
 	if err == nil {
 		return 0
 	}
+	if status := (exitStatus)(0); errors.As(err, &status) {
+		return int(status)
+	}
 	complain(stderr, err, formOf(args))
 	if u := (*usageError)(nil); errors.As(err, &u) {
 		return misused

@@ -22,24 +22,6 @@ func versionCommand(version string) *cli.Command {
 		}}
 }
 
-func statusCommand() *cli.Command {
-	return leaf("status", "what this node says of itself", "", "ashlar status --dir /var/lib/ashlar",
-		func(c *cli.Context, n *api.Client) error {
-			s, err := n.Status(c.Context)
-			if err != nil {
-				return err
-			}
-			return show(c, s, func() {
-				rows := []table.Row{{"node", s.Name}, {"state", s.State}, {"witness", yes(s.Witness)}, {"cluster", dash(s.Cluster)}}
-				if s.Cluster != "" {
-					rows = append(rows, table.Row{"number", s.ID}, table.Row{"incarnation", s.Incarnation}, table.Row{"leader", dash(s.Leader)})
-				}
-				facts(c, append(rows, table.Row{"peer address", s.Peer}, table.Row{"portals", strings.Join(s.Portals, " ")},
-					table.Row{"folder", s.Folder}, table.Row{"version", s.Version})...)
-			})
-		})
-}
-
 func clusterCommand() *cli.Command {
 	return group("cluster", "make, join and look at the cluster",
 		leaf("create", "make a cluster of this node", "NAME", "ashlar cluster create prod", createCluster,
@@ -47,7 +29,7 @@ func clusterCommand() *cli.Command {
 		leaf("join", "make this node a member of a cluster", "ADDRESS", "ashlar cluster join 10.1.0.1 --secret-file /root/secret", joinCluster,
 			&cli.BoolFlag{Name: "witness", Usage: "vote, and hold no data and serve no hosts"},
 			&cli.StringFlag{Name: "secret-file", Usage: "file with the join secret, or - for stdin; else $ASHLAR_SECRET is used"}),
-		leaf("status", "the cluster at a glance", "", "ashlar cluster status -o json", clusterStatus),
+		leaf("status", "all of the cluster: settings, nodes, volumes, what needs attention (in short: ashlar status)", "", "ashlar cluster status -o json", clusterStatus),
 		releaseCommand(), resetCommand(), adoptCommand(),
 		leaf("set", "change a setting: "+settingNames, "SETTING VALUE", "ashlar cluster set rebuild-after-node 10m", setCluster),
 		leaf("secret", "print the secret with which nodes join", "", "ashlar cluster secret > /root/secret",
@@ -138,6 +120,7 @@ func peerAddress(text string) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
+// clusterStatus is the detail behind `ashlar status`.
 func clusterStatus(c *cli.Context, n *api.Client) error {
 	s, err := n.Cluster(c.Context)
 	if err != nil {
