@@ -59,6 +59,7 @@ func hostCommand() *cli.Command {
 			}
 			return done(c, struct{}{}, "host %q is forgotten", name)
 		}))
+	g.Subcommands = append(g.Subcommands, disconnectCommand())
 	g.Subcommands = append(g.Subcommands, hostsideCommands()...)
 	return g
 }
