@@ -138,8 +138,8 @@ func list[T any](c *cli.Context, all []T, none string, head table.Row, row func(
 // moods are the colours of states that are well, that are not, and in which somebody waits.
 var moods = map[string]text.Color{
 	"healthy": text.FgGreen, "up": text.FgGreen, "ok": text.FgGreen, "ready": text.FgGreen, "held": text.FgGreen, "safe": text.FgGreen,
-	"degraded": text.FgYellow, "draining": text.FgYellow, "worn": text.FgYellow, "moving": text.FgYellow, "new": text.FgYellow, "at risk": text.FgYellow, "warning": text.FgYellow,
-	"waiting": text.FgRed, "down": text.FgRed, "failed": text.FgRed, "ejected": text.FgRed, "missing": text.FgRed, "expelled": text.FgRed, "error": text.FgRed,
+	"degraded": text.FgYellow, "draining": text.FgYellow, "worn": text.FgYellow, "moving": text.FgYellow, "new": text.FgYellow, "warning": text.FgYellow, "reduced": text.FgYellow,
+	"waiting": text.FgRed, "down": text.FgRed, "failed": text.FgRed, "ejected": text.FgRed, "missing": text.FgRed, "expelled": text.FgRed, "critical": text.FgRed, "unknown": text.FgRed,
 }
 
 // mood is a state in its colour, on a terminal. What stands behind the first comma has none.

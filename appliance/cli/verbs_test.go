@@ -66,6 +66,7 @@ var verbs = []verb{
 	{path: "host dhchap", do: "web2 --secret-file {dhchap}", says: []string{"has to prove who it is"}, keys: []string{"{}"}, wrong: []wrong{{"web2", "--secret-file FILE or --off"}, {"web9 --off", `did you mean "web1"?`}, {"web2 --secret-file {chap}", "DHHC-1"}}},
 	{path: "host list", says: []string{"HOST", "web1", hostIQN, "one-way"}, keys: []string{`"name": "web1"`, `"chap": "one-way"`, `"name": "web2"`}},
 	{path: "host sessions", says: []string{"No host is logged in."}, keys: []string{"[]"}},
+	{path: "host disconnect", do: "web1 --node node2", says: []string{"was not logged in there"}, again: "web1", keys: []string{`"sessions": 0`, `"silent": []`}, wrong: []wrong{{"wbe1", `did you mean "web1"?`}, {"web1 --node nod2", `did you mean "node2"?`}, {"web1 --volume dbb", `did you mean "db"?`}}},
 	{path: "export add", do: "db web1 --lun 5", says: []string{`volume "db" is published to host "web1" as LUN 5`}, again: "logs web2 --read-only", keys: []string{`"volume": "logs"`, `"read_only": true`}, wrong: []wrong{{"db web1", "already published"}, {"dbb web1", `did you mean "db"?`}, {"db wbe1", `did you mean "web1"?`}}},
 	{path: "export list", says: []string{"VOLUME", "db", "web1", "5"}, keys: []string{`"volume": "db"`, `"lun": 5`}},
 	{path: "export delete", do: "db web1", says: []string{`no longer published to host "web1"`}, again: "logs web2", keys: []string{"{}"}, wrong: []wrong{{"db web1", "is not published to host|ashlar export list"}, {"dbb web1", `did you mean "db"?`}, {"db web9", `did you mean "web1"?`}}},
@@ -90,7 +91,7 @@ var verbs = []verb{
 	{path: "address list", says: []string{"ADDRESS", "192.0.2.101", "node1"}, keys: []string{`"address": "192.0.2.101"`, `"state"`}},
 	{path: "address remove", do: "192.0.2.101", says: []string{"no portal address any more"}, again: "192.0.2.102", keys: []string{"{}"}, wrong: []wrong{{"x", "no address"}, {"192.0.2.109", "there is no address"}}},
 
-	{path: "cluster set", do: "rebuild-after-node 10m", says: []string{"rebuild-after-node is 10m0s now"}, again: "rebalance off", keys: []string{`"rebalance": "off"`}, wrong: []wrong{{"rebuild-after-nod 10m", `did you mean "rebuild-after-node"?`}, {"rebalance maybe", "on or off"}, {"scrub-deep 1ms", "whole seconds"}}},
+	{path: "cluster set", do: "rebuild-after-node 10m", says: []string{"rebuild-after-node is 10m0s now"}, again: "rebalance off", keys: []string{`"rebalance": "off"`}, wrong: []wrong{{"rebuild-after-nod 10m", `did you mean "rebuild-after-node"?`}, {"rebalance maybe", "on or off"}, {"pool-warning 100", "per cent from 1 to 99"}, {"scrub-deep 1ms", "whole seconds"}}},
 	{path: "cluster status", says: []string{"prod", "10m0s after a node went down", "node2", "db"}, keys: []string{`"name": "prod"`, `"state"`, `"nodes"`, `"settings"`}},
 	{path: "status", do: "--exit-code", says: []string{"node1, ready", "prod, leader node", "data     safe: all copies of all volumes are in sync", "There is nothing to do."}, keys: []string{`"name": "node1"`, `"health"`, `"data": "safe"`, `"why": []`}, wrong: []wrong{{"node1", "one argument too many"}}, alone: true},
 	{path: "support bundle", do: "{dir}/a.tar.gz", says: []string{"is in {dir}/a.tar.gz"}, again: "{dir}/b.tar.gz", keys: []string{`"file"`, `"missing"`}, wrong: []wrong{{"{dir}/a.tar.gz", "file exists"}}, down: true, alone: true},
