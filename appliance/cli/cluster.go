@@ -144,6 +144,9 @@ func clusterStatus(c *cli.Context, n *api.Client) error {
 		for _, sentence := range s.Attention {
 			fmt.Fprintln(c.App.Writer, sentence)
 		}
+		if all, err := n.Addresses(c.Context); err == nil {
+			tellDiscovery(c, all)
+		}
 		tellEmptying(c, s.Emptying)
 		tellShared(c, s.Volumes)
 		listVolumes(c, s.Volumes)

@@ -88,11 +88,11 @@ var verbs = []verb{
 	{path: "disk remove", do: "{dir}/more", says: []string{"is not in the pool any more"}, again: "{dir}/most", keys: []string{`"path": "{dir}/most"`}, wrong: []wrong{{"{dir}/more", "there is no disk"}, {"{dir}/disk", "copies"}}},
 
 	{path: "address add", do: "192.0.2.101/24 --home node1", says: []string{"portal 192.0.2.101:", "ashlar address list"}, again: "192.0.2.102/24", keys: []string{`"address": "192.0.2.102"`}, wrong: []wrong{{"192.0.2.103", "with the length of its subnet"}, {"192.0.2.103/24 --home nod1", `did you mean "node1"?`}}},
-	{path: "address list", says: []string{"ADDRESS", "192.0.2.101", "node1"}, keys: []string{`"address": "192.0.2.101"`, `"state"`}},
+	{path: "address list", says: []string{"ADDRESS", "192.0.2.101", "node1", "outlives any node: iSCSI 192.0.2.101:", ", 192.0.2.102:", "NVMe/TCP 192.0.2.101:"}, keys: []string{`"address": "192.0.2.101"`, `"state"`}},
 	{path: "address remove", do: "192.0.2.101", says: []string{"no portal address any more"}, again: "192.0.2.102", keys: []string{"{}"}, wrong: []wrong{{"x", "no address"}, {"192.0.2.109", "there is no address"}}},
 
 	{path: "cluster set", do: "rebuild-after-node 10m", says: []string{"rebuild-after-node is 10m0s now"}, again: "rebalance off", keys: []string{`"rebalance": "off"`}, wrong: []wrong{{"rebuild-after-nod 10m", `did you mean "rebuild-after-node"?`}, {"rebalance maybe", "on or off"}, {"pool-warning 100", "per cent from 1 to 99"}, {"scrub-deep 1ms", "whole seconds"}}},
-	{path: "cluster status", says: []string{"prod", "10m0s after a node went down", "node2", "db"}, keys: []string{`"name": "prod"`, `"state"`, `"nodes"`, `"settings"`}},
+	{path: "cluster status", says: []string{"prod", "10m0s after a node went down", "node2", "a node's own address to discovery", "db"}, keys: []string{`"name": "prod"`, `"state"`, `"nodes"`, `"settings"`}},
 	{path: "status", do: "--exit-code", says: []string{"node1, ready", "prod, leader node", "data     safe: all copies of all volumes are in sync", "There is nothing to do."}, keys: []string{`"name": "node1"`, `"health"`, `"data": "safe"`, `"why": []`}, wrong: []wrong{{"node1", "one argument too many"}}, alone: true},
 	{path: "support bundle", do: "{dir}/a.tar.gz", says: []string{"is in {dir}/a.tar.gz"}, again: "{dir}/b.tar.gz", keys: []string{`"file"`, `"missing"`}, wrong: []wrong{{"{dir}/a.tar.gz", "file exists"}}, down: true, alone: true},
 	{path: "volume delete", do: "db", says: []string{`volume "db" is gone`}, again: "logs", keys: []string{"{}"}, wrong: []wrong{{"db", "there is no volume"}}},
