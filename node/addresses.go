@@ -254,6 +254,11 @@ func (n *Node) AddAddress(ctx context.Context, written, home string) error {
 	if err != nil {
 		return problem(cluster.Invalid, "%q is no address with the length of its subnet, like 10.1.0.101/24", written)
 	}
+	if home != "" {
+		if _, err := n.nodeNamed(home); err != nil {
+			return err
+		}
+	}
 	return n.order(ctx, cluster.Command{AddAddress: &cluster.AddAddress{Written: prefix, Port: n.config.ISCSIPort,
 		Ports: cluster.Ports{NVMe: n.config.NVMePort, Discovery: n.config.DiscoveryPort}, Home: home}})
 }
@@ -263,6 +268,17 @@ func (n *Node) RemoveAddress(ctx context.Context, text string) error {
 	ip, err := netip.ParseAddr(text)
 	if err != nil {
 		return problem(cluster.Invalid, "%q is no address", text)
+	}
+	s, err := n.State()
+	if err != nil {
+		return err
+	}
+	var known []string
+	for _, a := range s.Addresses {
+		known = append(known, a.Address.Address.String())
+	}
+	if !slices.Contains(known, ip.String()) {
+		return Unknown("address", ip.String(), known)
 	}
 	return n.order(ctx, cluster.Command{RemoveAddress: &cluster.RemoveAddress{Address: ip}})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"maps"
 	"slices"
 
@@ -127,7 +128,11 @@ func (n *Node) export(ctx context.Context, c cluster.SetExport) error {
 	if err := n.knowsHost(c.Host); err != nil {
 		return err
 	}
-	return n.order(ctx, cluster.Command{SetExport: &c})
+	err := n.order(ctx, cluster.Command{SetExport: &c})
+	if p := (*Problem)(nil); errors.As(err, &p) && p.Code == cluster.NotFound && p.Next == "" {
+		return p.next("ashlar export list shows what is published")
+	}
+	return err
 }
 
 // volume is the one with that name.

@@ -183,6 +183,7 @@ func (s *service) live() {
 	e.Answer(aboutController, s.spaces.answer)
 	e.Follow(s.followed.Load)
 	s.drain.answerAboutHosts(e)
+	s.answerDisconnects(e)
 	s.incarnation.Store(uint64(incarnation))
 	s.engine.Store(e)
 	s.relink(e)

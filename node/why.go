@@ -32,6 +32,15 @@ func (n *Node) Why(ctx context.Context, volume string) ([]failover.Reasons, erro
 	return nil, nil
 }
 
+// Told is what nodes measure, of those that answer within a second.
+func (n *Node) Told(ctx context.Context) map[wire.NodeID]failover.Measured {
+	e, err := n.running()
+	if err != nil {
+		return nil
+	}
+	return e.Told(ctx)
+}
+
 // running is the data path of a node that is in a cluster.
 func (n *Node) running() (*engine.Engine, error) {
 	s, err := n.member()

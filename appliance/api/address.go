@@ -18,6 +18,7 @@ type Address struct {
 	Fabric  string `json:"fabric" doc:"Subnet: only nodes that are on it can hold the address"`
 	Port    uint16 `json:"port"`
 	NVMe    uint16 `json:"nvme_port" doc:"Of NVMe/TCP, 0: none"`
+	Finds   uint16 `json:"nvme_discovery_port,omitempty" doc:"Where NVMe/TCP hosts are told of all portals, none: nowhere at this address"`
 	Group   uint16 `json:"group" doc:"Target portal group tag and target port group, for good"`
 	Home    string `json:"home" doc:"Node where it belongs, empty: nowhere in particular"`
 	Holder  string `json:"holder" doc:"Node that serves it, empty while none does"`
@@ -54,7 +55,7 @@ func addressViews(_ *node.Node, s *cluster.State) []Address {
 	out := []Address{}
 	nodes := s.AddressNodes()
 	for _, a := range s.Addresses {
-		v := Address{Address: a.Address.Address.String(), Fabric: a.Fabric.String(), Port: a.Port, NVMe: a.NVMe, Group: a.Group, Home: nodeName(s, a.Home), State: "waiting"}
+		v := Address{Address: a.Address.Address.String(), Fabric: a.Fabric.String(), Port: a.Port, NVMe: a.NVMe, Finds: a.Discovery, Group: a.Group, Home: nodeName(s, a.Home), State: "waiting"}
 		switch {
 		case a.Over(nodes):
 		case a.Leaving:

@@ -18,6 +18,7 @@ type Pool struct {
 	Provisioned uint64      `json:"provisioned" doc:"What all copies of all volumes will need when they are full; may be more than size"`
 	Nodes       []NodeSpace `json:"nodes" nullable:"false"`
 	Disks       []DiskSpace `json:"disks" nullable:"false"`
+	Level       string      `json:"level" enum:"ok,warning,critical" doc:"warning: more is used than the setting pool-warning says; critical: 90 per cent, too"`
 	Warnings    []string    `json:"warnings" nullable:"false" doc:"What will need attention, in words"`
 }
 
@@ -59,7 +60,7 @@ func (s server) poolSpace(ctx context.Context) (Pool, error) {
 
 // poolView adds up what is known of the disks.
 func poolView(s *cluster.State, disks []Disk, space map[cluster.DiskID]disk.Stats) Pool {
-	p := Pool{Nodes: []NodeSpace{}, Disks: []DiskSpace{}, Warnings: []string{}}
+	p := Pool{Level: "ok", Nodes: []NodeSpace{}, Disks: []DiskSpace{}, Warnings: []string{}}
 	for _, v := range s.Volumes {
 		p.Volumes += v.Bytes
 		p.Provisioned += v.Bytes * uint64(v.Copies)
@@ -80,7 +81,31 @@ func poolView(s *cluster.State, disks []Disk, space map[cluster.DiskID]disk.Stat
 			p.Warnings = append(p.Warnings, fmt.Sprintf("disk %s of node %q is nearly full: when it is, writes of what has no room there yet fail", v.Path, v.Node))
 		}
 	}
+	p.warn(uint64(s.Effective().PoolWarning))
 	return p
+}
+
+// critical is of what is used of the pool, per cent.
+const critical = 90
+
+// warn says how full the pool is, where it is too full.
+func (p *Pool) warn(above uint64) {
+	if p.Size == 0 {
+		return
+	}
+	used := uint64(100 * float64(p.Used) / float64(p.Size))
+	text := fmt.Sprintf("the pool is %d %% full", used)
+	switch {
+	case used < above:
+		return
+	case used >= critical:
+		p.Level = "critical"
+		text += ": writes fail when a disk has no room; add disks now, or delete volumes"
+	default:
+		p.Level = "warning"
+		text += ": add disks (ashlar disk add) before it is full"
+	}
+	p.Warnings = append([]string{text}, p.Warnings...)
 }
 
 func diskSpace(d Disk, space map[cluster.DiskID]disk.Stats) DiskSpace {

@@ -23,6 +23,7 @@ func TestThePoolIsTheSumOfWhatCanBeUsedAndKnown(t *testing.T) {
 		"c": {Capacity: 1000, Used: 10, Free: 990}, // failed, whatever it says
 		"f": {Capacity: 1000, Used: 10, Free: 990, Low: true},
 	}
+	s.Settings = &cluster.Settings{PoolWarning: 99}
 	p := poolView(s, disks, space)
 	if p.Size != 3000 || p.Used != 1811 || p.Free != 1189 || p.Volumes != 150 || p.Provisioned != 350 {
 		t.Errorf("%+v", p)
@@ -44,6 +45,23 @@ func TestThePoolIsTheSumOfWhatCanBeUsedAndKnown(t *testing.T) {
 	for i, w := range want {
 		if !strings.Contains(p.Warnings[i], w) {
 			t.Errorf("%q does not say %q", p.Warnings[i], w)
+		}
+	}
+}
+
+func TestThePoolWarnsBeforeItIsFull(t *testing.T) {
+	disks := []Disk{{ID: "a", Node: "node1", Path: "/a", State: "ok"}, {ID: "b", Node: "node2", Path: "/b", State: "ok"}}
+	for _, c := range []struct {
+		used, setting uint64
+		level, says   string
+	}{{799, 0, "ok", ""}, {800, 0, "warning", "the pool is 80 % full: add disks"}, {799, 70, "warning", "the pool is 79 % full"}, {700, 75, "ok", ""}, {900, 0, "critical", "the pool is 90 % full: writes fail"}, {940, 95, "ok", ""}} {
+		s := cluster.New()
+		s.Settings = &cluster.Settings{PoolWarning: int(c.setting)}
+		full := disk.Stats{Capacity: 1000, Used: int64(c.used), Free: int64(1000 - c.used)}
+		p := poolView(s, disks, map[cluster.DiskID]disk.Stats{"a": full, "b": full})
+		first := strings.Join(append(p.Warnings, ""), "\n")
+		if p.Level != c.level || !strings.HasPrefix(first, c.says) {
+			t.Errorf("%d used, warning at %d: %s, %q", c.used, c.setting, p.Level, p.Warnings)
 		}
 	}
 }

@@ -40,6 +40,7 @@ func Handler(n *node.Node, version string) http.Handler {
 	s.why(a)
 	s.sessions(a)
 	s.access(a)
+	s.health(a)
 	return mux
 }
 

@@ -55,6 +55,8 @@ type Settings struct {
 	RebuildCeiling uint64 `json:"rebuild_ceiling_bps,omitempty" minimum:"1048576" doc:"Bytes per second of which no node makes copies faster"`
 
 	Rebalance string `json:"rebalance,omitempty" enum:"on,off" doc:"Whether copies move from disks that are much fuller than others, as when a disk is added"`
+
+	PoolWarning int `json:"pool_warning_percent,omitempty" minimum:"1" maximum:"99" doc:"Per cent of the pool that may be used before somebody has to look; at 90 it is urgent"`
 }
 
 // Node is one server.

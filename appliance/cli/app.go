@@ -37,6 +37,9 @@ func misuse(format string, args ...any) *usageError {
 // status. more are commands that other packages add.
 func Run(ctx context.Context, version string, args []string, stdin io.Reader, stdout, stderr io.Writer, more ...*cli.Command) int {
 	app := newApp(version, more)
+	if len(args) > 1 && args[1] == completeWord {
+		return complete(ctx, app, args[2:], stdout)
+	}
 	app.Reader, app.Writer, app.ErrWriter = stdin, stdout, stderr
 	args, err := arrange(app, args)
 	if err == nil {
@@ -45,7 +48,10 @@ func Run(ctx context.Context, version string, args []string, stdin io.Reader, st
 	if err == nil {
 		return 0
 	}
-	complain(stderr, err, wantsJSON(args))
+	if status := (exitStatus)(0); errors.As(err, &status) {
+		return int(status)
+	}
+	complain(stderr, err, formOf(args))
 	if u := (*usageError)(nil); errors.As(err, &u) {
 		return misused
 	}
@@ -64,7 +70,7 @@ func newApp(version string, more []*cli.Command) *cli.App {
 		Commands: append([]*cli.Command{
 			serveCommand(version), setupCommand(), versionCommand(version), statusCommand(), clusterCommand(), nodeCommand(),
 			diskCommand(), poolCommand(), volumeCommand(), hostCommand(), exportCommand(), addressCommand(), whyCommand(), scrubCommand(), supportCommand(version),
-			tokenCommand(), tenantCommand(), auditCommand(),
+			tokenCommand(), tenantCommand(), auditCommand(), completionCommand(),
 		}, more...),
 	}
 	prepare(app.Commands)
@@ -76,13 +82,14 @@ func prepare(commands []*cli.Command) {
 	for _, c := range commands {
 		c.HideHelpCommand = true
 		c.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return misuse("%v", err) }
+		checkForm(c)
 		prepare(c.Subcommands)
 	}
 }
 
 // complain is the one sentence, with what to do about it, or for machines the
 // problem as the API gave it.
-func complain(w io.Writer, err error, asJSON bool) {
+func complain(w io.Writer, err error, form string) {
 	p := &api.Problem{Code: "failed", Detail: err.Error()}
 	var u *usageError
 	var n *node.Problem
@@ -94,12 +101,17 @@ func complain(w io.Writer, err error, asJSON bool) {
 	default:
 		errors.As(err, &p)
 	}
-	if asJSON {
-		json.NewEncoder(w).Encode(struct {
-			Code   string `json:"code"`
-			Detail string `json:"detail"`
-			Next   string `json:"next,omitempty"`
-		}{p.Code, p.Detail, p.Next})
+	machine := struct {
+		Code   string `json:"code"`
+		Detail string `json:"detail"`
+		Next   string `json:"next,omitempty"`
+	}{p.Code, p.Detail, p.Next}
+	switch form {
+	case "json":
+		json.NewEncoder(w).Encode(machine)
+		return
+	case "yaml":
+		writeYAML(w, machine)
 		return
 	}
 	text := strings.ReplaceAll(p.Detail, "\n", "; ")
@@ -122,9 +134,6 @@ func leaf(name, usage, args, example string, do action, flags ...cli.Flag) *cli.
 		Action: func(c *cli.Context) error {
 			if err := checkArguments(c, args); err != nil {
 				return err
-			}
-			if o := c.String("output"); o != "table" && o != "json" {
-				return misuse("%q is no form of output: there are table and json", o)
 			}
 			n, err := clientOf(c)
 			if err != nil {
@@ -165,8 +174,4 @@ func group(name, usage string, commands ...*cli.Command) *cli.Command {
 
 func dirFlag() cli.Flag {
 	return &cli.StringFlag{Name: "dir", Value: DefaultDir, EnvVars: []string{"ASHLAR_DIR"}, Usage: "folder of the node"}
-}
-
-func outputFlag() cli.Flag {
-	return &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "table or json"}
 }

@@ -106,26 +106,35 @@ func flagNames(command *cli.Command) (all []string) {
 // unknown refuses a word of the command line.
 func unknown(what, word, path string, known []string) error {
 	u := misuse("%s has no %s %q", path, what, word)
-	u.next = "see: " + path + " --help"
-	const likeness = 0.75 // Jaro-Winkler: 1 is the same, 0 has nothing in common
-	most := likeness
-	for _, k := range known {
-		if score := smetrics.JaroWinkler(word, k, 0.7, 4); score > most {
-			most, u.next = score, `did you mean "`+k+`"?`
-		}
+	if u.next = nearest(word, known); u.next == "" {
+		u.next = "see: " + path + " --help"
 	}
 	return u
 }
 
-// wantsJSON says in which form to complain, also of a command line that could not be parsed.
-func wantsJSON(args []string) bool {
-	for i, a := range args {
-		switch a {
-		case "-o=json", "--output=json", "-output=json":
-			return true
-		case "-o", "--output", "-output":
-			return i+1 < len(args) && args[i+1] == "json"
+// nearest asks for the known word that is most like another one; it is empty where none is.
+func nearest(word string, known []string) (question string) {
+	const likeness = 0.75 // Jaro-Winkler: 1 is the same, 0 has nothing in common
+	most := likeness
+	for _, k := range known {
+		if score := smetrics.JaroWinkler(word, k, 0.7, 4); score > most {
+			most, question = score, `did you mean "`+k+`"?`
 		}
 	}
-	return false
+	return question
+}
+
+// formOf says in which form to complain, also of a command line that could not be parsed.
+func formOf(args []string) string {
+	for i, a := range args {
+		flag, form, whole := strings.Cut(a, "=")
+		switch {
+		case flag != "-o" && flag != "--output" && flag != "-output":
+		case whole:
+			return form
+		case i+1 < len(args):
+			return args[i+1]
+		}
+	}
+	return forms[0]
 }

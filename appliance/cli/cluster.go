@@ -16,31 +16,10 @@ import (
 )
 
 func versionCommand(version string) *cli.Command {
-	return &cli.Command{Name: "version", Usage: "print the release of this program", Flags: []cli.Flag{outputFlag()},
+	return &cli.Command{Name: "version", Usage: "print the release of this program", Description: "Example:\n   ashlar version -o json", Flags: []cli.Flag{outputFlag()},
 		Action: func(c *cli.Context) error {
 			return done(c, map[string]string{"version": version}, "ashlar %s", version)
 		}}
-}
-
-func statusCommand() *cli.Command {
-	return leaf("status", "what this node says of itself", "", "ashlar status --dir /var/lib/ashlar",
-		func(c *cli.Context, n *api.Client) error {
-			s, err := n.Status(c.Context)
-			if err != nil {
-				return err
-			}
-			return show(c, s, func() {
-				rows := []table.Row{{"node", s.Name}, {"state", s.State}, {"witness", yes(s.Witness)}, {"cluster", dash(s.Cluster)}}
-				if s.Cluster != "" {
-					rows = append(rows, table.Row{"number", s.ID}, table.Row{"incarnation", s.Incarnation}, table.Row{"leader", dash(s.Leader)})
-				}
-				facts(c, append(rows, table.Row{"peer address", s.Peer}, table.Row{"portals", strings.Join(s.Portals, " ")},
-					table.Row{"folder", s.Folder}, table.Row{"version", s.Version})...)
-				if s.Refused != "" {
-					fmt.Fprintln(c.App.Writer, "What to do: "+s.Refused+".")
-				}
-			})
-		})
 }
 
 func clusterCommand() *cli.Command {
@@ -50,7 +29,7 @@ func clusterCommand() *cli.Command {
 		leaf("join", "make this node a member of a cluster", "ADDRESS", "ashlar cluster join 10.1.0.1 --secret-file /root/secret", joinCluster,
 			&cli.BoolFlag{Name: "witness", Usage: "vote, and hold no data and serve no hosts"},
 			&cli.StringFlag{Name: "secret-file", Usage: "file with the join secret, or - for stdin; else $ASHLAR_SECRET is used"}),
-		leaf("status", "the cluster at a glance", "", "ashlar cluster status -o json", clusterStatus),
+		leaf("status", "all of the cluster: settings, nodes, volumes, what needs attention (in short: ashlar status)", "", "ashlar cluster status -o json", clusterStatus),
 		releaseCommand(), resetCommand(), adoptCommand(),
 		leaf("set", "change a setting: "+settingNames, "SETTING VALUE", "ashlar cluster set rebuild-after-node 10m", setCluster),
 		leaf("secret", "print the secret with which nodes join", "", "ashlar cluster secret > /root/secret",
@@ -149,13 +128,14 @@ func peerAddress(text string) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
+// clusterStatus is the detail behind `ashlar status`.
 func clusterStatus(c *cli.Context, n *api.Client) error {
 	s, err := n.Cluster(c.Context)
 	if err != nil {
 		return err
 	}
 	return show(c, s, func() {
-		facts(c, table.Row{"cluster", s.Name}, table.Row{"state", s.State}, table.Row{"leader", dash(s.Leader)},
+		facts(c, table.Row{"cluster", s.Name}, table.Row{"state", mood(c, s.State)}, table.Row{"leader", dash(s.Leader)},
 			table.Row{"segment size", formatSize(s.SegmentSize)}, table.Row{"identity", s.ID},
 			table.Row{"rebuilds", fmt.Sprintf("%v after a disk failed, %v after a node went down", seconds(s.Settings.RebuildAfterDisk), seconds(s.Settings.RebuildAfterNode))},
 			table.Row{"scrubs", fmt.Sprintf("light every %v, deep every %v", seconds(s.Settings.ScrubLight), seconds(s.Settings.ScrubDeep))},
@@ -171,6 +151,9 @@ func clusterStatus(c *cli.Context, n *api.Client) error {
 		fmt.Fprintln(c.App.Writer)
 		for _, sentence := range s.Attention {
 			fmt.Fprintln(c.App.Writer, sentence)
+		}
+		if all, err := n.Addresses(c.Context); err == nil {
+			tellDiscovery(c, all)
 		}
 		tellEmptying(c, s.Emptying)
 		tellShared(c, s.Volumes)

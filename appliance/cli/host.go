@@ -59,6 +59,7 @@ func hostCommand() *cli.Command {
 			}
 			return done(c, struct{}{}, "host %q is forgotten", name)
 		}))
+	g.Subcommands = append(g.Subcommands, disconnectCommand())
 	g.Subcommands = append(g.Subcommands, hostsideCommands()...)
 	return g
 }
@@ -73,9 +74,9 @@ func exportCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return list(c, all, "Nothing is published; publish with: ashlar export add VOLUME HOST", table.Row{"volume", "host", "target", "lun", "read-only"},
+			return list(c, all, "Nothing is published; publish with: ashlar export add VOLUME HOST", table.Row{"volume", "host", "target", "lun", "read-only", wide("subsystem"), wide("namespace")},
 				func(e api.Export) table.Row {
-					return table.Row{e.Volume, e.Host, e.IQN, lunOf(e), yes(e.ReadOnly)}
+					return table.Row{e.Volume, e.Host, e.IQN, lunOf(e), yes(e.ReadOnly), e.NQN, e.NSID}
 				})
 		}),
 		leaf("delete", "take a volume back from a host", "VOLUME HOST", "ashlar export delete db web1", func(c *cli.Context, n *api.Client) error {

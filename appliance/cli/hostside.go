@@ -30,7 +30,7 @@ func hostsideCommands() []*cli.Command {
 			return show(c, map[string]string{"settings": hostside.Settings}, func() { fmt.Fprint(c.App.Writer, hostside.Settings) })
 		}),
 		onHost("connect", "on a host: discover a volume, log in on all paths, and wait for its disk", "VOLUME", "ashlar host connect db --portal 10.1.0.1", connectHost,
-			&cli.StringFlag{Name: "portal", Usage: "address of any node", Required: true},
+			&cli.StringFlag{Name: "portal", Usage: "address of any node; needed"},
 			&cli.BoolFlag{Name: "nvme", Usage: "with NVMe/TCP instead of iSCSI"}),
 	}
 }
@@ -52,6 +52,9 @@ func checkHost(c *cli.Context) error {
 }
 
 func connectHost(c *cli.Context) error {
+	if c.String("portal") == "" {
+		return misuse("host connect: which node is to be asked? give --portal ADDRESS")
+	}
 	connect := hostside.ConnectISCSI
 	if c.Bool("nvme") {
 		connect = hostside.ConnectNVMe

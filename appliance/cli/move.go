@@ -111,8 +111,19 @@ func findDisk(all []api.Disk, ref, self string) (api.Disk, error) {
 	case len(named) == 1:
 		return named[0], nil
 	}
-	return api.Disk{}, &api.Problem{Code: "not-found", Detail: fmt.Sprintf("there is no disk %q", ref),
-		Next: "ashlar disk list shows all disks; name one by its identity, or as NODE:PATH"}
+	p := &api.Problem{Code: "not-found", Detail: fmt.Sprintf("there is no disk %q", ref), Next: nearest(ref, diskNames(all))}
+	if p.Next == "" {
+		p.Next = "ashlar disk list shows all disks; name one by its identity, or as NODE:PATH"
+	}
+	return api.Disk{}, p
+}
+
+// diskNames are the names of disks that mean each of them alone.
+func diskNames(all []api.Disk) (names []string) {
+	for _, d := range all {
+		names = append(names, d.Node+":"+d.Path, d.ID)
+	}
+	return names
 }
 
 // tellShared says which volumes' copies are not in fault domains of their own, for people.

@@ -76,9 +76,10 @@ func nodeState(n api.Node) string {
 }
 
 func listNodes(c *cli.Context, all []api.Node) error {
-	return list(c, all, "There are no nodes.", table.Row{"node", "number", "state", "voter", "disks", "heads", "domain", "peer address", "portals"},
+	return list(c, all, "There are no nodes.", table.Row{"node", "number", "state", "voter", "disks", "heads", "domain", "peer address", "portals", wide("incarnation"), wide("copies"), wide("nvme portals"), wide("nvme discovery")},
 		func(n api.Node) table.Row {
-			return table.Row{n.Name, n.ID, nodeState(n), yes(n.Voter), n.Disks, n.Heads, dash(n.Domain), n.Peer, strings.Join(n.Portals, " ")}
+			return table.Row{n.Name, n.ID, mood(c, nodeState(n)), yes(n.Voter), n.Disks, n.Heads, dash(n.Domain), n.Peer, strings.Join(n.Portals, " "),
+				n.Incarnation, n.Copies, dash(strings.Join(n.NVMe, " ")), dash(strings.Join(n.Discovery, " "))}
 		})
 }
 
@@ -97,9 +98,9 @@ func diskCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return list(c, all, "There are no disks; add one with: ashlar disk add PATH", table.Row{"node", "path", "size", "state", "copies", "bad today", "bad ever", "identity"},
+			return list(c, all, "There are no disks; add one with: ashlar disk add PATH", table.Row{"node", "path", "size", "state", "copies", "bad today", "bad ever", "identity", wide("last bad")},
 				func(d api.Disk) table.Row {
-					return table.Row{d.Node, d.Path, formatSize(d.Size), d.State, d.Replicas, d.BadLately, d.BadEver, d.ID}
+					return table.Row{d.Node, d.Path, formatSize(d.Size), mood(c, d.State), d.Replicas, d.BadLately, d.BadEver, d.ID, when(d.BadLast)}
 				})
 		}),
 		leaf("show", "one disk, and the blocks that it lost", "IDENTITY|PATH", "ashlar disk show /dev/nvme0n1", showDisk))

@@ -39,6 +39,7 @@ func serveCommand(version string) *cli.Command {
 			&cli.StringSliceFlag{Name: "portal", Usage: "IP:PORT for hosts, instead of every address at the iSCSI port"},
 			&cli.StringFlag{Name: "metrics", EnvVars: []string{"ASHLAR_METRICS"}, Usage: "IP:PORT where everybody may read /metrics (Prometheus); without it only the API's socket has them"},
 			&cli.BoolFlag{Name: "witness", Usage: "vote in the cluster that it joins, and hold no data and serve no hosts"},
+			&cli.BoolFlag{Name: "lock-memory", EnvVars: []string{"ASHLAR_LOCK_MEMORY"}, Usage: "keep the process in memory, for a machine that uses volumes which it serves itself; needs CAP_SYS_RESOURCE"},
 			&cli.BoolFlag{Name: "debug", Usage: "log more"},
 		},
 		Action: func(c *cli.Context) error {
@@ -48,6 +49,11 @@ func serveCommand(version string) *cli.Command {
 			config, err := nodeConfig(c)
 			if err != nil {
 				return err
+			}
+			if c.Bool("lock-memory") {
+				if err := lockMemory(); err != nil {
+					return err
+				}
 			}
 			tell, err := metricsListener(c.String("metrics"))
 			if err != nil {

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -8,7 +10,7 @@ import (
 	"ashlar/appliance/api"
 )
 
-const settingNames = "rebuild-after-disk, rebuild-after-node, rebuild-floor, rebuild-ceiling, rebalance, scrub-light, scrub-deep"
+const settingNames = "rebuild-after-disk, rebuild-after-node, rebuild-floor, rebuild-ceiling, rebalance, scrub-light, scrub-deep, pool-warning"
 
 func setCluster(c *cli.Context, n *api.Client) error {
 	name, value := c.Args().Get(0), c.Args().Get(1)
@@ -24,6 +26,8 @@ func setCluster(c *cli.Context, n *api.Client) error {
 		field, most = &in.ScrubLight, 365*24*time.Hour
 	case "scrub-deep":
 		field, most = &in.ScrubDeep, 365*24*time.Hour
+	case "pool-warning":
+		return setPoolWarning(c, n)
 	case "rebuild-floor":
 		return setSpeed(c, n, &in.RebuildFloor, &in)
 	case "rebuild-ceiling":
@@ -37,7 +41,9 @@ func setCluster(c *cli.Context, n *api.Client) error {
 		}
 		return done(c, in, "rebalance is %s now", value)
 	default:
-		return misuse("the cluster has no setting %q; there are %s", name, settingNames)
+		u := misuse("the cluster has no setting %q; there are %s", name, settingNames)
+		u.next = nearest(name, strings.Split(settingNames, ", "))
+		return u
 	}
 	d, err := time.ParseDuration(value)
 	if err != nil || d < time.Second || d > most || d%time.Second != 0 {
@@ -48,6 +54,20 @@ func setCluster(c *cli.Context, n *api.Client) error {
 		return err
 	}
 	return done(c, in, "%s is %v now", name, d)
+}
+
+// setPoolWarning sets per cent of the pool.
+func setPoolWarning(c *cli.Context, n *api.Client) error {
+	value := c.Args().Get(1)
+	percent, err := strconv.Atoi(strings.TrimSuffix(value, "%"))
+	if err != nil || percent < 1 || percent > 99 {
+		return misuse("%q is no part of the pool: give per cent from 1 to 99, like 75", value)
+	}
+	in := api.Settings{PoolWarning: percent}
+	if err := n.SetCluster(c.Context, in); err != nil {
+		return err
+	}
+	return done(c, in, "ashlar status and ashlar pool status warn when %d %% of the pool are used", percent)
 }
 
 // setSpeed sets bytes per second, of each node.

@@ -62,7 +62,7 @@ func setUp(c *cli.Context, n *api.Client) error {
 		return show(c, plan, func() { describe(c, plan) })
 	}
 	say := func(format string, args ...any) {
-		if c.String("output") == "table" {
+		if !forMachines(c) {
 			fmt.Fprintf(c.App.Writer, format+"\n", args...)
 		}
 	}

@@ -20,7 +20,7 @@ func poolStatus(c *cli.Context, n *api.Client) error {
 		return err
 	}
 	return show(c, p, func() {
-		facts(c, table.Row{"size", formatSize(p.Size)}, table.Row{"used", formatSize(p.Used), percent(p.Used, p.Size)}, table.Row{"free", formatSize(p.Free)},
+		facts(c, table.Row{"level", mood(c, p.Level)}, table.Row{"size", formatSize(p.Size)}, table.Row{"used", formatSize(p.Used), percent(p.Used, p.Size)}, table.Row{"free", formatSize(p.Free)},
 			table.Row{"volumes", formatSize(p.Volumes)}, table.Row{"provisioned", formatSize(p.Provisioned), percent(p.Provisioned, p.Size)})
 		fmt.Fprintln(c.App.Writer)
 		t := newTable(c)

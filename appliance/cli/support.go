@@ -62,7 +62,7 @@ func run(name string, words ...string) part {
 func bundleParts(n *api.Client, version string) []part {
 	parts := []part{
 		{"version.txt", func(context.Context) ([]byte, error) { return []byte(version + "\n"), nil }},
-		of("status", n.Status), of("cluster", n.Cluster), of("nodes", n.Nodes), of("pool", n.Pool), of("disks", n.Disks), of("volumes", n.Volumes),
+		of("status", n.Status), of("health", n.Health), of("cluster", n.Cluster), of("nodes", n.Nodes), of("pool", n.Pool), of("disks", n.Disks), of("volumes", n.Volumes),
 		of("hosts", n.Hosts), of("exports", n.Exports), of("addresses", n.Addresses), of("sessions", n.Sessions),
 		of("why", func(ctx context.Context) ([]api.Why, error) { return n.Why(ctx, "") }),
 		of("placement", func(ctx context.Context) (all []api.VolumeDetail, err error) {
@@ -106,7 +106,7 @@ func writeBundle(c *cli.Context, n *api.Client, version string) (err error) {
 	if err != nil {
 		return err
 	}
-	if len(missing) > 0 && c.String("output") == "table" {
+	if len(missing) > 0 && !forMachines(c) {
 		fmt.Fprintf(c.App.Writer, "left out: %s (missing.txt says why)\n", strings.Join(missing, ", "))
 	}
 	return done(c, map[string]any{"file": path, "missing": missing}, "what this node knows is in %s", path)

@@ -34,13 +34,14 @@ func TestACommandLineThatMakesNoSenseIsOneSentenceAndStatus2(t *testing.T) {
 		"disk remove":                            {"DISK is missing"},
 		"export add v":                           {"HOST is missing"},
 		"why a b":                                {`"b" is one argument too many`, "usage: ashlar why [VOLUME]"},
-		"volume list -o yaml":                    {`"yaml" is no form of output`},
+		"volume list -o xml":                     {`"xml" is no form of output`, "table, wide, json, yaml"},
+		"host settings -o jsno":                  {`"jsno" is no form of output`, `did you mean "json"?`},
 		"serve":                                  {"--address IP"},
 		"serve --address node1":                  {`"node1" is no IP address`},
 		"serve --address 10.0.0.1 --portal x":    {`--portal: "x" is not IP:PORT`},
 		"serve --address 10.0.0.1 --peer-port 0": {"--peer-port: 0 is no port"},
 	} {
-		r := command("", strings.Fields(order)...)
+		r := here("", strings.Fields(order)...)
 		if r.code != misused {
 			t.Errorf("ashlar %s: status %d", order, r.code)
 		}
@@ -49,29 +50,23 @@ func TestACommandLineThatMakesNoSenseIsOneSentenceAndStatus2(t *testing.T) {
 }
 
 func TestTheSecretIsNeverReadFromTheCommandLine(t *testing.T) {
-	isRefused(t, "cluster join", command("", "cluster", "join", "10.0.0.1", "--secret", "x"), `no flag "--secret"`)
+	isRefused(t, "cluster join", here("", "cluster", "join", "10.0.0.1", "--secret", "x"), `no flag "--secret"`)
 }
 
 func TestFlagsMayStandAnywhere(t *testing.T) {
 	for _, order := range []string{"volume show v --dir /nowhere", "volume show --dir /nowhere v", "volume show --dir=/nowhere -- v"} {
-		isRefused(t, order, command("", strings.Fields(order)...), "no node serves at /nowhere/api.sock", "ashlar serve")
+		isRefused(t, order, here("", strings.Fields(order)...), "no node serves at /nowhere/api.sock", "ashlar serve")
 	}
 }
 
 func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
-	for _, c := range newApp("test", nil).Commands {
-		leaves := []string{c.Name}
-		if len(c.Subcommands) > 0 {
-			leaves = nil
+	for path, c := range leaves(newApp("test", nil).Commands) {
+		r := here("", append(strings.Fields(path), "--help")...)
+		if r.code != 0 || !strings.Contains(r.stdout, "ashlar "+path) || c.Usage == "" {
+			t.Errorf("ashlar %s --help: status %d\n%s", path, r.code, r.stdout)
 		}
-		for _, s := range c.Subcommands {
-			leaves = append(leaves, c.Name+" "+s.Name)
-		}
-		for _, l := range leaves {
-			r := command("", append(strings.Fields(l), "--help")...)
-			if r.code != 0 || !strings.Contains(r.stdout, "ashlar "+l) || l != "version" && !strings.Contains(r.stdout, "Example") {
-				t.Errorf("ashlar %s --help: status %d\n%s", l, r.code, r.stdout)
-			}
+		if !strings.Contains(r.stdout, "Example") || !strings.Contains(r.stdout, "   ashlar "+path) {
+			t.Errorf("ashlar %s --help has no example of itself:\n%s", path, r.stdout)
 		}
 	}
 }

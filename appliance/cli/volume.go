@@ -70,9 +70,9 @@ func resizeVolume(c *cli.Context, n *api.Client) error {
 }
 
 func listVolumes(c *cli.Context, all []api.Volume) error {
-	return list(c, all, "There are no volumes.", table.Row{"volume", "size", "copies", "state", "in sync", "head", "epoch", "hosts"},
+	return list(c, all, "There are no volumes.", table.Row{"volume", "size", "copies", "state", "in sync", "head", "epoch", "hosts", wide("segments"), wide("in one domain"), wide("iqn"), wide("nqn")},
 		func(v api.Volume) table.Row {
-			return table.Row{v.Name, formatSize(v.Size), v.Copies, v.State, inSync(v), dash(v.Head), v.Epoch, hostsOf(v)}
+			return table.Row{v.Name, formatSize(v.Size), v.Copies, mood(c, v.State), inSync(v), dash(v.Head), v.Epoch, hostsOf(v), v.Segments, v.Shared, v.IQN, v.NQN}
 		})
 }
 

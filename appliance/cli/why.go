@@ -29,7 +29,7 @@ func why(c *cli.Context, n *api.Client) error {
 		case <-c.Context.Done():
 			return nil
 		case <-time.After(watchEvery):
-			fmt.Fprintln(c.App.Writer)
+			between(c)
 		}
 	}
 }

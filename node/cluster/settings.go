@@ -9,6 +9,9 @@ const (
 	rebuildAfterMax  = 7 * 24 * 3600
 )
 
+// poolWarning is how much of the pool may be used before somebody is told, per cent.
+const poolWarning = 80
+
 // How often the copies of each volume are compared, seconds.
 const (
 	scrubLight = 24 * 3600
@@ -42,6 +45,8 @@ type Settings struct {
 	RebuildCeiling uint64 `json:",omitempty"` // the same
 
 	Rebalance string `json:",omitempty"` // On or Off
+
+	PoolWarning int `json:",omitempty"` // per cent of the pool that may be used before somebody is told
 }
 
 // Set orders settings; those that are 0 stay as they are.
@@ -49,7 +54,7 @@ type Set struct{ Settings }
 
 // Effective are the settings that hold: what was ordered, or else the defaults.
 func (s *State) Effective() Settings {
-	out := Settings{RebuildAfterDisk: rebuildAfterDisk, RebuildAfterNode: rebuildAfterNode, RebuildFloor: rebuildFloor, RebuildCeiling: rebuildCeiling, Rebalance: On, ScrubLight: scrubLight, ScrubDeep: scrubDeep}
+	out := Settings{RebuildAfterDisk: rebuildAfterDisk, RebuildAfterNode: rebuildAfterNode, RebuildFloor: rebuildFloor, RebuildCeiling: rebuildCeiling, Rebalance: On, ScrubLight: scrubLight, ScrubDeep: scrubDeep, PoolWarning: poolWarning}
 	if s.Settings != nil {
 		out.take(*s.Settings)
 	}
@@ -74,6 +79,9 @@ func (s *State) set(c *Set) Result {
 	}
 	if c.Rebalance != "" && c.Rebalance != On && c.Rebalance != Off {
 		return problem(Invalid, "rebalancing is on or off, not %q", c.Rebalance)
+	}
+	if c.PoolWarning < 0 || c.PoolWarning > 99 {
+		return problem(Invalid, "a pool's warning comes at 1 to 99 per cent, not at %d", c.PoolWarning)
 	}
 	if c.Settings == (Settings{}) {
 		return problem(Invalid, "nothing is to be set")
@@ -113,5 +121,8 @@ func (t *Settings) take(o Settings) {
 	}
 	if o.Rebalance != "" {
 		t.Rebalance = o.Rebalance
+	}
+	if o.PoolWarning != 0 {
+		t.PoolWarning = o.PoolWarning
 	}
 }

@@ -20,7 +20,7 @@ func TestASettingHoldsUntilAnotherOrderOfItself(t *testing.T) {
 
 func TestNoSettingLeavesItsRange(t *testing.T) {
 	r := newRig(t, 1, 1)
-	for _, bad := range []Settings{{}, {ScrubLight: -1}, {ScrubDeep: scrubMax + 1}, {RebuildAfterDisk: -1}, {RebuildAfterNode: rebuildAfterMax + 1}, {RebuildAfterDisk: 5, RebuildAfterNode: -1}, {RebuildFloor: 1}, {Rebalance: "maybe"}, {RebuildCeiling: 1 << 50}, {RebuildFloor: 2 << 30}, {RebuildCeiling: 8 << 20}, {RebuildFloor: 20 << 20, RebuildCeiling: 10 << 20}} {
+	for _, bad := range []Settings{{}, {PoolWarning: -1}, {PoolWarning: 100}, {ScrubLight: -1}, {ScrubDeep: scrubMax + 1}, {RebuildAfterDisk: -1}, {RebuildAfterNode: rebuildAfterMax + 1}, {RebuildAfterDisk: 5, RebuildAfterNode: -1}, {RebuildFloor: 1}, {Rebalance: "maybe"}, {RebuildCeiling: 1 << 50}, {RebuildFloor: 2 << 30}, {RebuildCeiling: 8 << 20}, {RebuildFloor: 20 << 20, RebuildCeiling: 10 << 20}} {
 		if got := r.do(Command{Set: &Set{bad}}); got.Code != Invalid {
 			t.Errorf("%+v: %+v", bad, got)
 		}
@@ -31,7 +31,7 @@ func TestNoSettingLeavesItsRange(t *testing.T) {
 }
 
 func withDefaultSpeeds(disk, node int) Settings {
-	return Settings{RebuildAfterDisk: disk, RebuildAfterNode: node, RebuildFloor: rebuildFloor, RebuildCeiling: rebuildCeiling, Rebalance: On, ScrubLight: scrubLight, ScrubDeep: scrubDeep}
+	return Settings{RebuildAfterDisk: disk, RebuildAfterNode: node, RebuildFloor: rebuildFloor, RebuildCeiling: rebuildCeiling, Rebalance: On, ScrubLight: scrubLight, ScrubDeep: scrubDeep, PoolWarning: poolWarning}
 }
 
 func TestTheSpeedOfRebuildsIsSetFromItsFloorToItsCeiling(t *testing.T) {

@@ -16,6 +16,11 @@ const aboutLatency = "latency"
 
 // Why says of each volume what slows it, as far as nodes answer within a second.
 func (e *Engine) Why(ctx context.Context) []failover.Reasons {
+	return failover.Why(e.Consensus.State(), e.Told(ctx), time.Now().UnixMilli())
+}
+
+// Told is what nodes measure, of those that answer within a second.
+func (e *Engine) Told(ctx context.Context) map[wire.NodeID]failover.Measured {
 	told := map[wire.NodeID]failover.Measured{}
 	for from, text := range e.AskAll(ctx, aboutLatency, nil) {
 		var m failover.Measured
@@ -25,12 +30,12 @@ func (e *Engine) Why(ctx context.Context) []failover.Reasons {
 		}
 		told[from] = m
 	}
-	return failover.Why(e.Consensus.State(), told, time.Now().UnixMilli())
+	return told
 }
 
 // measured is what this node tells.
 func (e *Engine) measured(wire.NodeID, json.RawMessage) any {
-	var m failover.Measured
+	m := failover.Measured{Pace: e.Pace()}
 	if links := e.minute.Load(); links != nil {
 		m.Links = *links
 	}

@@ -18,6 +18,7 @@ type Measured struct {
 	Disks []DiskMinute
 	Links []NodeFacts // small questions to other nodes, with their answers
 	Heads []HeadMinute
+	Pace  uint64 `json:",omitempty"` // at which each of the heads may have copies catch up, bytes per second
 }
 
 // DiskMinute is a disk's.
