@@ -35,6 +35,7 @@ func Handler(n *node.Node, version string) http.Handler {
 	s.addresses(a)
 	s.why(a)
 	s.sessions(a)
+	s.events(a)
 	return mux
 }
 

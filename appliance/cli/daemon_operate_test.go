@@ -125,4 +125,21 @@ func TestANodeThatIsToldToStopHandsOverFirst(t *testing.T) {
 	})
 	nodes[0].start()
 	nodes[1].eventually("has all copies again", func() bool { return document[api.Volume](nodes[1], "volume", "show", "db").State == "healthy" })
+	sameEvents(t, nodes)
+}
+
+// sameEvents: all nodes tell of the same, also one that was away: that a node stopped, and what followed.
+func sameEvents(t *testing.T, nodes []*daemon) {
+	t.Helper()
+	nodes[0].eventually("tells the same as the others", func() bool {
+		all := nodes[0].must("events", "--limit", "10000", "-o", "json")
+		return all == nodes[1].must("events", "--limit", "10000", "-o", "json") && all == nodes[2].must("events", "--limit", "10000", "-o", "json")
+	})
+	text := nodes[0].must("events")
+	for _, words := range []string{`the head of volume "db" moved from node "node1"`, "about to stop", `node "node1" has stopped, as it was told to`,
+		`copies of volume "db" on node "node1" are out of sync`, `node "node1" is up, as incarnation 2`, `copies of volume "db" on node "node1" are in sync`} {
+		if !strings.Contains(text, words) {
+			t.Errorf("no event says %q:\n%s", words, text)
+		}
+	}
 }

@@ -24,6 +24,18 @@ func Between(before, after *cluster.State, at time.Time) []Event {
 	return d.out
 }
 
+// Gap stands for what happened up to a state that was taken over as a whole, and is not known: a node was away for long, is new,
+// or formed the cluster anew of what it had. It comes before the events of that index. What happened up to the index through is known.
+func Gap(through uint64, after *cluster.State, at time.Time) Event {
+	e := Event{ID: ID{Index: after.Index}, At: at, Kind: Unknown}
+	if n := len(after.Forebears); n > 0 && after.Forebears[n-1].Index >= through {
+		e.Kind, e.Warning, e.Text = ClusterReformed, true, fmt.Sprintf("the cluster %q was formed anew, without the nodes that are expelled", after.Name)
+		return e
+	}
+	e.Text = fmt.Sprintf("what happened from index %d to %d is not known at this node: it was told only what came of it", through+1, after.Index)
+	return e
+}
+
 type derivation struct {
 	before, after *cluster.State
 	at            time.Time
@@ -55,11 +67,8 @@ func both[K interface{ ~uint16 | ~uint64 | ~string }, V any](a, b map[K]V) []K {
 
 func (d *derivation) cluster() {
 	old, now := d.before, d.after
-	switch {
-	case old.ID == "" && now.ID != "":
+	if old.ID == "" && now.ID != "" {
 		d.add(Event{Kind: ClusterCreated}, "the cluster %q was created", now.Name)
-	case old.Lineage != now.Lineage:
-		d.add(Event{Kind: ClusterReformed, Warning: true}, "the cluster %q was formed anew, without the nodes that are expelled", now.Name)
 	}
 	if old.Settings != now.Settings && now.Settings != nil {
 		if a, b := settings(old.Effective()), settings(now.Effective()); a != b {
@@ -86,9 +95,6 @@ func (d *derivation) oneNode(old, now *cluster.Node) {
 	switch {
 	case now.Removed && !old.Removed:
 		d.add(Event{Kind: NodeRemoved, Node: now.Name}, "node %q was removed from the cluster", now.Name)
-		return
-	case now.Expelled && !old.Expelled:
-		d.add(Event{Kind: NodeExpelled, Node: now.Name, Warning: true}, "the cluster goes on without node %q, for good", now.Name)
 		return
 	case now.Up && (!old.Up || now.Incarnation != old.Incarnation):
 		again := ""

@@ -11,7 +11,7 @@ import (
 )
 
 // ID names an event: the raft index of the command that it follows from, and which of that command's events it
-// is, from 1. It is the same on all nodes. 0 stands for all of a command's events to come.
+// is, from 1. It is the same on all nodes. With 0 it comes before all of a command's events.
 type ID struct {
 	Index   uint64
 	Ordinal uint32
@@ -52,6 +52,7 @@ type Kind string
 const (
 	ClusterCreated  Kind = "cluster-created"
 	ClusterReformed Kind = "cluster-reformed"
+	Unknown         Kind = "events-unknown" // what happened up to here is known elsewhere, if at all
 	SettingsChanged Kind = "settings-changed"
 
 	NodeJoined    Kind = "node-joined"
@@ -64,7 +65,6 @@ const (
 	NodeNoVoter   Kind = "node-no-voter"
 	NodeChanged   Kind = "node-changed"
 	NodeRemoved   Kind = "node-removed"
-	NodeExpelled  Kind = "node-expelled"
 
 	DiskAdded     Kind = "disk-added"
 	DiskBadBlocks Kind = "disk-bad-blocks"
