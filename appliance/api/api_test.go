@@ -20,9 +20,11 @@ import (
 
 // rig is a node of its own with the API on its socket.
 type rig struct {
-	t      *testing.T
-	client *api.Client
-	http   *http.Client
+	t       *testing.T
+	node    *node.Node
+	handler http.Handler
+	client  *api.Client
+	http    *http.Client
 }
 
 func newRig(t *testing.T) *rig {
@@ -47,10 +49,11 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: api.Handler(n, "test")}
+	handler := api.Handler(n, "test")
+	server := &http.Server{Handler: handler}
 	go server.Serve(l)
 	t.Cleanup(func() { server.Close() })
-	return &rig{t, api.NewClient(socket), &http.Client{Transport: &http.Transport{DisableKeepAlives: true,
+	return &rig{t, n, handler, api.NewClient(socket), &http.Client{Transport: &http.Transport{DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		}}}}

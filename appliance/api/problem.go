@@ -14,21 +14,23 @@ import (
 
 // statuses is the HTTP status of each code; those not listed are our own fault.
 var statuses = map[cluster.Code]int{
-	cluster.NotFound: http.StatusNotFound,
-	cluster.Exists:   http.StatusConflict,
-	cluster.Invalid:  http.StatusUnprocessableEntity,
-	cluster.Refused:  http.StatusConflict,
-	cluster.Stale:    http.StatusConflict,
-	cluster.TooFew:   http.StatusConflict,
-	cluster.Full:     http.StatusInsufficientStorage,
-	node.NoCluster:   http.StatusConflict,
-	node.InCluster:   http.StatusConflict,
-	node.WrongSecret: http.StatusForbidden,
-	node.Unreachable: http.StatusBadGateway,
-	node.NotReady:    http.StatusServiceUnavailable,
-	node.InUse:       http.StatusConflict,
-	node.BadDisk:     http.StatusConflict,
-	node.TooNew:      http.StatusConflict,
+	cluster.NotFound:  http.StatusNotFound,
+	cluster.Exists:    http.StatusConflict,
+	cluster.Invalid:   http.StatusUnprocessableEntity,
+	cluster.Refused:   http.StatusConflict,
+	cluster.Stale:     http.StatusConflict,
+	cluster.TooFew:    http.StatusConflict,
+	cluster.KeyReused: http.StatusUnprocessableEntity,
+	inProgress:        http.StatusConflict,
+	cluster.Full:      http.StatusInsufficientStorage,
+	node.NoCluster:    http.StatusConflict,
+	node.InCluster:    http.StatusConflict,
+	node.WrongSecret:  http.StatusForbidden,
+	node.Unreachable:  http.StatusBadGateway,
+	node.NotReady:     http.StatusServiceUnavailable,
+	node.InUse:        http.StatusConflict,
+	node.BadDisk:      http.StatusConflict,
+	node.TooNew:       http.StatusConflict,
 }
 
 // answer is an error as it goes to the client.

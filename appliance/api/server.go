@@ -25,6 +25,7 @@ func Handler(n *node.Node, version string) http.Handler {
 	config.SchemasPath = ""
 	config.CreateHooks = nil
 	a := humago.New(mux, config)
+	a.UseMiddleware((&replies{node: n}).find)
 	s := server{n, version}
 	s.cluster(a)
 	s.adopt(a)
@@ -64,11 +65,11 @@ func get[I, O any](a huma.API, path, id, summary string, f func(context.Context,
 // register adds one operation, whose handler gets a context with a deadline.
 func register[I, O any](a huma.API, method, path, id, summary string, timeout time.Duration, f func(context.Context, *I) (O, error)) {
 	huma.Register(a, huma.Operation{
-		OperationID: id, Method: method, Path: "/v1" + path, Summary: summary, MaxBodyBytes: 64 << 10,
+		OperationID: id, Method: method, Path: "/v1" + path, Summary: summary, MaxBodyBytes: 64 << 10, Parameters: parameters(method),
 	}, func(ctx context.Context, in *I) (*body[O], error) {
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
-		out, err := f(ctx, in)
+		out, err := once(ctx, id, in, true, func(ctx context.Context) (O, error) { return f(ctx, in) })
 		if err != nil {
 			return nil, answer(err)
 		}
@@ -80,11 +81,12 @@ func register[I, O any](a huma.API, method, path, id, summary string, timeout ti
 func order[I any](a huma.API, method, path, id, summary string, timeout time.Duration, f func(context.Context, *I) error) {
 	huma.Register(a, huma.Operation{
 		OperationID: id, Method: method, Path: "/v1" + path, Summary: summary, MaxBodyBytes: 64 << 10,
-		DefaultStatus: http.StatusNoContent,
+		DefaultStatus: http.StatusNoContent, Parameters: parameters(method),
 	}, func(ctx context.Context, in *I) (*struct{}, error) {
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
-		return nil, answer(f(ctx, in))
+		_, err := once(ctx, id, in, false, func(ctx context.Context) (nothing, error) { return nothing{}, f(ctx, in) })
+		return nil, answer(err)
 	})
 }
 

@@ -51,6 +51,8 @@ type Command struct {
 	RemoveNode     *RemoveNode     `json:",omitempty"`
 	NoteDisk       *NoteDisk       `json:",omitempty"`
 	SetDomain      *SetDomain      `json:",omitempty"`
+
+	Order *Order `json:",omitempty"` // beside the one above: a client's name for it
 }
 
 // Create makes the cluster, and its first node, a voter.

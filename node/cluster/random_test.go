@@ -61,6 +61,7 @@ func (g *chaos) command(s *State) Command {
 	if g.IntN(32) == 0 {
 		c = g.noteDisk(s)
 	}
+	c.Order = g.order()
 	if g.IntN(2) == 0 {
 		c.Request = fmt.Sprint(len(g.past))
 	}
