@@ -196,6 +196,9 @@ func (n *Node) order(ctx context.Context, c cluster.Command) error {
 	if err != nil {
 		return err
 	}
+	if p, ok := ctx.Value(planKey{}).(*Plan); ok {
+		return p.plan(s.consensus.State(), c)
+	}
 	if o, ok := ctx.Value(orderKey{}).(cluster.Order); ok {
 		c.Order = &o
 	}

@@ -17,14 +17,15 @@ import (
 
 // Client gives orders to the node behind a unix socket.
 type Client struct {
-	socket string
-	http   *http.Client
+	socket  string
+	http    *http.Client
+	dryRuns bool // orders are only to be planned
 }
 
 // NewClient is a client of the node with that socket (node.SocketPath). It
 // connects with each call.
 func NewClient(socket string) *Client {
-	return &Client{socket, &http.Client{Transport: &http.Transport{
+	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
@@ -46,6 +47,10 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 		}
 		send = bytes.NewReader(text)
 	}
+	planning := c.dryRuns && method != http.MethodGet
+	if planning {
+		path, out = dryRunOf(path), &Plan{}
+	}
 	r, err := http.NewRequestWithContext(ctx, method, "http://node/v1"+path, send)
 	if err != nil {
 		return err
@@ -66,7 +71,10 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 	if out == nil {
 		return nil
 	}
-	return json.Unmarshal(text, out)
+	if err := json.Unmarshal(text, out); err != nil || !planning {
+		return err
+	}
+	return out.(*Plan)
 }
 
 // Metrics are what the node tells Prometheus.

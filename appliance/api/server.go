@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"time"
@@ -25,7 +26,7 @@ func Handler(n *node.Node, version string) http.Handler {
 	config.SchemasPath = ""
 	config.CreateHooks = nil
 	a := humago.New(mux, config)
-	a.UseMiddleware((&replies{node: n}).find)
+	a.UseMiddleware((&replies{node: n}).find, planning)
 	s := server{n, version}
 	s.cluster(a)
 	s.adopt(a)
@@ -37,6 +38,7 @@ func Handler(n *node.Node, version string) http.Handler {
 	s.why(a)
 	s.sessions(a)
 	s.events(a)
+	describePlans(a)
 	return mux
 }
 
@@ -69,7 +71,11 @@ func register[I, O any](a huma.API, method, path, id, summary string, timeout ti
 	}, func(ctx context.Context, in *I) (*body[O], error) {
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
-		out, err := once(ctx, id, in, true, func(ctx context.Context) (O, error) { return f(ctx, in) })
+		f := func(ctx context.Context) (O, error) { return f(ctx, in) }
+		if plan, err := planned(ctx, id, f); err != nil || plan != nil {
+			return nil, cmp.Or[error](answer(err), plan)
+		}
+		out, err := once(ctx, id, in, true, f)
 		if err != nil {
 			return nil, answer(err)
 		}
@@ -85,7 +91,11 @@ func order[I any](a huma.API, method, path, id, summary string, timeout time.Dur
 	}, func(ctx context.Context, in *I) (*struct{}, error) {
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
-		_, err := once(ctx, id, in, false, func(ctx context.Context) (nothing, error) { return nothing{}, f(ctx, in) })
+		f := func(ctx context.Context) (nothing, error) { return nothing{}, f(ctx, in) }
+		if plan, err := planned(ctx, id, f); err != nil || plan != nil {
+			return nil, cmp.Or[error](answer(err), plan)
+		}
+		_, err := once(ctx, id, in, false, f)
 		return nil, answer(err)
 	})
 }

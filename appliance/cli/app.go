@@ -67,6 +67,7 @@ func newApp(version string, more []*cli.Command) *cli.App {
 		}, more...),
 	}
 	prepare(app.Commands)
+	plannable(app.Commands)
 	return app
 }
 
@@ -129,7 +130,15 @@ func leaf(name, usage, args, example string, do action, flags ...cli.Flag) *cli.
 			if err != nil {
 				return err
 			}
-			return do(c, api.NewClient(socket))
+			client := api.NewClient(socket)
+			if c.Bool("dry-run") {
+				client = client.DryRuns()
+			}
+			var plan *api.Plan
+			if err = do(c, client); errors.As(err, &plan) {
+				return showPlan(c, plan)
+			}
+			return err
 		},
 	}
 }

@@ -61,6 +61,11 @@ func TestVolumesGrowHeadsMoveAndNodesAreDrained(t *testing.T) {
 			with = n
 		}
 	}
+	if text := d.must("node", "drain", v.Head, "--data", "--dry-run"); !strings.Contains(text, "Copies that would be made: 5") ||
+		!strings.Contains(text, "The head of volume db would move from node "+v.Head) {
+		t.Error(text)
+	}
+	d.refuses("volume resize db 8M --dry-run", "would be refused", "cannot be made smaller")
 	d.must("volume", "move-head", "db", with)
 	if now := document[api.Volume](d, "volume", "show", "db"); now.Head != with || now.Epoch != v.Epoch+1 {
 		t.Errorf("after its head moved: %+v", now)
