@@ -38,7 +38,9 @@ func TestAHostIsDisconnectedWithBothProtocols(t *testing.T) {
 		if sum != sessions {
 			t.Errorf("%d sessions were ended, not %d: %+v", sum, sessions, got)
 		}
-		eventually(t, "they have ended", func() bool { return len(first.service.Load().drain.here())+len(second.service.Load().drain.here()) == left })
+		eventually(t, "they have ended", func() bool {
+			return len(first.service.Load().drain.here())+len(second.service.Load().drain.here()) == left
+		})
 	}
 	part("", "node2", 2, 2)
 	if sessions(first) != 2 {

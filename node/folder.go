@@ -20,6 +20,7 @@ import (
 //	identity/       certificate and key
 //	secret          the join secret
 //	raft/           log, snapshots
+//	events.log      what happened in the cluster lately
 //	api.sock        orders
 //	audit.log       who gave them (audit.log.1: earlier ones)
 type folder struct {
@@ -66,6 +67,7 @@ func (f *folder) close() error { return f.lock.Close() }
 
 func (f *folder) identity() string { return filepath.Join(f.path, "identity") }
 func (f *folder) raft() string     { return filepath.Join(f.path, "raft") }
+func (f *folder) events() string   { return filepath.Join(f.path, eventsFile) }
 
 // record reads node.json. Nil: the node belongs to no cluster.
 func (f *folder) record() (*record, error) {
@@ -103,7 +105,7 @@ func (f *folder) keep(r record) error {
 
 // clear removes what an attempt that did not come to its end left behind.
 func (f *folder) clear() error {
-	return errors.Join(os.RemoveAll(f.identity()), os.RemoveAll(f.raft()), os.RemoveAll(filepath.Join(f.path, "secret")))
+	return errors.Join(os.RemoveAll(f.identity()), os.RemoveAll(f.raft()), os.RemoveAll(filepath.Join(f.path, "secret")), os.RemoveAll(f.events()))
 }
 
 func (f *folder) keepSecret(text string) error { return f.write("secret", []byte(text+"\n")) }

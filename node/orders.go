@@ -177,10 +177,40 @@ func (n *Node) knowsHost(name string) error {
 	return Unknown("host", name, slices.Sorted(maps.Keys(s.Hosts)))
 }
 
+// orderKey is the key of what a context's order is called.
+type orderKey struct{}
+
+// WithOrder has the order that is given with the context carried out once, however often, and through whichever node, it is given.
+func WithOrder(ctx context.Context, o cluster.Order) context.Context {
+	return context.WithValue(ctx, orderKey{}, o)
+}
+
+// Repeated is what came of the order that has this one's key already, as far as this node knows; false where there is none.
+func (n *Node) Repeated(o cluster.Order) (bool, error) {
+	s, err := n.State()
+	if err != nil {
+		return false, nil // the order itself says why it cannot be given
+	}
+	first := s.OrderOf(o.Key)
+	if first == nil {
+		return false, nil
+	}
+	if r := first.Repeats(o); r.Problem != "" {
+		return true, problem(r.Code, "%s", r.Problem)
+	}
+	return true, nil
+}
+
 func (n *Node) order(ctx context.Context, c cluster.Command) error {
 	s, err := n.member()
 	if err != nil {
 		return err
+	}
+	if p, ok := ctx.Value(planKey{}).(*Plan); ok {
+		return p.plan(s.consensus.State(), c)
+	}
+	if o, ok := ctx.Value(orderKey{}).(cluster.Order); ok {
+		c.Order = &o
 	}
 	if _, err = s.propose(ctx, c); err != nil {
 		return err

@@ -33,6 +33,7 @@ type service struct {
 
 	identity  *identity.Credentials
 	network   *peer.Network
+	history   *history
 	consensus *consensus.Consensus
 	portals   []net.Listener // iSCSI
 	ports     []net.Listener // NVMe/TCP, and its discovery
@@ -96,7 +97,10 @@ func (n *Node) newService(r record, hints map[wire.NodeID]string) (s *service, e
 			return s, err
 		}
 	}
-	s.consensus, err = consensus.Open(consensus.Config{Folder: n.folder.raft(), Network: s.network, Addresses: hints, Fatal: n.end, Log: s.log})
+	if s.history, err = openHistory(n.folder, s.log); err != nil {
+		return s, err
+	}
+	s.consensus, err = consensus.Open(consensus.Config{Folder: n.folder.raft(), Network: s.network, Addresses: hints, Fatal: n.end, Log: s.log, Observer: s.history})
 	return s, err
 }
 
@@ -345,6 +349,9 @@ func (s *service) close() (err error) {
 	err = errors.Join(err, s.disks.close())
 	if s.consensus != nil {
 		err = errors.Join(err, s.consensus.Shutdown())
+	}
+	if s.history != nil {
+		s.history.close()
 	}
 	if s.network != nil {
 		err = errors.Join(err, s.network.Close())

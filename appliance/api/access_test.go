@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -111,7 +110,7 @@ func (n *network) askFrom(from, method, path, body, token string) (int, http.Hea
 		n.t.Fatal(err)
 	}
 	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
+	text, err := readBody(answer)
 	if err != nil {
 		n.t.Fatal(err)
 	}

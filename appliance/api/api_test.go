@@ -23,13 +23,14 @@ import (
 
 // rig is a node of its own with the API on its socket.
 type rig struct {
-	t      *testing.T
-	client *api.Client
-	http   *http.Client
-	node   *node.Node
-	access *api.Access
-	dir    string
-	log    *safeBuffer
+	t       *testing.T
+	client  *api.Client
+	http    *http.Client
+	node    *node.Node
+	handler http.Handler
+	access  *api.Access
+	dir     string
+	log     *safeBuffer
 }
 
 // safeBuffer is what a node says.
@@ -78,13 +79,22 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { access.Close() })
-	server := &http.Server{Handler: access.Local(api.Handler(n, "test")), ConnContext: api.User}
+	handler := access.Local(api.Handler(n, "test"))
+	server := &http.Server{Handler: handler, ConnContext: api.User}
 	go server.Serve(l)
 	t.Cleanup(func() { server.Close() })
 	return &rig{t, api.NewClient(socket), &http.Client{Transport: &http.Transport{DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		}}}, n, access, dir, said}
+		}}}, n, handler, access, dir, said}
+}
+
+// readBody reads an answer, but for a stream, which has no end.
+func readBody(answer *http.Response) ([]byte, error) {
+	if answer.Header.Get("Content-Type") == "text/event-stream" {
+		return nil, nil
+	}
+	return io.ReadAll(answer.Body)
 }
 
 // send gives a request as it is and returns the status, the type and the body.
@@ -100,7 +110,7 @@ func (r *rig) send(method, path, body string) (int, string, []byte) {
 		r.t.Fatal(err)
 	}
 	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
+	text, err := readBody(answer)
 	if err != nil {
 		r.t.Fatal(err)
 	}

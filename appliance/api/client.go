@@ -17,10 +17,11 @@ import (
 
 // Client gives orders to a node.
 type Client struct {
-	socket string // empty: over the network
-	base   string // of addresses
-	token  string
-	http   *http.Client
+	socket  string // empty: over the network
+	base    string // of addresses
+	token   string
+	http    *http.Client
+	dryRuns bool // orders are only to be planned
 }
 
 // NewClient is a client of the node with that socket (node.SocketPath). It
@@ -48,6 +49,10 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 		}
 		send = bytes.NewReader(text)
 	}
+	planning := c.dryRuns && method != http.MethodGet
+	if planning {
+		path, out = dryRunOf(path), &Plan{}
+	}
 	r, err := c.request(ctx, method, "/v1"+path, send)
 	if err != nil {
 		return err
@@ -68,7 +73,10 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 	if out == nil {
 		return nil
 	}
-	return json.Unmarshal(text, out)
+	if err := json.Unmarshal(text, out); err != nil || !planning {
+		return err
+	}
+	return out.(*Plan)
 }
 
 // Metrics are what the node tells Prometheus.

@@ -35,7 +35,9 @@ var Rights = map[string]Right{
 	"create-volume": operatorsAndTenants, "resize-volume": operatorsAndTenants, "delete-volume": operatorsAndTenants,
 	"move-head": operators, "verify-volume": operators,
 
-	"list-hosts": viewersAndTenants, "list-sessions": viewers,
+	"get-health": viewers, "list-events": viewers, "watch-events": viewers,
+
+	"list-hosts": viewersAndTenants, "list-sessions": viewers, "disconnect-host": operators,
 	"add-host": operatorsAndTenants, "set-nqn": operatorsAndTenants, "set-chap": operatorsAndTenants, "set-dhchap": operatorsAndTenants, "delete-host": operatorsAndTenants,
 
 	"list-exports": viewersAndTenants, "add-export": operatorsAndTenants, "delete-export": operatorsAndTenants,

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"time"
@@ -29,7 +30,7 @@ func Handler(n *node.Node, version string) http.Handler {
 	config.Security = []map[string][]string{{"token": {}}}
 	config.Transformers = append(config.Transformers, s.finish)
 	a := humago.New(mux, config)
-	a.UseMiddleware(s.authorize)
+	a.UseMiddleware(s.authorize, (&replies{node: n}).find, planning)
 	s.cluster(a)
 	s.adopt(a)
 	s.pool(a)
@@ -41,6 +42,8 @@ func Handler(n *node.Node, version string) http.Handler {
 	s.sessions(a)
 	s.access(a)
 	s.health(a)
+	s.events(a)
+	describePlans(a)
 	return mux
 }
 
@@ -69,11 +72,15 @@ func get[I, O any](a huma.API, path, id, summary string, f func(context.Context,
 // register adds one operation, whose handler gets a context with a deadline.
 func register[I, O any](a huma.API, method, path, id, summary string, timeout time.Duration, f func(context.Context, *I) (O, error)) {
 	huma.Register(a, huma.Operation{
-		OperationID: id, Method: method, Path: "/v1" + path, Summary: summary, MaxBodyBytes: 64 << 10,
+		OperationID: id, Method: method, Path: "/v1" + path, Summary: summary, MaxBodyBytes: 64 << 10, Parameters: parameters(method),
 	}, func(ctx context.Context, in *I) (*body[O], error) {
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
-		out, err := f(ctx, in)
+		f := func(ctx context.Context) (O, error) { return f(ctx, in) }
+		if plan, err := planned(ctx, id, f); err != nil || plan != nil {
+			return nil, cmp.Or[error](answer(err), plan)
+		}
+		out, err := once(ctx, id, in, true, f)
 		if err != nil {
 			return nil, answer(err)
 		}
@@ -85,11 +92,16 @@ func register[I, O any](a huma.API, method, path, id, summary string, timeout ti
 func order[I any](a huma.API, method, path, id, summary string, timeout time.Duration, f func(context.Context, *I) error) {
 	huma.Register(a, huma.Operation{
 		OperationID: id, Method: method, Path: "/v1" + path, Summary: summary, MaxBodyBytes: 64 << 10,
-		DefaultStatus: http.StatusNoContent,
+		DefaultStatus: http.StatusNoContent, Parameters: parameters(method),
 	}, func(ctx context.Context, in *I) (*struct{}, error) {
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
-		return nil, answer(f(ctx, in))
+		f := func(ctx context.Context) (nothing, error) { return nothing{}, f(ctx, in) }
+		if plan, err := planned(ctx, id, f); err != nil || plan != nil {
+			return nil, cmp.Or[error](answer(err), plan)
+		}
+		_, err := once(ctx, id, in, false, f)
+		return nil, answer(err)
 	})
 }
 

@@ -69,11 +69,12 @@ func newApp(version string, more []*cli.Command) *cli.App {
 		OnUsageError:    func(_ *cli.Context, err error, _ bool) error { return misuse("%v", err) },
 		Commands: append([]*cli.Command{
 			serveCommand(version), setupCommand(), versionCommand(version), statusCommand(), clusterCommand(), nodeCommand(),
-			diskCommand(), poolCommand(), volumeCommand(), hostCommand(), exportCommand(), addressCommand(), whyCommand(), scrubCommand(), supportCommand(version),
+			diskCommand(), poolCommand(), volumeCommand(), hostCommand(), exportCommand(), addressCommand(), whyCommand(), scrubCommand(), eventsCommand(), supportCommand(version),
 			tokenCommand(), tenantCommand(), auditCommand(), completionCommand(),
 		}, more...),
 	}
 	prepare(app.Commands)
+	plannable(app.Commands)
 	return app
 }
 
@@ -139,7 +140,14 @@ func leaf(name, usage, args, example string, do action, flags ...cli.Flag) *cli.
 			if err != nil {
 				return err
 			}
-			return do(c, n)
+			if c.Bool("dry-run") {
+				n = n.DryRuns()
+			}
+			var plan *api.Plan
+			if err = do(c, n); errors.As(err, &plan) {
+				return showPlan(c, plan)
+			}
+			return err
 		},
 	}
 }

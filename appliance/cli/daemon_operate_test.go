@@ -61,6 +61,11 @@ func TestVolumesGrowHeadsMoveAndNodesAreDrained(t *testing.T) {
 			with = n
 		}
 	}
+	if text := d.must("node", "drain", v.Head, "--data", "--dry-run"); !strings.Contains(text, "Copies that would be made: 5") ||
+		!strings.Contains(text, "The head of volume db would move from node "+v.Head) {
+		t.Error(text)
+	}
+	d.refuses("volume resize db 8M --dry-run", "would be refused", "cannot be made smaller")
 	d.must("volume", "move-head", "db", with)
 	if now := document[api.Volume](d, "volume", "show", "db"); now.Head != with || now.Epoch != v.Epoch+1 {
 		t.Errorf("after its head moved: %+v", now)
@@ -125,4 +130,21 @@ func TestANodeThatIsToldToStopHandsOverFirst(t *testing.T) {
 	})
 	nodes[0].start()
 	nodes[1].eventually("has all copies again", func() bool { return document[api.Volume](nodes[1], "volume", "show", "db").State == "healthy" })
+	sameEvents(t, nodes)
+}
+
+// sameEvents: all nodes tell of the same, also one that was away: that a node stopped, and what followed.
+func sameEvents(t *testing.T, nodes []*daemon) {
+	t.Helper()
+	nodes[0].eventually("tells the same as the others", func() bool {
+		all := nodes[0].must("events", "--limit", "10000", "-o", "json")
+		return all == nodes[1].must("events", "--limit", "10000", "-o", "json") && all == nodes[2].must("events", "--limit", "10000", "-o", "json")
+	})
+	text := nodes[0].must("events")
+	for _, words := range []string{`the head of volume "db" moved from node "node1"`, "about to stop", `node "node1" has stopped, as it was told to`,
+		`copies of volume "db" on node "node1" are out of sync`, `node "node1" is up, as incarnation 2`, `copies of volume "db" on node "node1" are in sync`} {
+		if !strings.Contains(text, words) {
+			t.Errorf("no event says %q:\n%s", words, text)
+		}
+	}
 }

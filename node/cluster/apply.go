@@ -17,7 +17,7 @@ var (
 )
 
 // Apply is the state after a command at a raft index, and what the proposer is
-// told. A command with a Problem changes nothing but what Answered remembers.
+// told. A command with a Problem changes nothing but what Answered and Ordered remember.
 func (s *State) Apply(index uint64, c Command) (*State, Result) {
 	next := s.clone()
 	next.Index = index
@@ -29,6 +29,11 @@ func (s *State) Apply(index uint64, c Command) (*State, Result) {
 			}
 		}
 	}
+	if c.Order != nil {
+		if first := s.OrderOf(c.Order.Key); first != nil {
+			return next, first.Repeats(*c.Order)
+		}
+	}
 	r := next.change(c)
 	if r.Problem != "" {
 		next = s.clone()
@@ -38,6 +43,9 @@ func (s *State) Apply(index uint64, c Command) (*State, Result) {
 		if before := s.Volumes[id]; before != nil && before != v {
 			v.check(before)
 		}
+	}
+	if c.Order != nil {
+		next.keepOrder(*c.Order, r)
 	}
 	if c.Request != "" {
 		next.Answered = append(next.Answered, Answer{c.Request, r})

@@ -57,6 +57,8 @@ type Command struct {
 	AddTenant    *AddTenant    `json:",omitempty"`
 	SetTenant    *SetTenant    `json:",omitempty"`
 	DeleteTenant *DeleteTenant `json:",omitempty"`
+
+	Order *Order `json:",omitempty"` // beside the one above: a client's name for it
 }
 
 // Create makes the cluster, and its first node, a voter.

@@ -144,7 +144,7 @@ func checkStep(t testing.TB, before, next *State, c Command, r Result) {
 	}
 	if r.Problem != "" {
 		same := *before
-		same.Index, same.Answered = next.Index, next.Answered
+		same.Index, same.Answered, same.Ordered = next.Index, next.Answered, next.Ordered
 		if text(&same) != text(next) {
 			t.Fatalf("%s was refused (%s) and changed the state from\n%s to\n%s", text(c), r.Problem, text(before), text(next))
 		}

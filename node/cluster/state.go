@@ -56,6 +56,8 @@ type State struct {
 	Edited map[wire.VolumeID]bool `json:"-"`
 
 	Answered []Answer // of the latest requests, oldest first: a command that comes twice is applied once
+
+	Ordered []Ordered `json:",omitempty"` // the latest orders that clients have named, oldest first; never changed in place
 }
 
 // Authority is the cluster's own certificate authority, PEM.

@@ -17,10 +17,13 @@ const (
 // emptied, those that share a fault domain with another of their segment though they need not, those that segments lack, and, when
 // nothing else moves, some of those on disks that are much fuller than others. It asks for one step of a
 // segment at a time, each of which compares with what it was decided on.
-type Moves struct{ looked, evened int64 }
+type Moves struct {
+	looked, evened int64
+	most           int // copies that come to one disk, or leave it, at once
+}
 
 // NewMoves knows nothing, and needs to know nothing: what moves is in the state.
-func NewMoves() *Moves { return &Moves{} }
+func NewMoves() *Moves { return &Moves{most: movesMax} }
 
 // Tick decides.
 func (m *Moves) Tick(now int64, st *cluster.State) []cluster.Command {
@@ -28,7 +31,7 @@ func (m *Moves) Tick(now int64, st *cluster.State) []cluster.Command {
 		return nil
 	}
 	m.looked = now
-	w := moving{st: st, busy: map[cluster.DiskID]int{}}
+	w := moving{st: st, most: m.most, busy: map[cluster.DiskID]int{}}
 	for _, id := range st.VolumeIDs() {
 		for i, g := range st.Volumes[id].Segments {
 			w.goOn(st.Volumes[id], wire.Segment(i), g)
@@ -51,7 +54,7 @@ func (m *Moves) Tick(now int64, st *cluster.State) []cluster.Command {
 func (w *moving) even() {
 	places := w.st.Places()
 	for _, from := range places.Fullest() {
-		if w.busy[from] >= movesMax {
+		if w.busy[from] >= w.most {
 			continue
 		}
 		for _, id := range w.st.VolumeIDs() {
@@ -61,7 +64,7 @@ func (w *moving) even() {
 				if r == nil || !r.InSync || r.Node == v.Head || v.Head == 0 || g.Coming() != nil || len(g.InSync()) < v.Copies {
 					continue
 				}
-				to, ok := places.For(g, from, func(to cluster.DiskID) bool { return w.busy[to] < movesMax && places.Evens(g, from, to) })
+				to, ok := places.For(g, from, func(to cluster.DiskID) bool { return w.busy[to] < w.most && places.Evens(g, from, to) })
 				if ok {
 					w.out = append(w.out, cluster.Command{AddReplica: &cluster.AddReplica{Volume: id, Segment: wire.Segment(i), Gen: g.Gen, To: to, Replaces: from}})
 					return
@@ -74,6 +77,7 @@ func (w *moving) even() {
 // moving is one look at all copies.
 type moving struct {
 	st     *cluster.State
+	most   int
 	places *cluster.Places        // nil: none were needed yet
 	busy   map[cluster.DiskID]int // copies that come to a disk and leave it now
 	out    []cluster.Command
@@ -121,7 +125,7 @@ func (w *moving) begin(v *cluster.Volume, i wire.Segment, g cluster.Segment) {
 	default:
 		return
 	}
-	if w.busy[r.Disk] >= movesMax {
+	if w.busy[r.Disk] >= w.most {
 		return
 	}
 	to, ok := w.place(g, r.Disk, at < 0)
@@ -146,7 +150,7 @@ func (w *moving) place(g cluster.Segment, instead cluster.DiskID, apart bool) (c
 	if apart {
 		find = w.places.Apart
 	}
-	to, ok := find(g, instead, func(id cluster.DiskID) bool { return w.busy[id] < movesMax })
+	to, ok := find(g, instead, func(id cluster.DiskID) bool { return w.busy[id] < w.most })
 	if ok {
 		w.places.Take(to)
 		w.busy[to]++

@@ -38,6 +38,7 @@ type Config struct {
 	Addresses map[wire.NodeID]string // what a node that joins was told; the state replaces it
 	Fatal     func(error)            // the process must end at once: the store hangs or failed, or an entry is not understood. May be called again
 	Log       *slog.Logger
+	Observer  Observer // of all changes; may be nil
 
 	VoterSpacing time.Duration // between changes of voters, default 3 s: leases given by the old majority have run out
 	StepEvery    time.Duration // of Reconcile, default 500 ms
@@ -123,6 +124,7 @@ func (c *Consensus) start() error {
 		return err
 	}
 	c.machine = newMachine(c.follow, c.config.Fatal)
+	c.machine.told = c.config.Observer
 	c.calls.waiting = map[uint64]chan answer{}
 	c.config.Network.Handle(peer.Control, c.receive, KindPropose, KindProposed, KindPassOn)
 	cache, err := raft.NewLogCache(logCacheEntries, watched)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -19,7 +20,22 @@ type machine struct {
 	view    atomic.Pointer[view]
 	changed func(*cluster.State) // before the state is published; must not block for long
 	fatal   func(error)
-	broken  error // not nil: an entry could not be understood, so the state no longer counts
+	told    Observer // nil: nobody is
+	broken  error    // not nil: an entry could not be understood, so the state no longer counts
+}
+
+// Observer is told of all that is agreed on, in order. Applied and Restored come from one goroutine, before the state
+// is published, and may not block.
+type Observer interface {
+	// Applied: a command made a state of another. at is when it was proposed, by the leader's clock, or zero. After a
+	// start commands come again that were applied before.
+	Applied(before, after *cluster.State, at time.Time)
+
+	// Restored: the state is that of a snapshot, whatever it was before.
+	Restored(after *cluster.State)
+
+	// Forgets: what was told so far may never be told again.
+	Forgets()
 }
 
 // view is the state as applied up to an index, and a channel that closes when there is a newer one.
@@ -56,7 +72,11 @@ func (m *machine) Apply(l *raft.Log) any {
 	if m.broken != nil {
 		return cluster.Result{Code: cluster.Invalid, Problem: m.broken.Error()}
 	}
-	state, result := m.view.Load().state.Apply(l.Index, c)
+	before := m.view.Load().state
+	state, result := before.Apply(l.Index, c)
+	if m.told != nil {
+		m.told.Applied(before, state, l.AppendedAt)
+	}
 	m.publish(state, l.Index)
 	return result
 }
@@ -66,7 +86,7 @@ func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 	if m.broken != nil {
 		return nil, m.broken
 	}
-	return snapshot{m.view.Load().state}, nil
+	return snapshot{m.view.Load().state, m.told}, nil
 }
 
 func (m *machine) Restore(from io.ReadCloser) error {
@@ -82,13 +102,22 @@ func (m *machine) Restore(from io.ReadCloser) error {
 	if state.Version > cluster.FormatVersion {
 		return fmt.Errorf("consensus: snapshot has version %d, this program knows %d", state.Version, cluster.FormatVersion)
 	}
+	if m.told != nil {
+		m.told.Restored(state)
+	}
 	m.publish(state, state.Index)
 	return nil
 }
 
-type snapshot struct{ state *cluster.State }
+type snapshot struct {
+	state *cluster.State
+	told  Observer
+}
 
 func (s snapshot) Persist(sink raft.SnapshotSink) error {
+	if s.told != nil {
+		s.told.Forgets()
+	}
 	if err := json.NewEncoder(sink).Encode(s.state); err != nil {
 		sink.Cancel()
 		return fmt.Errorf("consensus: snapshot: %w", err)

@@ -126,7 +126,7 @@ func Reform(folder string, id wire.NodeID, change func(*cluster.State) *cluster.
 	if err != nil {
 		return fmt.Errorf("consensus: %w", err)
 	}
-	if err := (snapshot{&next}).Persist(sink); err != nil {
+	if err := (snapshot{state: &next}).Persist(sink); err != nil {
 		return err
 	}
 	book, err := json.Marshal(map[wire.NodeID]string{id: next.Nodes[id].Peer})

@@ -42,7 +42,7 @@ var Pure = []string{
 	"target/iscsi/pdu", "target/iscsi/session", "target/nvme/auth", "target/reserve",
 	"target/nvmetcp/pdu", "target/nvmetcp/queue",
 	"replication/wire", "replication/mirror", "replication/latency", "replication/pace", "replication/scrub",
-	"node/cluster", "node/failover", "node/lease",
+	"node/cluster", "node/events", "node/failover", "node/lease",
 	"node/address/assign", "node/address/claim", "node/address/frame",
 }
 
