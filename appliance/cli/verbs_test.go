@@ -91,6 +91,18 @@ var verbs = []verb{
 	{path: "address list", says: []string{"ADDRESS", "192.0.2.101", "node1", "outlives any node: iSCSI 192.0.2.101:", ", 192.0.2.102:", "NVMe/TCP 192.0.2.101:"}, keys: []string{`"address": "192.0.2.101"`, `"state"`}},
 	{path: "address remove", do: "192.0.2.101", says: []string{"no portal address any more"}, again: "192.0.2.102", keys: []string{"{}"}, wrong: []wrong{{"x", "no address"}, {"192.0.2.109", "there is no address"}}},
 
+	{path: "cluster ca", says: []string{"BEGIN CERTIFICATE"}, keys: []string{"BEGIN CERTIFICATE"}, wrong: []wrong{{"x", "one argument too many"}}},
+	{path: "tenant create", do: "acme --quota 10G --volumes 2", says: []string{`tenant "acme" created`, "--tenant acme"}, again: "zeta", keys: []string{`"name": "zeta"`}, wrong: []wrong{{"acme", "is there already"}, {"x --quota many", "--quota"}}},
+	{path: "tenant set", do: "acme --quota 20G", says: []string{`tenant "acme" may have`}, again: "zeta --volumes 3", keys: []string{`"volumes": 3`}, wrong: []wrong{{"acme", "--quota or --volumes"}, {"acne --volumes 1", `no tenant`}}},
+	{path: "tenant list", says: []string{"NAME", "acme", "20 GiB", "zeta", "any"}, keys: []string{`"name": "acme"`, `"name": "zeta"`}},
+	{path: "token create", do: "ci --role tenant --tenant acme", again: "watch --role viewer --expires 1h", keys: []string{`"name": "watch"`, `"secret"`},
+		wrong: []wrong{{"ci --role viewer", "is there already"}, {"x", "--role viewer, operator, admin or tenant"}, {"x --role boss", "boss"}, {"x --role tenant", "tenant"}, {"x --role viewer --expires 1ms", "--expires"}}},
+	{path: "token list", says: []string{"NAME", "ci", "acme", "never", "watch", "viewer"}, keys: []string{`"name": "ci"`, `"name": "watch"`}},
+	{path: "token delete", do: "ci", says: []string{`token "ci" lets nobody in any more`}, again: "watch", keys: []string{"{}"}, wrong: []wrong{{"ci", "no token"}}},
+	{path: "tenant delete", do: "acme", says: []string{`tenant "acme" is gone`}, again: "zeta", keys: []string{"{}"}, wrong: []wrong{{"acme", "no tenant"}}},
+	{path: "audit", says: []string{"TIME", "create-tenant", "uid "}, keys: []string{`"operation": "create-tenant"`}, wrong: []wrong{{"--since yesterday", "neither a time"}}, alone: true},
+	{path: "events", says: []string{"EVENT", `volume "db" was created`}, keys: []string{`"events"`}, wrong: []wrong{{"--limit 0", "1 to 10000"}, {"--since x", "x"}}},
+
 	{path: "cluster set", do: "rebuild-after-node 10m", says: []string{"rebuild-after-node is 10m0s now"}, again: "rebalance off", keys: []string{`"rebalance": "off"`}, wrong: []wrong{{"rebuild-after-nod 10m", `did you mean "rebuild-after-node"?`}, {"rebalance maybe", "on or off"}, {"pool-warning 100", "per cent from 1 to 99"}, {"scrub-deep 1ms", "whole seconds"}}},
 	{path: "cluster status", says: []string{"prod", "10m0s after a node went down", "node2", "a node's own address to discovery", "db"}, keys: []string{`"name": "prod"`, `"state"`, `"nodes"`, `"settings"`}},
 	{path: "status", do: "--exit-code", says: []string{"node1, ready", "prod, leader node", "data     safe: all copies of all volumes are in sync", "There is nothing to do."}, keys: []string{`"name": "node1"`, `"health"`, `"data": "safe"`, `"why": []`}, wrong: []wrong{{"node1", "one argument too many"}}, alone: true},
