@@ -95,7 +95,7 @@ var verbs = []verb{
 	{path: "tenant create", do: "acme --quota 10G --volumes 2", says: []string{`tenant "acme" created`, "--tenant acme"}, again: "zeta", keys: []string{`"name": "zeta"`}, wrong: []wrong{{"acme", "is there already"}, {"x --quota many", "--quota"}}},
 	{path: "tenant set", do: "acme --quota 20G", says: []string{`tenant "acme" may have`}, again: "zeta --volumes 3", keys: []string{`"volumes": 3`}, wrong: []wrong{{"acme", "--quota or --volumes"}, {"acne --volumes 1", `no tenant`}}},
 	{path: "tenant list", says: []string{"NAME", "acme", "20 GiB", "zeta", "any"}, keys: []string{`"name": "acme"`, `"name": "zeta"`}},
-	{path: "token create", do: "ci --role tenant --tenant acme", again: "watch --role viewer --expires 1h", keys: []string{`"name": "watch"`, `"secret"`},
+	{path: "token create", do: "ci --role tenant --tenant acme", says: []string{"ashlar_"}, again: "watch --role viewer --expires 1h", keys: []string{`"name": "watch"`, `"secret"`},
 		wrong: []wrong{{"ci --role viewer", "is there already"}, {"x", "--role viewer, operator, admin or tenant"}, {"x --role boss", "boss"}, {"x --role tenant", "tenant"}, {"x --role viewer --expires 1ms", "--expires"}}},
 	{path: "token list", says: []string{"NAME", "ci", "acme", "never", "watch", "viewer"}, keys: []string{`"name": "ci"`, `"name": "watch"`}},
 	{path: "token delete", do: "ci", says: []string{`token "ci" lets nobody in any more`}, again: "watch", keys: []string{"{}"}, wrong: []wrong{{"ci", "no token"}}},
