@@ -8,7 +8,6 @@ import (
 
 	"ashlar/node/cluster"
 	"ashlar/node/failover"
-	"ashlar/replication/mirror"
 	"ashlar/replication/wire"
 )
 
@@ -58,7 +57,13 @@ func TestHealthSaysWhatIsSafeWhatIsDoneAndUntilWhen(t *testing.T) {
 
 	s = ward() // n3 is back, and its copy catches up: a quarter of a segment is copied, at 64 MiB/s
 	s.Volumes[1].Segments[1].Replicas[1].InSync = false
-	told := map[wire.NodeID]failover.Measured{1: {Pace: 64 << 20, Heads: []failover.HeadMinute{{Volume: 1, Catching: []mirror.Progress{{Segment: 1, Node: 3, Copied: 64 << 10}}}}}}
+	head := failover.HeadMinute{Volume: 1}
+	head.Catching = append(head.Catching, struct {
+		Segment wire.Segment
+		Node    wire.NodeID
+		Copied  uint64
+	}{1, 3, 64 << 10})
+	told := map[wire.NodeID]failover.Measured{1: {Pace: 64 << 20, Heads: []failover.HeadMinute{head}}}
 	h := look(s, false, told)
 	if h.Data != "reduced" || len(h.Doing) != 1 || h.Doing[0].Kind != "rebuild" || h.Doing[0].Copies != 1 || h.Doing[0].Bytes != 768<<20 || !h.Doing[0].Until.Equal(now.Add(12*time.Second)) {
 		t.Errorf("catching up: %+v", h)
