@@ -45,7 +45,8 @@ func fuzz(r *runner) (tally, error) {
 	}
 	var result tally
 	for _, t := range fuzzTargets(said) {
-		one, err := r.checks([]string{"go", "test", t.pkg, "-run=^$", fmt.Sprintf("-fuzz=^%s$", t.name), fmt.Sprintf("-fuzztime=%v", r.fuzzTime)})
+		one, err := r.checks([]string{"go", "test", t.pkg, "-run=^$", fmt.Sprintf("-fuzz=^%s$", t.name), fmt.Sprintf("-fuzztime=%v", r.fuzzTime),
+			"-fuzzminimizetime=100x"}) // else a minute goes into each new input, and looking for others waits
 		if err != nil {
 			return result, err
 		}
