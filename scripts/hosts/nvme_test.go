@@ -28,6 +28,7 @@ const (
 	keepAlive           = 3 * time.Second
 	nvmePauseMax        = keepAlive + 3*time.Second
 	nvmePauseMaxOnTimer = 5*keepAlive/2 + 3*time.Second
+	plannedMax          = 300 * time.Millisecond
 
 	// busy is what an emulated host may take longer where others use the machine.
 	busy = 4 * time.Second
@@ -217,6 +218,21 @@ func TestHostOutlivesFailuresOverNVMe(t *testing.T) {
 		o.fails(round, failuresNVMe[round%len(failuresNVMe)])
 	}
 	o.finish(nvmePauseMax)
+}
+
+// Three moves of the head are all that happens. How long I/O stands is told, and bounded with
+// much room: on an emulated machine it is mostly the host's own doing.
+func TestLongHostBarelyNoticesPlannedMovesOverNVMe(t *testing.T) {
+	o := startNVMe(t, standing, 2)
+	o.startFio()
+	for round := range 3 {
+		for _, failure := range failuresNVMe {
+			if failure.name == "planned move" {
+				o.fails(round, failure)
+			}
+		}
+	}
+	o.finish(plannedMax)
 }
 
 // Without addresses that move, a silent node's paths end by the host's timers.
