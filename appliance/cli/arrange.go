@@ -117,7 +117,8 @@ func nearest(word string, known []string) (question string) {
 	const likeness = 0.75 // Jaro-Winkler: 1 is the same, 0 has nothing in common
 	most := likeness
 	for _, k := range known {
-		if score := smetrics.JaroWinkler(word, k, 0.7, 4); score > most {
+		// Flags have their dashes in common, which says nothing.
+		if score := smetrics.JaroWinkler(strings.TrimLeft(word, "-"), strings.TrimLeft(k, "-"), 0.7, 4); score > most {
 			most, question = score, `did you mean "`+k+`"?`
 		}
 	}

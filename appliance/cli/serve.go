@@ -59,11 +59,15 @@ func serveCommand(version string) *cli.Command {
 			if err != nil {
 				return err
 			}
-			doors, err := apiListeners(config.Addresses, c.Uint("api-port"))
-			if err != nil {
-				return err
-			}
-			return serve(c.Context, config, version, tell, doors)
+			return serve(c.Context, config, version, tell, func() ([]net.Listener, error) {
+				doors, err := apiListeners(config.Addresses, c.Uint("api-port"))
+				if err != nil && !c.IsSet("api-port") {
+					// Hosts' data does not wait for a port that nobody asked for.
+					config.Log.Warn("the API is at the socket in the folder alone", "error", err)
+					return nil, nil
+				}
+				return doors, err
+			})
 		},
 	}
 }
@@ -104,15 +108,20 @@ func nodeConfig(c *cli.Context) (node.Config, error) {
 }
 
 // serve runs a node until a signal, or until it is over: an incarnation that
-// the cluster took for dead is replaced by a new one, in the same process.
-func serve(ctx context.Context, config node.Config, version string, tell net.Listener, doors []net.Listener) error {
+// the cluster took for dead is replaced by a new one, in the same process. doors are
+// opened once the folder is this process's.
+func serve(ctx context.Context, config node.Config, version string, tell net.Listener, doors func() ([]net.Listener, error)) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	n, err := node.Open(config)
 	if err != nil {
 		return err
 	}
-	servers, err := takeOrders(n, version, doors)
+	open, err := doors()
+	if err != nil {
+		return errors.Join(err, n.Close())
+	}
+	servers, err := takeOrders(n, version, open)
 	if err != nil {
 		return errors.Join(err, n.Close())
 	}
