@@ -138,7 +138,7 @@ func TestAHostWithOnePathOutlivesTheNodeOfItsPortal(t *testing.T) {
 		"address add 10.1.0.0/24":             "subnet's own address",
 		"address add 10.1.0.2/24":             "node \"n2\"'s own",
 		"address add 10.1.0.102/24 --home n9": "no node \"n9\"",
-		"address remove 10.1.0.102":           "no portal address",
+		"address remove 10.1.0.102":           "no address",
 	} {
 		if r := first.Run(strings.Fields(words)...); r.Code == 0 || !strings.Contains(r.Stderr, wrong) {
 			t.Errorf("ashlar %s: status %d, %s", words, r.Code, r.Stderr)
