@@ -170,7 +170,7 @@ func TestHostOnServersInstalledAsTheReadmeSays(t *testing.T) {
 	victim := all[1]
 	mustOn(t, victim, "systemctl kill -s KILL ashlar")
 	h.must("cp /tmp/random /mnt/after && sync && echo 3 >/proc/sys/vm/drop_caches && cmp /tmp/random /mnt/before && cmp /tmp/random /mnt/after")
-	mustOn(t, victim, "for try in $(seq 100); do ashlar status | tr '\\n' ' ' | grep -q 'ready.*incarnation *2' && exit 0; sleep .2; done; ashlar status; exit 1")
+	mustOn(t, victim, "for try in $(seq 100); do ashlar status -o wide | tr '\\n' ' ' | grep -q 'ready.*incarnation *2' && exit 0; sleep .2; done; ashlar status; exit 1")
 
 	// The package goes, the data stays, and the package comes back to it.
 	mustOn(t, victim, "apt-get -qq remove -y ashlar && [ -d /var/lib/ashlar ] && ! systemctl is-active ashlar")

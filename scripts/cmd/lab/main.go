@@ -75,7 +75,7 @@ func command(args []string) (int, error) {
 		if err := fabric.EnterPrivate(); err != nil {
 			return 0, err
 		}
-		return 0, guest.Boot(args[0])
+		return 0, guest.Boot(guest.Kernel(args[0]), args[1])
 	case "in":
 		return in(args)
 	case "inside": // the first process of the network of "in"
@@ -128,7 +128,7 @@ func build(k guest.Kernel) (saved string, err error) {
 	}
 	begin := time.Now()
 	return guest.EnsureBuilt(k, func(dir string) *exec.Cmd {
-		return fabric.PrivateCommand(self, "boot", dir)
+		return fabric.PrivateCommand(self, "boot", string(k), dir)
 	}, func(what string) {
 		fmt.Fprintf(os.Stderr, "lab: %3.0f s: %s\n", time.Since(begin).Seconds(), what)
 	})

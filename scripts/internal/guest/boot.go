@@ -16,15 +16,15 @@ const (
 	resumeTimeout = time.Minute
 )
 
-// Boot starts the machine that was built in dir, waits until its first process
+// Boot starts the machine that was built with a kernel in dir, waits until its first process
 // says READY, and saves it there. It wants a network of its own for the taps.
-func Boot(dir string) error {
+func Boot(k Kernel, dir string) error {
 	path := func(name string) string { return filepath.Join(dir, name) }
 	if err := makeTaps(0); err != nil {
 		return err
 	}
 	args := append(machineArguments(0, path("ram"), false),
-		"-kernel", path("vmlinux"), "-initrd", path("initrd"), "-append", kernelArguments,
+		"-kernel", path("vmlinux"), "-initrd", path("initrd"), "-append", k.arguments(),
 		"-serial", "file:"+path("console"), "-monitor", "unix:"+path("monitor")+",server=on,wait=off")
 	machine, err := start(args, path("qemu.log"))
 	if err != nil {

@@ -79,6 +79,15 @@ var (
 // can do without.
 const kernelArguments = "console=ttyS0 quiet panic=-1 net.ifnames=0 rodata=off mitigations=off cryptomgr.notests"
 
+// arguments are the kernel's. The newer one, emulated, loses the state of AVX registers where it switches
+// between processes, and fio crashes: without XSAVE nobody uses them.
+func (k Kernel) arguments() string {
+	if k == Backports {
+		return kernelArguments + " noxsave"
+	}
+	return kernelArguments
+}
+
 //go:embed recipe.go build.go boot.go machine.go root
 var sources embed.FS
 
