@@ -387,9 +387,13 @@ func (c *campaign) befall(i int, k kind) {
 	}
 }
 
-// whole waits until all copies are in sync but those that are left out because they were slow.
+// whole waits until all nodes serve, those that start over after the fault too, and all copies are in sync but
+// those that are left out because they were slow.
 func (c *campaign) whole() {
 	c.Helper()
+	for _, n := range c.Nodes {
+		n.AwaitReady()
+	}
 	for _, volume := range volumes {
 		c.Eventually(time.Minute, "the copies of volume "+volume+" are in sync", func() bool {
 			v, ok := c.Show(volume)
