@@ -46,12 +46,7 @@ func newNetwork(t *testing.T) (*network, map[string]string) {
 	t.Helper()
 	r := newRig(t)
 	ctx := t.Context()
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	must := r.must
 	must(r.client.CreateCluster(ctx, api.NewCluster{Name: "prod", SegmentSize: 1 << 20}))
 	_, err := r.client.AddDisk(ctx, api.NewDisk{Path: filepath.Join(t.TempDir(), "disk"), Size: 64 << 20})
 	must(err)

@@ -89,6 +89,13 @@ func newRig(t *testing.T) *rig {
 		}}}, n, handler, access, dir, said}
 }
 
+func (r *rig) must(err error) {
+	r.t.Helper()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 // readBody reads an answer, but for a stream, which has no end.
 func readBody(answer *http.Response) ([]byte, error) {
 	if answer.Header.Get("Content-Type") == "text/event-stream" {
@@ -166,12 +173,7 @@ func TestEveryProblemIsADocumentWithACode(t *testing.T) {
 func TestTheClientSpeaksAllOfTheAPI(t *testing.T) {
 	r := newRig(t)
 	ctx := context.Background()
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	must := r.must
 	must(r.client.CreateCluster(ctx, api.NewCluster{Name: "prod", SegmentSize: 4 << 20}))
 	path := filepath.Join(t.TempDir(), "disk")
 	d, err := r.client.AddDisk(ctx, api.NewDisk{Path: path, Size: 64 << 20})

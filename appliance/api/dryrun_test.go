@@ -13,12 +13,7 @@ import (
 func TestADryRunTellsWhatAnOrderWouldComeToAndChangesNothing(t *testing.T) {
 	r := newRig(t)
 	ctx := context.Background()
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	must := r.must
 	must(r.client.CreateCluster(ctx, api.NewCluster{Name: "prod", SegmentSize: 4 << 20}))
 	_, err := r.client.AddDisk(ctx, api.NewDisk{Path: filepath.Join(t.TempDir(), "disk"), Size: 64 << 20})
 	must(err)

@@ -17,12 +17,7 @@ func TestEventsCanBeReadInPartsAndWatched(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	must := r.must
 	must(r.client.CreateCluster(ctx, api.NewCluster{Name: "prod"}))
 	host := func(i int) {
 		t.Helper()
