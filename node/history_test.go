@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ type chronicle struct {
 	t *testing.T
 	*history
 	state *cluster.State
+	shut  func() // the history's close, once
 }
 
 func newChronicle(t *testing.T) *chronicle {
@@ -32,6 +34,8 @@ func (c *chronicle) open(path string) *history {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	c.shut = sync.OnceFunc(h.close)
+	c.t.Cleanup(c.shut) // before its folder is removed
 	return h
 }
 
@@ -54,7 +58,7 @@ func host(i int) cluster.Command {
 
 func (c *chronicle) again() {
 	c.t.Helper()
-	c.close()
+	c.shut()
 	c.history = c.open(c.folder.path)
 }
 
@@ -158,7 +162,7 @@ func TestTheHistoryIsBoundedAndSaysWhatItForgot(t *testing.T) {
 
 func TestATornHistoryIsKeptUpToTheTear(t *testing.T) {
 	c := newChronicle(t)
-	c.close()
+	c.shut()
 	path := filepath.Join(c.folder.path, eventsFile)
 	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
 	if err == nil {
