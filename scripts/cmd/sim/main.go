@@ -28,7 +28,7 @@ func main() {
 	least := flag.Int("least", 0, "with -bugs: how many have to be caught")
 	hasty := flag.Bool("hasty", false, "hosts go on with another path the moment that one breaks")
 	flag.Parse()
-	debug.SetGCPercent(400) // a schedule is small, and over soon
+	debug.SetGCPercent(1600) // a schedule is small, and over soon
 	o := sim.Options{Seed: *seed, Hasty: *hasty}
 	switch {
 	case *trace:
