@@ -11,6 +11,7 @@ import (
 	"ashlar/node/cluster"
 	"ashlar/node/disk"
 	"ashlar/node/engine"
+	"ashlar/replication/scrub"
 	"ashlar/replication/wire"
 )
 
@@ -159,7 +160,7 @@ func TestAScrubRepairsWhatNobodyReads(t *testing.T) {
 		other = int(v.Segments[0].Replicas[1].Node) - 1
 	}
 	s := steady(t, nodes[head], "web", state(t, nodes[0]).IQN(v))
-	must(t, s.Write(limit(t), 0, 0, known(1), 512))
+	must(t, s.Write(limit(t), 0, 8*scrub.LeafBlocks, known(1), 512)) // the data of a leaf that differs is read by a light one too
 	must(t, s.Write(limit(t), 0, 8, known(2), 512))
 	worn := state(t, nodes[0]).Disks[v.Segments[0].On(wire.NodeID(other+1)).Disk]
 	must(t, nodes[other].Close())
