@@ -9,6 +9,7 @@ import (
 
 	"ashlar/node/cluster"
 	"ashlar/node/disk"
+	"ashlar/replication/wire"
 )
 
 // labels keeps the cluster's state on each disk, for the day when nothing else is left of it.
@@ -75,7 +76,7 @@ func (l *labels) admit(id cluster.DiskID, store *disk.Store) (nonces, error) {
 		}
 		label = &cluster.Label{Nonces: n}
 		ctx, cancel := context.WithTimeout(l.service.ctx, noteMax)
-		_, err = l.service.propose(ctx, cluster.Command{NoteDisk: &cluster.NoteDisk{ID: id, From: noted, To: drawn}})
+		_, err = l.service.propose(ctx, cluster.Command{NoteDisk: &cluster.NoteDisk{ID: id, From: noted, To: drawn, Incarnation: wire.Incarnation(l.service.incarnation.Load())}})
 		cancel()
 		switch p := (*Problem)(nil); {
 		case err == nil:

@@ -18,7 +18,7 @@ func ward() *cluster.State {
 	for id, name := range []string{"n1", "n2", "n3"} {
 		n := wire.NodeID(id + 1)
 		s.Nodes[n] = &cluster.Node{ID: n, Name: name, Incarnation: 1, Up: true}
-		s.Disks[cluster.DiskID(name)] = &cluster.Disk{ID: cluster.DiskID(name), Node: n, Path: "/d"}
+		s.Disks[cluster.DiskID(name)] = &cluster.Disk{ID: cluster.DiskID(name), Node: n, Path: "/d", Opened: 1}
 	}
 	copies := func(a, b wire.NodeID) cluster.Segment {
 		return cluster.Segment{Replicas: []cluster.Replica{{Node: a, Disk: cluster.DiskID(s.Nodes[a].Name), InSync: true}, {Node: b, Disk: cluster.DiskID(s.Nodes[b].Name), InSync: true}}}

@@ -189,7 +189,7 @@ func (p *Plan) moves(before, after *cluster.State, old, now *cluster.Volume) {
 func (p *Plan) weakened(before, next *cluster.State, old, now *cluster.Volume) {
 	w := Weakened{Volume: now.Name}
 	for i := range min(len(old.Segments), len(now.Segments)) {
-		a, b := usable(before, old.Segments[i]), usable(next, now.Segments[i])
+		a, b := opened(before, old.Segments[i]), opened(next, now.Segments[i])
 		if b < a {
 			w.Fewer++
 		}
@@ -205,9 +205,9 @@ func (p *Plan) weakened(before, next *cluster.State, old, now *cluster.Volume) {
 	}
 }
 
-func usable(s *cluster.State, g cluster.Segment) (n int) {
+func opened(s *cluster.State, g cluster.Segment) (n int) {
 	for _, r := range g.Replicas {
-		if r.InSync && s.Usable(r) {
+		if r.InSync && s.Opened(r) {
 			n++
 		}
 	}

@@ -173,7 +173,7 @@ func volumeView(s *cluster.State, v *cluster.Volume) Volume {
 		out.Replicas += v.Copies
 		out.InSync += min(v.Copies, len(g.InSync())) // there is one more while one moves
 		for _, r := range g.Replicas {
-			if r.InSync && s.Usable(r) {
+			if r.InSync && s.Opened(r) {
 				usable++
 			}
 		}

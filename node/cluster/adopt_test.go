@@ -94,7 +94,7 @@ func (p *past) reopen(id DiskID) {
 	p.number++
 	d, noted, drawn := p.disks[id], p.Disks[id].Nonce, fmt.Sprint(p.number)
 	d.nonces = (&Label{Nonces: d.nonces}).Known(noted, drawn)
-	p.good(Command{NoteDisk: &NoteDisk{ID: id, From: noted, To: drawn}})
+	p.good(Command{NoteDisk: &NoteDisk{ID: id, From: noted, To: drawn, Incarnation: p.Nodes[p.Disks[id].Node].Incarnation}})
 }
 
 // label has the disks of all nodes that run carry the present state.

@@ -273,7 +273,7 @@ func (s *State) addDisk(c *AddDisk) Result {
 	if d := s.Disks[c.ID]; d != nil {
 		return problem(Exists, "disk %s is already in the pool, on node %q", c.ID, s.Nodes[d.Node].Name)
 	}
-	s.Disks[c.ID] = &Disk{ID: c.ID, Node: c.Node, Path: c.Path, Size: c.Size}
+	s.Disks[c.ID] = &Disk{ID: c.ID, Node: c.Node, Path: c.Path, Size: c.Size, Opened: s.Nodes[c.Node].Incarnation}
 	return Result{}
 }
 

@@ -8,8 +8,8 @@ import (
 )
 
 // settle brings copies and heads in line with which nodes and disks can be
-// used. Where an in-sync copy can be used, those that cannot leave the set: it
-// holds every acknowledged write, so the others are not needed. Where none can,
+// used. Where an in-sync copy's disk is open, those that cannot be used leave the set: it
+// holds every acknowledged write, so the others are not needed. Where none is,
 // the set stays as it is: each member is as good as the others, and the first
 // to return will do. A volume whose head is gone gets the best one there is.
 func (s *State) settle() {
@@ -40,15 +40,16 @@ func (s *State) settle() {
 
 // settled is what a segment's copies come to, in a slice of its own if changed.
 func (s *State) settled(replicas []Replica) ([]Replica, bool) {
-	usable, unusable := 0, 0
+	opened, unusable := 0, 0
 	for _, r := range replicas {
-		if r.InSync && s.Usable(r) {
-			usable++
-		} else if r.InSync {
+		switch {
+		case r.InSync && s.Opened(r):
+			opened++
+		case r.InSync && !s.Usable(r):
 			unusable++
 		}
 	}
-	if usable == 0 || unusable == 0 {
+	if opened == 0 || unusable == 0 {
 		return replicas, false
 	}
 	out := append([]Replica(nil), replicas...)
@@ -96,18 +97,14 @@ func (s *State) FormerHeads(v *Volume) (nodes []wire.NodeID) {
 	return nodes
 }
 
-// bestHead is the node, other than but, that is up and has the most usable
-// in-sync copies of the volume; then the one with the fewest heads; then the
+// bestHead is the node, other than but, that has the most in-sync copies of the volume
+// on open disks, or where there are none, on disks that may be; then the one with the fewest heads; then the
 // lowest number; a drained one only where there is no other. 0 where no in-sync
 // copy can be used.
 func (s *State) bestHead(v *Volume, heads map[wire.NodeID]int, but wire.NodeID) wire.NodeID {
-	copies := map[wire.NodeID]int{}
-	for _, g := range v.Segments {
-		for _, r := range g.Replicas {
-			if r.InSync && s.Usable(r) && r.Node != but {
-				copies[r.Node]++
-			}
-		}
+	copies := v.copies(but, s.Opened)
+	if len(copies) == 0 {
+		copies = v.copies(but, s.Usable)
 	}
 	var best wire.NodeID
 	for _, n := range s.NodeIDs() {
@@ -123,6 +120,19 @@ func (s *State) bestHead(v *Volume, heads map[wire.NodeID]int, but wire.NodeID) 
 	return best
 }
 
+// copies counts the in-sync copies at each node but one, of those that are as asked for.
+func (v *Volume) copies(but wire.NodeID, such func(Replica) bool) map[wire.NodeID]int {
+	out := map[wire.NodeID]int{}
+	for _, g := range v.Segments {
+		for _, r := range g.Replicas {
+			if r.InSync && r.Node != but && such(r) {
+				out[r.Node]++
+			}
+		}
+	}
+	return out
+}
+
 func (s *State) eject(c *Eject) Result {
 	v := s.Volumes[c.Volume]
 	if v == nil || v.Epoch != c.Epoch {
@@ -135,7 +145,7 @@ func (s *State) eject(c *Eject) Result {
 	for i, g := range v.Segments {
 		others := 0
 		for _, r := range g.Replicas {
-			if r.InSync && r.Node != c.Node && s.Usable(r) {
+			if r.InSync && r.Node != c.Node && s.Opened(r) {
 				others++
 			}
 		}

@@ -90,7 +90,35 @@ func TestARestartEndsTheReignButCopiesThatNobodyRemovedStayInSync(t *testing.T) 
 	v := r.volume("v", 2, 1)
 	r.up(1) // not fenced before: nothing was acknowledged without its copy
 	r.expectInSync(v, 0, 1, 2)
-	r.expectHead(v, 1, 2)
+	r.expectHead(v, 2, 2) // its disk was open already
+}
+
+// After a power cut the first node to return finds its disk dead. Until its disk is open, its copy is not enough for
+// the other one, whose node takes longer, to leave the set.
+func TestACopyWhoseDiskIsNotOpenIsNotEnough(t *testing.T) {
+	r := newRig(t, 3, 3)
+	v := r.volume("v", 2, 1) // on nodes 1 and 2
+	r.register(1)
+	r.down(2)
+	r.expectInSync(v, 0, 1, 2)
+	r.expectHead(v, 1, 3)
+	r.refuse(Refused, Command{Eject: &Eject{v, 3, 2}})
+	r.good(Command{FailDisk: &FailDisk{ID: disk(1), Outdated: true}})
+	r.expectInSync(v, 0, 1, 2)
+	r.up(2)
+	r.expectInSync(v, 0, 2)
+}
+
+func TestAnOpenDiskIsEnough(t *testing.T) {
+	r := newRig(t, 3, 3)
+	v := r.volume("v", 2, 1)
+	before := r.Nodes[1].Incarnation
+	i := r.register(1)
+	r.down(2)
+	r.good(Command{NoteDisk: &NoteDisk{ID: disk(1), To: "a", Incarnation: before}}) // of a run that is over
+	r.expectInSync(v, 0, 1, 2)
+	r.good(Command{NoteDisk: &NoteDisk{ID: disk(1), From: "a", To: "b", Incarnation: i}})
+	r.expectInSync(v, 0, 1)
 }
 
 func TestAfterTheDeathOfAllNodesTheFirstToReturnServesAlone(t *testing.T) {

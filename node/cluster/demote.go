@@ -65,11 +65,11 @@ func (s *State) DemotedLately(v wire.VolumeID, at int64) bool {
 }
 
 // Spares says whether an in-sync set can do without a node's copy: what is left
-// can be used, and is as much as the volume needs to take writes.
+// is on open disks, and is as much as the volume needs to take writes.
 func (s *State) Spares(v *Volume, g Segment, n wire.NodeID) bool {
 	others := 0
 	for _, r := range g.Replicas {
-		if r.InSync && r.Node != n && s.Usable(r) {
+		if r.InSync && r.Node != n && s.Opened(r) {
 			others++
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"ashlar/replication/wire"
 )
 
 // LabelVersion is that of Label. A node refuses a newer one.
@@ -151,8 +153,9 @@ func (s *State) withoutSecrets() *State {
 // NoteDisk notes what was drawn when a disk was opened, after the disk itself has it. From is
 // what was noted before.
 type NoteDisk struct {
-	ID       DiskID
-	From, To string
+	ID          DiskID
+	From, To    string
+	Incarnation wire.Incarnation `json:",omitempty"` // run of its node that has it open
 }
 
 func (s *State) noteDisk(c *NoteDisk) Result {
@@ -167,6 +170,8 @@ func (s *State) noteDisk(c *NoteDisk) Result {
 	case d.Nonce != c.From:
 		return problem(Stale, "disk %s was opened by somebody else meanwhile", c.ID)
 	}
-	s.editDisk(c.ID).Nonce = c.To
+	d = s.editDisk(c.ID)
+	d.Nonce, d.Opened = c.To, c.Incarnation
+	s.settle()
 	return Result{}
 }

@@ -9,12 +9,30 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"ashlar/replication/wire"
 )
 
+// closed are disks that no run of their nodes that goes on has open.
+func closed(s *State) []DiskID {
+	return slices.DeleteFunc(s.DiskIDs(), func(id DiskID) bool {
+		d := s.Disks[id]
+		n := s.Nodes[d.Node]
+		return d.Failed || n == nil || !n.Up || d.Opened == n.Incarnation
+	})
+}
+
+// noteDisk opens a disk that is closed, or is about any.
 func (g *chaos) noteDisk(s *State) Command {
 	c := NoteDisk{ID: g.disk(), To: fmt.Sprint(g.IntN(50))}
+	if all := closed(s); len(all) > 0 && g.IntN(8) > 0 {
+		c.ID = all[g.IntN(len(all))]
+	}
 	if d := s.Disks[c.ID]; d != nil && g.IntN(4) > 0 {
 		c.From = d.Nonce
+		if n := s.Nodes[d.Node]; n != nil {
+			c.Incarnation = n.Incarnation - wire.Incarnation(g.IntN(5)/4)
+		}
 	}
 	return Command{NoteDisk: &c}
 }
@@ -228,12 +246,12 @@ func TestAnOldImageOfADiskIsTold(t *testing.T) {
 		t.Errorf("it is known by %v", got)
 	}
 	r := newRig(t, 1, 1)
-	note := func(from, to string) Command { return Command{NoteDisk: &NoteDisk{disk(1), from, to}} }
+	note := func(from, to string) Command { return Command{NoteDisk: &NoteDisk{ID: disk(1), From: from, To: to}} }
 	r.good(note("", "a"))
 	r.good(note("", "a")) // twice
 	r.refuse(Stale, note("", "b"))
 	r.good(note("a", "b"))
-	r.refuse(NotFound, Command{NoteDisk: &NoteDisk{disk(7), "", "a"}})
+	r.refuse(NotFound, Command{NoteDisk: &NoteDisk{ID: disk(7), To: "a"}})
 	r.good(Command{FailDisk: &FailDisk{ID: disk(1)}})
 	r.refuse(Refused, note("b", "c"))
 	if r.Disks[disk(1)].Nonce != "b" {

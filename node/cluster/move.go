@@ -144,12 +144,12 @@ func (s *State) addReplica(c *AddReplica) Result {
 // as many others as the volume asks for, so that nothing is lost with it.
 func (s *State) Droppable(v *Volume, g Segment, id DiskID) bool {
 	x, r := g.Coming(), g.OnDisk(id)
-	if x == nil || r == nil || x.Replaces != id || !x.InSync || !s.Usable(*x) {
+	if x == nil || r == nil || x.Replaces != id || !x.InSync || !s.Opened(*x) {
 		return false
 	}
 	others := 0
 	for _, o := range g.Replicas {
-		if o.InSync && o.Disk != id && s.Usable(o) {
+		if o.InSync && o.Disk != id && s.Opened(o) {
 			others++
 		}
 	}

@@ -58,7 +58,7 @@ func (g *chaos) command(s *State) Command {
 		return g.past[g.IntN(len(g.past))]
 	}
 	c := g.fresh(s)
-	if g.IntN(32) == 0 {
+	if g.IntN(32) == 0 || g.IntN(4) == 0 && len(closed(s)) > 0 {
 		c = g.noteDisk(s)
 	}
 	if g.IntN(12) == 0 {

@@ -71,8 +71,19 @@ func (r *rig) refuse(code Code, c Command) {
 	}
 }
 
-// up starts the node's next incarnation.
+// up starts the node's next incarnation, which opens its disks.
 func (r *rig) up(n wire.NodeID) wire.Incarnation {
+	r.t.Helper()
+	i := r.register(n)
+	for _, id := range r.DiskIDs() {
+		if d := r.Disks[id]; d.Node == n && !d.Failed {
+			r.good(Command{NoteDisk: &NoteDisk{ID: id, From: d.Nonce, To: fmt.Sprint(r.Index), Incarnation: i}})
+		}
+	}
+	return i
+}
+
+func (r *rig) register(n wire.NodeID) wire.Incarnation {
 	r.t.Helper()
 	a := node(int(n))
 	return r.good(Command{Register: &Register{Node: n, Peer: a.Peer, Gossip: a.Gossip, Portals: a.Portals}}).Incarnation
@@ -210,7 +221,7 @@ func checkVolume(t testing.TB, old *Volume, s *State, v *Volume, c Command) {
 		if old != nil && i < len(old.Segments) {
 			was = &old.Segments[i]
 		}
-		usable, unusable := 0, 0
+		usable, opened, unusable := 0, 0, 0
 		nodes := map[wire.NodeID]bool{}
 		for _, r := range g.Replicas {
 			if nodes[r.Node] {
@@ -220,9 +231,13 @@ func checkVolume(t testing.TB, old *Volume, s *State, v *Volume, c Command) {
 			if s.Disks[r.Disk] == nil || s.Disks[r.Disk].Node != r.Node {
 				fail("a copy on a disk that is not its node's")
 			}
-			if r.InSync && s.Usable(r) {
+			switch {
+			case r.InSync && s.Opened(r):
 				usable++
-			} else if r.InSync {
+				opened++
+			case r.InSync && s.Usable(r):
+				usable++
+			case r.InSync:
 				unusable++
 			}
 		}
@@ -233,8 +248,10 @@ func checkVolume(t testing.TB, old *Volume, s *State, v *Volume, c Command) {
 		switch {
 		case usable+unusable == 0:
 			fail("an in-sync set is empty")
-		case usable > 0 && unusable > 0:
+		case opened > 0 && unusable > 0:
 			fail("a set waits for a copy that cannot answer, and need not")
+		case was != nil && opened == 0 && grew(g, *was):
+			fail("a copy left for others of which none is known to be there")
 		case was != nil && text(g.Replicas) != text(was.Replicas) && g.Gen <= was.Gen:
 			fail("copies changed under one generation")
 		case was != nil && c.Demote != nil && grew(g, *was) && usable < max(1, v.MinInSync):

@@ -108,6 +108,8 @@ type Disk struct {
 
 	Drained bool   `json:",omitempty"` // all copies leave it, and none come
 	Nonce   string `json:",omitempty"` // drawn when it was opened last: what does not know it is an old copy of the disk
+
+	Opened wire.Incarnation `json:",omitempty"` // run of its node that opened it last
 }
 
 // Volume is a virtual disk.
@@ -284,6 +286,12 @@ func (s *State) NodeNamed(name string) *Node {
 func (s *State) Usable(r Replica) bool {
 	n, d := s.Nodes[r.Node], s.Disks[r.Disk]
 	return n != nil && n.Up && d != nil && !d.Failed
+}
+
+// Opened says whether a copy is usable and its disk is open, as far as is agreed: a run of a node may find its disk
+// gone, or an old copy in its place. Only such copies are enough for others to leave an in-sync set.
+func (s *State) Opened(r Replica) bool {
+	return s.Usable(r) && s.Disks[r.Disk].Opened == s.Nodes[r.Node].Incarnation
 }
 
 // InSync are the nodes of a segment's in-sync set.

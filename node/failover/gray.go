@@ -341,13 +341,13 @@ func (e *evidence) slow(head wire.NodeID, r cluster.Replica) bool {
 	return e.nodes[r.Node].slow() || e.disks[r.Disk].slow() || e.links[pair{head, r.Node}].slow()
 }
 
-// betterHead is the node with the most in-sync copies of a volume among those
+// betterHead is the node with the most in-sync copies of a volume on open disks among those
 // that do not look slow; 0 if there is none.
 func (e *evidence) betterHead(v *cluster.Volume) (best wire.NodeID) {
 	copies, bad := map[wire.NodeID]int{}, map[wire.NodeID]bool{}
 	for _, g := range v.Segments {
 		for _, r := range g.Replicas {
-			if r.InSync && e.st.Usable(r) {
+			if r.InSync && e.st.Opened(r) {
 				copies[r.Node]++
 			}
 			bad[r.Node] = bad[r.Node] || e.slow(0, r)

@@ -406,13 +406,14 @@ func (p *process) carryReplica(v wire.VolumeID) bool {
 
 // work has the disk do a job. Of a copy that may be about to be another one
 // nothing is said, and none is read that the cluster, as far as this node knows, does not
-// count on: it may have replaced the one that is meant.
+// count on: it may have replaced the one that is meant. Of a disk that is missing, a node has no copies.
 func (p *process) work(v wire.VolumeID, job mirror.Job) {
 	unknown := map[wire.Segment]bool{}
+	missing := p.s.disk.missing
 	switch m := job.Msg.(type) {
 	case *wire.Prepare:
 		for i, s := range m.Segments {
-			unknown[s] = p.behind(v, s, m.Gens[i])
+			unknown[s] = missing || p.behind(v, s, m.Gens[i])
 		}
 	case *wire.Changes:
 		unknown[m.Segment] = p.behind(v, m.Segment, m.Gen)
@@ -424,6 +425,10 @@ func (p *process) work(v wire.VolumeID, job mirror.Job) {
 		if p.refusesToRead(v, m.Segment, job) {
 			return
 		}
+	}
+	if _, prepares := job.Msg.(*wire.Prepare); missing && !prepares {
+		p.replicas[v-1].Done(p.now(), job, mirror.Refuse(job.Msg))
+		return
 	}
 	told := job
 	told.Msg = p.withoutCommit(job.Msg)

@@ -57,6 +57,7 @@ type disk struct {
 	slow     int64 // up to so much is added to each job: 10 to 1000 times what it takes otherwise, and more
 	failed   bool  // a write failed: nothing is written any more
 	dead     bool  // and nothing is read
+	missing  bool  // the node does not find it
 	low      bool  // it is short of space
 	full     bool  // it has none for blocks that have no data yet
 	trick    trick // for the next write

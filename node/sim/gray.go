@@ -28,7 +28,7 @@ func (p *process) measure() {
 			}
 		})
 	}
-	if d := p.s.disk; !p.beating && len(d.pending) == 0 && !d.failed {
+	if d := p.s.disk; !p.beating && len(d.pending) == 0 && !d.failed && !d.missing {
 		p.beating = true
 		began := d.now
 		d.after(delayHigh+d.slow/2, func() {
@@ -52,7 +52,7 @@ func (p *process) report() failover.Report {
 	for _, w := range d.pending {
 		oldest = max(oldest, d.now-w.began)
 	}
-	if !d.failed {
+	if !d.failed && !d.missing {
 		r.Disks = []failover.DiskFacts{{Disk: p.s.diskID, Facts: sum.Facts(oldest)}}
 	}
 	var m failover.Meter

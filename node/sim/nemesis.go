@@ -105,6 +105,7 @@ func (w *world) heal() {
 	for _, s := range w.servers {
 		s.disk.slow, s.disk.low, s.disk.full, s.disk.trick = 0, false, false, honest
 		s.deaf = false
+		s.find(s.disk)
 		s.resume()
 		s.start()
 	}
@@ -116,12 +117,15 @@ const forgotten = 7 * second
 // whole says whether all operations have ended and all copies are in sync, and
 // the faults are long enough ago that no copy leaves because it was slow then.
 func (w *world) whole() bool {
+	if w.now-w.healed <= forgotten {
+		return false
+	}
 	for _, op := range w.operations {
 		if op.ended == 0 {
 			return false
 		}
 	}
-	return w.unsynced() == 0 && !w.moving() && w.now-w.healed > forgotten && w.unsound() == 0 && !w.ejects()
+	return w.unsynced() == 0 && !w.moving() && w.unsound() == 0 && !w.ejects()
 }
 
 func (w *world) unsynced() (n int) {
@@ -142,6 +146,9 @@ func (w *world) unsynced() (n int) {
 func (s *server) strike(power bool) {
 	if power {
 		s.crash()
+		if s.w.shape.late && s.w.chance(0.2) {
+			s.mislay()
+		}
 	} else {
 		s.kill()
 	}

@@ -21,6 +21,8 @@ type Planted struct {
 	ReadOfAnother   bool // a copy is read for a head that means the one it has replaced
 	RelayUnproven   bool // a promise counts as given when it was asked for
 
+	UnopenedCounts bool // a copy is enough for others to leave before its disk is open
+
 	MovedEarly bool // a copy is dropped before the one in its place is in sync
 
 	SlowKept     bool // copies stay in their sets however slow they are

@@ -32,6 +32,19 @@ func (p *planted) state(r *raft, next *cluster.State, c cluster.Command) *cluste
 			v.Segments[m.Segment] = cluster.Segment{Gen: g.Gen + 1, Replicas: g.Replicas}
 		})
 	}
+	if bugs.UnopenedCounts && c.Register != nil {
+		disks := map[cluster.DiskID]*cluster.Disk{}
+		for id, d := range next.Disks {
+			if d.Node == c.Register.Node {
+				open := *d
+				open.Opened = next.Nodes[d.Node].Incarnation
+				d = &open
+			}
+			disks[id] = d
+		}
+		changed := *next
+		changed.Disks, next = disks, &changed
+	}
 	if bugs.EpochReused && c.Register != nil {
 		for _, id := range next.VolumeIDs() {
 			if old := before.Volumes[id]; old.Head == c.Register.Node {

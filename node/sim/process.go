@@ -121,6 +121,7 @@ func (p *process) registered(i wire.Incarnation) {
 	p.holder = lease.NewHolder(p.s.id, i)
 	p.configure(p.st)
 	p.reportDisk()
+	p.open()
 }
 
 // configure follows what is agreed.
@@ -158,6 +159,9 @@ func (p *process) fenced() {
 // node knows before its registration is applied may be long out of date, and
 // what it would remove then may be the last copy.
 func (p *process) place() {
+	if p.s.disk.missing {
+		return
+	}
 	mine := map[replicaID]bool{}
 	for _, id := range p.st.VolumeIDs() {
 		for i, g := range p.st.Volumes[id].Segments {

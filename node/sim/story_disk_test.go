@@ -101,6 +101,30 @@ func powerCut(t *testing.T, bug string) *Result {
 	return s.verdict()
 }
 
+// All nodes lose power, and of a volume's two copies one's disk is not there when its node is back; the other node takes
+// longer. The disk turns out dead.
+func diskDeadAfterPowerCut(t *testing.T, bug string) *Result {
+	s, h := filled(t, bug)
+	for _, x := range s.servers {
+		x.crash()
+	}
+	s.run(second)
+	s.server(1).disk.missing = true
+	s.server(3).start()
+	s.server(1).start()
+	s.until(20*second, func() bool { return !s.raft.last().Nodes[2].Up })
+	s.run(3 * second)
+	s.server(2).start()
+	if w := s.begin(h, wire.OpWrite, 0); bug == "" {
+		s.ends(w)
+		s.readAll(h)
+	}
+	s.server(1).breakDisk()
+	s.server(1).disk.missing = false
+	s.server(1).replaceDisk()
+	return s.verdict()
+}
+
 // Power is cut with a write in two devices' hands: of one, some sectors are new.
 func tornWrite(t *testing.T, bug string) *Result {
 	s, h := filled(t, bug)
@@ -310,6 +334,7 @@ var diskStories = []aStory{
 	{"a lost metadata page", lostPage, []string{"LossUnnoticed", "BadTaken"}},
 	{"a lost metadata page of the next head", lostPageOfNextHead, nil},
 	{"a power cut after an acknowledgement", powerCut, []string{"VolatileCache"}},
+	{"a disk that is dead after a power cut", diskDeadAfterPowerCut, []string{"UnopenedCounts"}},
 	{"a torn write", tornWrite, []string{"TornKept"}},
 	{"a write error", writeError, []string{"WriteErrorIgnored"}},
 	{"a write error of the head's disk", writeErrorOfHead, nil},

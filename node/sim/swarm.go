@@ -21,6 +21,7 @@ type shape struct {
 	taps   float64        // how often a fault follows on a change of who holds what
 	within int64          // so soon
 	follow []func(*world) // what follows
+	late   bool           // a machine that lost its power may begin without its disk
 }
 
 // plain is a shape without a bias.
@@ -71,6 +72,7 @@ func swarm(o Options) *world {
 	w.shape = pick.bias(w.shape)
 	w.growing = pick.chance(0.3)
 	w.scrubEvery = pick.between(50*millisecond, second)
+	w.shape.late = pick.chance(0.5)
 	return w
 }
 
