@@ -6,21 +6,20 @@ import (
 	"ashlar/node/cluster"
 )
 
-// open has the cluster note that this run of the node has its disk open.
+// open has the cluster note that this run of the node has its disk open, when it does not know yet.
 func (p *process) open() {
 	s := p.s
-	if s.witness || s.disk.missing || s.disk.failed || p.incarnation == 0 {
-		return
-	}
 	d := p.st.Disks[s.diskID]
-	if d == nil || d.Failed || d.Opened == p.incarnation {
+	if !p.active || p.opening || s.disk.missing || s.disk.failed || d == nil || d.Failed || d.Opened == p.incarnation {
 		return
 	}
+	p.opening = true
 	p.propose(cluster.Command{NoteDisk: &cluster.NoteDisk{ID: s.diskID, From: d.Nonce, To: fmt.Sprint(p.number), Incarnation: p.incarnation}},
-		func(r cluster.Result) {
-			if r.Problem != "" {
-				p.after(tickEvery, p.open) // what is noted was not known here yet
-			}
+		func(cluster.Result) {
+			p.after(tickEvery, func() {
+				p.opening = false
+				p.open() // what was noted may not have been known here yet
+			})
 		})
 }
 

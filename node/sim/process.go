@@ -39,6 +39,7 @@ type process struct {
 	requests    int
 	incarnation wire.Incarnation // 0: not registered yet
 	active      bool             // its registration is applied
+	opening     bool             // the cluster is told that its disk is open
 
 	holder *lease.Holder
 	voter  *lease.Voter
@@ -121,7 +122,6 @@ func (p *process) registered(i wire.Incarnation) {
 	p.holder = lease.NewHolder(p.s.id, i)
 	p.configure(p.st)
 	p.reportDisk()
-	p.open()
 }
 
 // configure follows what is agreed.
@@ -136,6 +136,7 @@ func (p *process) configure(st *cluster.State) {
 	if p.active {
 		p.place()
 		p.retire()
+		p.open()
 	}
 	for _, id := range st.VolumeIDs() {
 		p.reignOver(st.Volumes[id])
