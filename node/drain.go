@@ -22,6 +22,8 @@ const (
 	leavePatience  = 3 * time.Second // and of one that is about to stop
 	redirectMax    = 3 * time.Second // that hosts have to ask where else to go
 	elsewhereEvery = time.Second
+
+	withdrawnFor = 300 * time.Millisecond // that hosts have to go on over other paths before they are asked to log out
 )
 
 // What nodes ask each other about hosts.
@@ -127,8 +129,12 @@ func (d *drain) ask() (stop func()) {
 	}
 }
 
-// empty has all hosts leave this node; it is false where they did not within patience.
+// empty has all hosts leave this node; it is false where they did not within patience. Paths of hosts that have others fail before they
+// are asked to log out: an initiator that logs out, and cannot log in again, holds what comes over that path until its timers end.
 func (d *drain) empty(ctx context.Context, patience time.Duration) bool {
+	if d.withdraw() > 0 {
+		pause(ctx, withdrawnFor)
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- d.service.nvme.Drain(ctx, nvmetcp.Scope{}, patience) }()
 	err := errors.Join(d.service.server.Drain(ctx, iscsi.Scope{}, patience), <-ended)
@@ -136,6 +142,19 @@ func (d *drain) empty(ctx context.Context, patience time.Duration) bool {
 		d.service.log.Warn("hosts that did not leave", "error", err)
 	}
 	return err == nil
+}
+
+// withdraw fails the iSCSI paths of hosts that are logged in elsewhere, too, and gives their number.
+func (d *drain) withdraw() (n int) {
+	d.mu.Lock()
+	elsewhere := d.elsewhere
+	d.mu.Unlock()
+	for _, s := range d.service.server.LoggedIn() {
+		if elsewhere[visit{s.Initiator, s.Target}] {
+			n += d.service.server.Withdraw(s)
+		}
+	}
+	return n
 }
 
 func (d *drain) isOn() bool {

@@ -132,6 +132,38 @@ func TestAHostWithOtherPathsIsNotSentToThem(t *testing.T) {
 	}
 }
 
+// A host that looks after its paths goes on over others while it is asked to log out of one.
+func TestAPathFailsBeforeAHostThatHasOthersIsAskedToLeaveIt(t *testing.T) {
+	t.Parallel()
+	nodes := newThree(t)
+	threePaths(t, nodes, 4<<20, 3)
+	s := state(t, nodes[0])
+	asked := make(chan struct{}, 1)
+	path, err := initiator.Dial(limit(t), nodes[0].Config().PortalTexts()[0], s.IQN(s.VolumeNamed("db")), initiator.Options{
+		Name: webIQN, ISID: [6]byte{0, 2, 0x3d, 9, 9, 9}, Async: func(a pdu.Async) {
+			if a.Event == pdu.AsyncRequestLogout {
+				asked <- struct{}{}
+			}
+		}})
+	must(t, err)
+	defer path.Close()
+	ready(t, path)
+	time.Sleep(10500 * time.Millisecond) // what comes sooner may be a disk driver's look at a new disk
+	ready(t, path)
+	drained := make(chan error, 1)
+	go func() {
+		_, err := nodes[1].Drain(limit(t), "node1", false)
+		drained <- err
+	}()
+	<-asked
+	var refused *initiator.StatusError
+	if err := path.Read(limit(t), 0, 0, make([]byte, 512), 512); !errors.As(err, &refused) || refused.Key != 2 || refused.Code != 0x040C {
+		t.Errorf("a read: %v", err)
+	}
+	path.Logout(limit(t))
+	must(t, <-drained)
+}
+
 func TestAHeadMovesWithoutAnErrorForItsHosts(t *testing.T) {
 	t.Parallel()
 	nodes := newThree(t)

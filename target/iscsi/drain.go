@@ -54,6 +54,19 @@ func (s *Server) Drain(ctx context.Context, scope Scope, patience time.Duration)
 	return nil
 }
 
+// Withdraw has the commands of the sessions in the scope refused, upon which multipath drivers go on over other paths, where
+// the host seems to have one: see scsi.Nexus.Withdraw. It gives their number.
+func (s *Server) Withdraw(scope Scope) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.sessions {
+		if scope.covers(&t.conn.id, t.tsih) && t.nexus.Withdraw() {
+			n++
+		}
+	}
+	return n
+}
+
 func (s *Server) waitForFences(ctx context.Context, leaving []*tenure) error {
 	for i, t := range leaving {
 		select {

@@ -25,6 +25,8 @@ type command struct {
 	reserved reserve.Access
 
 	anywhere bool // answers for absent units, and is never met by a unit attention
+	offPath  bool // is carried out on a path that was withdrawn, as all that are anywhere (SPC-4 5.16.2)
+	checks   bool // is what multipath drivers look at their paths with
 	counted  bool // as a read or a write, in log page 19h
 	fua      bool // has FUA in bit 3 of byte 1
 	refuse   byte // bits of byte 1 that ask for what is not here: protection information, anchoring, LBDATA
@@ -112,7 +114,7 @@ func b(v ...byte) []byte { return v }
 // primaryCommands are those of SPC-4.
 func primaryCommands() []command {
 	return []command{
-		{name: "TEST UNIT READY", usage: b(0x00, 0, 0, 0, 0, 0), reserved: reserve.Presence, run: (*Task).good},
+		{name: "TEST UNIT READY", usage: b(0x00, 0, 0, 0, 0, 0), reserved: reserve.Presence, checks: true, run: (*Task).good},
 		{name: "REQUEST SENSE", usage: b(0x03, 0x01, 0, 0, 0xFF, 0), anywhere: true, direction: DataIn, run: requestSense},
 		{name: "INQUIRY", usage: b(0x12, 0x01, 0xFF, 0xFF, 0xFF, 0), anywhere: true, direction: DataIn, run: inquiry},
 		{name: "MODE SELECT(6)", usage: b(0x15, 0x11, 0, 0, 0xFF, 0), reserved: reserve.Writes, out: outList6, direction: DataOut, run: modeSelect},
@@ -124,7 +126,7 @@ func primaryCommands() []command {
 		{name: "SEND DIAGNOSTIC", usage: b(0x1D, 0x04, 0, 0xFF, 0xFF, 0), reserved: reserve.Writes, run: sendDiagnostic},
 		{name: "LOG SENSE", usage: b(0x4D, 0, 0x3F, 0xFF, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0), direction: DataIn, run: logSense},
 		{name: "REPORT LUNS", usage: b(0xA0, 0, 0xFF, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0), anywhere: true, direction: DataIn, run: reportLUNs},
-		{name: "REPORT TARGET PORT GROUPS", usage: b(0xA3, 0xEA, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0), action: true, direction: DataIn, run: reportPortGroups},
+		{name: "REPORT TARGET PORT GROUPS", usage: b(0xA3, 0xEA, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0), action: true, offPath: true, checks: true, direction: DataIn, run: reportPortGroups},
 		{name: "REPORT SUPPORTED OPERATION CODES", usage: b(0xA3, 0x0C, 0x87, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0), action: true, reserved: reserve.Reads, direction: DataIn, run: reportOpcodes},
 		{name: "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", usage: b(0xA3, 0x0D, 0x80, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0), action: true, reserved: reserve.Reads, direction: DataIn, run: reportFunctions},
 	}

@@ -44,6 +44,10 @@ func (t *Target) Execute(task *Task) {
 		task.check(noLogicalUnit)
 		return
 	}
+	if task.Nexus.withdrawn.Load() && (c == nil || !c.anywhere && !c.offPath) {
+		task.check(pathUnavailable)
+		return
+	}
 	if u != nil && (c == nil || !c.anywhere) {
 		if a, ok := task.Nexus.takeAttention(u); ok {
 			task.check(a.sense())
@@ -67,6 +71,9 @@ func (t *Target) Execute(task *Task) {
 	}
 	if c.counted {
 		task.began, task.counted = u.statistics.begin(), true
+	}
+	if c.checks {
+		task.Nexus.checked.Store(clock())
 	}
 	c.run(task)
 }

@@ -2,6 +2,8 @@ package scsi
 
 import (
 	"encoding/binary"
+	"slices"
+	"time"
 
 	"ashlar/target"
 )
@@ -10,11 +12,37 @@ import (
 // most 4 s while the access state moves.
 const transitionSeconds = 5
 
+// unavailable is a path's state after Withdraw (SPC-4 5.16.2.4.5).
+const unavailable target.PathState = 3
+
+// A host that looks after its paths has checked this one lately, and not only when it logged in: disk drivers do that,
+// too.
+const (
+	checksWithin = time.Minute
+	checksAfter  = 10 * time.Second
+)
+
+// Withdraw makes the path of a host that looks after its paths unavailable for good: from now on its commands end with NOT
+// READY, 04h/0Ch, upon which it goes on over another path at once. It is false for a host that
+// seems to know of no other path, which would take that for an error.
+func (n *Nexus) Withdraw() bool {
+	checked := n.checked.Load()
+	if checked-n.began < int64(checksAfter) || clock()-checked > int64(checksWithin) {
+		return false
+	}
+	n.withdrawn.Store(true)
+	return true
+}
+
 // reportPortGroups is REPORT TARGET PORT GROUPS (SPC-4 6.38). Each group is
 // the one port of a node; states change implicitly only, and a host never sees
-// a group in transition, standby or unavailable.
+// a group in transition or standby, and its own as unavailable only once that was withdrawn.
 func reportPortGroups(t *Task) {
 	groups, _ := t.unit.device.Groups()
+	if i := slices.IndexFunc(groups, func(g target.PortGroup) bool { return g.ID == t.Nexus.id.Port }); i >= 0 && t.Nexus.withdrawn.Load() {
+		groups = slices.Clone(groups)
+		groups[i].State = unavailable
+	}
 	var list []byte
 	switch t.CDB[1] >> 5 {
 	case 0: // length only header
@@ -37,7 +65,7 @@ func reportPortGroups(t *Task) {
 func portGroup(g target.PortGroup) []byte {
 	const (
 		preferred         = 0x80
-		optimizedAndNon   = 0x03 // AO_SUP, AN_SUP
+		supported         = 0x0B // U_SUP, AN_SUP, AO_SUP
 		statusByTheTarget = 0x02 // altered by implicit asymmetric access state transition
 	)
 	d := make([]byte, 12)
@@ -45,7 +73,7 @@ func portGroup(g target.PortGroup) []byte {
 	if g.State == target.Optimized {
 		d[0] |= preferred
 	}
-	d[1] = optimizedAndNon
+	d[1] = supported
 	binary.BigEndian.PutUint16(d[2:], g.ID)
 	d[5] = statusByTheTarget
 	d[7] = 1

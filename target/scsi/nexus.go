@@ -2,6 +2,7 @@ package scsi
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"ashlar/target"
 )
@@ -12,6 +13,10 @@ type Nexus struct {
 	target *Target
 	id     target.Nexus
 	host   string
+
+	began     int64        // when it logged in, by clock
+	checked   atomic.Int64 // when its host checked the path last
+	withdrawn atomic.Bool  // see Withdraw
 
 	mu    sync.Mutex
 	gone  bool // logged out: no task enters

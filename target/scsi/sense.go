@@ -19,6 +19,7 @@ const (
 // Sense keys (SPC-4 4.5.6).
 const (
 	keyNoSense        = 0x0
+	keyNotReady       = 0x2
 	keyMediumError    = 0x3
 	keyIllegalRequest = 0x5
 	keyUnitAttention  = 0x6
@@ -53,6 +54,7 @@ var (
 	parameterListLength     = sense{key: keyIllegalRequest, code: 0x1A00}
 	invalidOpcode           = sense{key: keyIllegalRequest, code: 0x2000}
 	lbaOutOfRange           = sense{key: keyIllegalRequest, code: 0x2100}
+	pathUnavailable         = sense{key: keyNotReady, code: 0x040C}
 	noLogicalUnit           = sense{key: keyIllegalRequest, code: 0x2500}
 	invalidField            = sense{key: keyIllegalRequest, code: 0x2400}
 	invalidParameter        = sense{key: keyIllegalRequest, code: 0x2600}

@@ -140,7 +140,7 @@ func (t *Target) replaceUnits(change func(map[uint16]*unit)) {
 
 // Login starts an I_T nexus. host is the host's name without its port.
 func (t *Target) Login(id target.Nexus, host string) *Nexus {
-	n := &Nexus{target: t, id: id, host: host, units: make(map[*unit]*nexusUnit)}
+	n := &Nexus{target: t, id: id, host: host, began: clock(), units: make(map[*unit]*nexusUnit)}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, u := range *t.units.Load() {
