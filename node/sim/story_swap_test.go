@@ -167,6 +167,38 @@ func resetUnheard(t *testing.T, bug string) *Result {
 	return s.verdict()
 }
 
+// The head holds a write until there are copies enough, and the node dies through which it came. The unit is reset, and
+// then there are.
+func resetAfterThePortalsDeath(t *testing.T, bug string) *Result {
+	s := tell(t, 5, 3, bug)
+	s.leaderIs(5)
+	h, other := s.host(4), s.host(1)
+	s.write(h, 0)
+	s.server(2).kill()
+	s.server(3).kill()
+	s.until(3*second, func() bool { return s.insync() == 1 })
+	s.hold(2)
+	s.server(2).start()
+	s.until(second, func() bool { return s.raft.last().Nodes[2].Up })
+	s.begin(h, wire.OpWrite, 0)
+	s.run(20 * millisecond)
+	s.server(4).kill()
+	s.until(second, func() bool { return !s.raft.last().Nodes[4].Up })
+	s.run(100 * millisecond) // until the head knows
+	r := other.paths[0][0].reset()
+	s.until(3*second, func() bool { return r.done != 0 })
+	s.run(millisecond)
+	s.read(other, 0)
+	s.release(2)
+	s.finish(2)
+	if !s.until(second, func() bool { return s.insync() == 2 }) {
+		t.Error("the copy is not back in time")
+	}
+	s.run(100 * millisecond)
+	s.read(other, 0)
+	return s.verdict()
+}
+
 // A copy's node stands still with a write on its way to it. The unit is reset
 // meanwhile, through the head's node and through another, and the node goes on.
 func resetWhileACopyStandsStill(t *testing.T, bug string) *Result {
@@ -219,6 +251,7 @@ var swapStories = []aStory{
 	{"two processes that ask for the same in turn", twoProcessesInTurn, []string{"ClaimSettled"}},
 	{"a reset of what a portal holds", resetOfWhatIsHeld, []string{"ClearNothing"}},
 	{"a reset that a portal does not hear of", resetUnheard, []string{"AwaitsNothing"}},
+	{"a reset after the death of a portal", resetAfterThePortalsDeath, []string{"FenceSparesDead"}},
 	{"a reset while a copy stands still", resetWhileACopyStandsStill, nil},
 	{"a reset while the head stands still", resetWhileTheHeadStandsStill, nil},
 }

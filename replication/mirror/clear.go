@@ -30,7 +30,8 @@ type clearing struct {
 }
 
 // clear tells all portals but the one that asked, whose own commands are ended
-// already, and goes on when all have answered.
+// already, and goes on when all have answered. What came in through nodes that cannot be asked
+// any more ends at once.
 func (h *Head) clear(m *wire.Clear, asker wire.Portal, then func()) {
 	h.lastReq++
 	m.Req, m.Volume = h.lastReq, h.volume
@@ -39,6 +40,12 @@ func (h *Head) clear(m *wire.Clear, asker wire.Portal, then func()) {
 		if n.Portal != asker && h.hasPortal(n.Node) {
 			c.left = append(c.left, n.Node)
 		}
+	}
+	if !h.bugs.FenceSparesDead {
+		h.abort(func(op *Op) bool {
+			n := op.Command.Node
+			return n != asker.Node && !slices.Contains(c.left, n) && c.covers(op.Nexus)
+		})
 	}
 	h.clearings = append(h.clearings, c)
 	for _, n := range c.left {
