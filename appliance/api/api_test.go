@@ -79,7 +79,7 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { access.Close() })
-	handler := access.Local(api.Handler(n, "test"))
+	handler := held(t, access.Local(api.Handler(n, "test")))
 	server := &http.Server{Handler: handler, ConnContext: api.User}
 	go server.Serve(l)
 	t.Cleanup(func() { server.Close() })
