@@ -188,6 +188,7 @@ func (s *service) live() {
 	e.Follow(s.followed.Load)
 	s.drain.answerAboutHosts(e)
 	s.answerDisconnects(e)
+	s.answerNetwork(e)
 	s.incarnation.Store(uint64(incarnation))
 	s.engine.Store(e)
 	s.relink(e)

@@ -39,6 +39,7 @@ func Handler(n *node.Node, version string) http.Handler {
 	s.hosts(a)
 	s.addresses(a)
 	s.why(a)
+	s.network(a)
 	s.sessions(a)
 	s.access(a)
 	s.health(a)

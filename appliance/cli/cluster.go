@@ -30,7 +30,7 @@ func clusterCommand() *cli.Command {
 			&cli.BoolFlag{Name: "witness", Usage: "vote, and hold no data and serve no hosts"},
 			&cli.StringFlag{Name: "secret-file", Usage: "file with the join secret, or - for stdin; else $ASHLAR_SECRET is used"}),
 		leaf("status", "all of the cluster: settings, nodes, volumes, what needs attention (in short: ashlar status)", "", "ashlar cluster status -o json", clusterStatus),
-		releaseCommand(), resetCommand(), adoptCommand(),
+		checkCommand(), releaseCommand(), resetCommand(), adoptCommand(),
 		leaf("set", "change a setting: "+settingNames, "SETTING VALUE", "ashlar cluster set rebuild-after-node 10m", setCluster),
 		leaf("secret", "print the secret with which nodes join", "", "ashlar cluster secret > /root/secret",
 			func(c *cli.Context, n *api.Client) error {

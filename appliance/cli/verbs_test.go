@@ -104,6 +104,7 @@ var verbs = []verb{
 	{path: "events", says: []string{"EVENT", `volume "db" was created`}, keys: []string{`"events"`}, wrong: []wrong{{"--limit 0", "1 to 10000"}, {"--since x", "x"}}},
 
 	{path: "cluster set", do: "rebuild-after-node 10m", says: []string{"rebuild-after-node is 10m0s now"}, again: "rebalance off", keys: []string{`"rebalance": "off"`}, wrong: []wrong{{"rebuild-after-nod 10m", `did you mean "rebuild-after-node"?`}, {"rebalance maybe", "on or off"}, {"pool-warning 100", "per cent from 1 to 99"}, {"scrub-deep 1ms", "whole seconds"}}},
+	{path: "cluster check", says: []string{"All nodes reach each other's addresses"}, keys: []string{"[]"}, wrong: []wrong{{"node1", "one argument too many"}}},
 	{path: "cluster status", says: []string{"prod", "10m0s after a node went down", "node2", "a node's own address to discovery", "db"}, keys: []string{`"name": "prod"`, `"state"`, `"nodes"`, `"settings"`}},
 	{path: "status", do: "--exit-code", says: []string{"node1, ready", "prod, leader node", "data     safe: all copies of all volumes are in sync", "There is nothing to do."}, keys: []string{`"name": "node1"`, `"health"`, `"data": "safe"`, `"why": []`}, wrong: []wrong{{"node1", "one argument too many"}}, alone: true},
 	{path: "support bundle", do: "{dir}/a.tar.gz", says: []string{"is in {dir}/a.tar.gz"}, again: "{dir}/b.tar.gz", keys: []string{`"file"`, `"missing"`}, wrong: []wrong{{"{dir}/a.tar.gz", "file exists"}}, down: true, alone: true},

@@ -121,15 +121,24 @@ func (m *moving) watchInterfaces() (stop func()) {
 	}
 }
 
-func TestAHostWithOnePathOutlivesTheNodeOfItsPortal(t *testing.T) {
-	if err := fabric.Make(); err != nil {
-		t.Fatal(err)
-	}
-	for k := 1; k <= 3; k++ {
-		if err := fabric.AddNode(k); err != nil {
-			t.Fatal(err)
+var makeFabric = sync.OnceValue(fabric.Make)
+
+// onFabric gives three machines networks of their own, from number k on.
+func onFabric(t *testing.T, k int) {
+	t.Helper()
+	err := makeFabric()
+	for i := range 3 {
+		if err == nil {
+			err = fabric.AddNode(k + i)
 		}
 	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAHostWithOnePathOutlivesTheNodeOfItsPortal(t *testing.T) {
+	onFabric(t, 1)
 	c := clusters.New(t, clusters.Plan{Inside: fabric.Command, Addresses: func(k int) []string { return []string{"10.1.0." + string(rune('0'+k))} }})
 	m := &moving{T: t, c: c, v: c.Publish("v", "16M", 2)}
 	first := c.Nodes[0]
