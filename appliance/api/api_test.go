@@ -133,6 +133,8 @@ func TestEveryProblemIsADocumentWithACode(t *testing.T) {
 		code               string
 	}{
 		{"GET", "/v1/volumes", "", 409, "no-cluster"},
+		{"GET", "/v1/volume", "", 404, "not-found"},
+		{"PATCH", "/v1/volumes", "", 404, "not-found"},
 		{"POST", "/v1/cluster", `{"name":"No Name"}`, 422, "invalid"},
 		{"POST", "/v1/cluster", `{"name":7}`, 422, "invalid"},
 		{"POST", "/v1/cluster", `{"nam":"prod"}`, 422, "invalid"},

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -73,4 +74,13 @@ func init() {
 		}
 		return &Problem{Title: http.StatusText(status), Status: status, Detail: strings.TrimSpace(message), Code: string(code)}
 	}
+}
+
+// nowhere answers what no operation is asked of.
+func nowhere(w http.ResponseWriter, r *http.Request) {
+	p := &Problem{Title: http.StatusText(http.StatusNotFound), Status: http.StatusNotFound, Code: string(cluster.NotFound),
+		Detail: "there is no " + r.Method + " " + r.URL.Path, Next: "/openapi.json has all operations of this release"}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(p.Status)
+	json.NewEncoder(w).Encode(p) //nolint:errcheck // the client is gone, then
 }

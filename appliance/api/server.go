@@ -44,6 +44,7 @@ func Handler(n *node.Node, version string) http.Handler {
 	s.access(a)
 	s.health(a)
 	s.events(a)
+	mux.HandleFunc("/", nowhere)
 	describePlans(a)
 	return mux
 }
