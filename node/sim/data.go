@@ -430,6 +430,10 @@ func (p *process) work(v wire.VolumeID, job mirror.Job) {
 		p.replicas[v-1].Done(p.now(), job, mirror.Refuse(job.Msg))
 		return
 	}
+	if p.s.disk.outranks(v, job.Msg) {
+		p.replicas[v-1].Done(p.now(), job, mirror.RefuseStale(job.Msg))
+		return
+	}
 	told := job
 	told.Msg = p.withoutCommit(job.Msg)
 	p.s.disk.begin(told, unknown, func(m wire.Message) {

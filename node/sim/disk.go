@@ -181,8 +181,16 @@ func (d *disk) promise(m *wire.Prepare, answer func(wire.Message)) {
 	if d.bugs.WriteErrorIgnored {
 		refuse = func() { answer(nil) }
 	}
-	if d.failed {
+	higher := d.promises[m.Volume]
+	switch {
+	case d.failed:
 		d.after(0, refuse)
+		return
+	case d.missing:
+		d.after(0, func() { answer(nil) })
+		return
+	case higher > m.Epoch && !d.bugs.Mirror.NoPromise:
+		d.after(0, func() { answer(&wire.Prepared{Req: m.Req, Status: wire.Stale, Epoch: higher}) })
 		return
 	}
 	apply := func() { d.promises[m.Volume] = max(d.promises[m.Volume], m.Epoch) }

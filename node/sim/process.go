@@ -79,7 +79,7 @@ func newProcess(s *server) *process {
 	now := p.now()
 	p.beat, p.lapsed = now, now
 	promises := s.disk.promises
-	if w.bugs.Mirror.NoPromise {
+	if w.bugs.Mirror.NoPromise || s.disk.missing {
 		promises = nil
 	}
 	if slices.Contains(w.raft.voters, s.id) {

@@ -125,6 +125,26 @@ func diskDeadAfterPowerCut(t *testing.T, bug string) *Result {
 	return s.verdict()
 }
 
+// The last copy's node begins anew, and finds its disk only a while later; the head, on another node, is asked to write meanwhile.
+func lastDiskLate(t *testing.T, bug string) *Result {
+	s, h := filled(t, bug)
+	s.server(1).breakDisk()
+	s.until(5*second, func() bool { return s.insync() == 1 })
+	s.server(2).kill()
+	s.server(2).disk.missing = true
+	s.server(2).start()
+	s.run(second)
+	w := s.begin(h, wire.OpWrite, 0)
+	s.run(2 * second)
+	s.server(2).find(s.server(2).disk)
+	if bug == "" {
+		s.ends(w)
+		s.readAll(h)
+	}
+	s.server(1).replaceDisk()
+	return s.verdict()
+}
+
 // Power is cut with a write in two devices' hands: of one, some sectors are new.
 func tornWrite(t *testing.T, bug string) *Result {
 	s, h := filled(t, bug)
@@ -335,6 +355,7 @@ var diskStories = []aStory{
 	{"a lost metadata page of the next head", lostPageOfNextHead, nil},
 	{"a power cut after an acknowledgement", powerCut, []string{"VolatileCache"}},
 	{"a disk that is dead after a power cut", diskDeadAfterPowerCut, []string{"UnopenedCounts"}},
+	{"a last disk that is late", lastDiskLate, []string{"MissingForGood"}},
 	{"a torn write", tornWrite, []string{"TornKept"}},
 	{"a write error", writeError, []string{"WriteErrorIgnored"}},
 	{"a write error of the head's disk", writeErrorOfHead, nil},

@@ -288,6 +288,16 @@ func (v *Volume) write(m *wire.Write, done func(wire.Message)) {
 		}
 		done(&wire.Ack{Req: m.Req, Status: status(w.Err), Low: s.Stats().Low})
 	}
+	if s.Promised(v.id) < m.Epoch { // it was opened since the node promised that
+		go func() {
+			if err := s.Promise(v.id, m.Epoch); err != nil {
+				done(&wire.Ack{Req: m.Req, Status: status(err)})
+				return
+			}
+			s.Write(w)
+		}()
+		return
+	}
 	s.Write(w)
 }
 

@@ -41,6 +41,7 @@ type Bugs struct {
 	EdgesShared      bool // writes of parts of a block do not exclude one another
 	ProposedDropped  bool // a joiner is given up though the cluster may be taking it in
 	AwaitsNothing    bool // commands are taken of a portal that has not answered a fence
+	MissingForGood   bool // a copy that was not there is not asked again
 	FenceSparesDead  bool // a fence leaves what came in through a node that is no more
 	SettledTwice     bool // a write that ends while a joiner is dropped for it ends again
 	FormerForgotten  bool // a head serves though an earlier one, whose copies have left, may not have heard of it

@@ -47,6 +47,7 @@ type flight struct {
 	claims  []wire.Claim      // that its blocks have by it
 	changes []*claim          // that it ends
 	fate    func(wire.Status) // OK: on all must-ack copies. NoSpace: on none
+	send    func(wire.NodeID) // to a copy, which is pending then
 }
 
 // Configure takes what the cluster has agreed on now.
@@ -425,14 +426,17 @@ func (h *Head) store(s *segment, block, count uint32, data []byte, by *Op, fate 
 			crc[i] = wire.BlockCRC(h.volume, s.index, block+uint32(i), data[i*wire.BlockSize:(i+1)*wire.BlockSize])
 		}
 	}
-	for _, n := range h.mustAck(s) {
-		if h.bugs.AckUnremoved && n != h.self && !h.peer(n).connected {
-			continue
-		}
+	f.send = func(n wire.NodeID) {
 		f.pending[n] = h.call(n, func(req uint64) wire.Message {
 			return &wire.Write{Req: req, Volume: h.volume, Segment: s.index, Epoch: h.epoch, Seq: f.seq,
 				Commit: h.commitFor(s, n), Block: block, Count: count, Claims: carried, CRC: crc, Data: data}
 		}, func(m wire.Message) { h.acked(s, f, n, m.(*wire.Ack)) }, nil)
+	}
+	for _, n := range h.mustAck(s) {
+		if h.bugs.AckUnremoved && n != h.self && !h.peer(n).connected {
+			continue
+		}
+		f.send(n)
 	}
 	if len(f.pending) == 0 {
 		h.settled(s, f)
@@ -455,14 +459,13 @@ func (h *Head) acked(s *segment, f *flight, n wire.NodeID, a *wire.Ack) {
 		f.stored = append(f.stored, n)
 	case wire.NoSpace:
 		f.full = append(f.full, n)
+	case wire.Missing:
+		h.misses(s, f, n, missingTicks)
+		return
 	default:
-		// Its disk failed, or it does not have the copy: the cluster will take
-		// it out of the set, and until then nobody is told that it has the write.
-		patience := 0
-		if a.Status == wire.Missing {
-			patience = missingTicks
-		}
-		h.owes(s, f, n, patience)
+		// Its disk failed: the cluster will take the copy out of the set, and until
+		// then nobody is told that it has the write.
+		h.owes(s, f, n)
 		return
 	}
 	delete(f.pending, n)
@@ -475,15 +478,34 @@ func (h *Head) acked(s *segment, f *flight, n wire.NodeID, a *wire.Ack) {
 // away, and this head is about to learn of it.
 const missingTicks = 5
 
-// owes complains of a copy that will not store a write, until it is removed; first after some ticks.
-func (h *Head) owes(s *segment, f *flight, n wire.NodeID, patience int) {
+// misses asks a copy again that is not there, after some ticks, and complains of it: its node may find its disk late, and there may
+// be no other to take its place.
+func (h *Head) misses(s *segment, f *flight, n wire.NodeID, ticks int) {
+	h.dropJoin(s, n)
+	h.later(func() {
+		if _, waits := f.pending[n]; !waits {
+			return
+		}
+		if ticks > 1 {
+			h.misses(s, f, n, ticks-1)
+			return
+		}
+		h.out.Complain = append(h.out.Complain, n)
+		if h.bugs.MissingForGood {
+			h.owes(s, f, n)
+			return
+		}
+		f.send(n)
+	})
+}
+
+// owes complains of a copy that will not store a write, until it is removed.
+func (h *Head) owes(s *segment, f *flight, n wire.NodeID) {
 	h.dropJoin(s, n)
 	h.later(func() {
 		if _, waits := f.pending[n]; waits {
-			if patience <= 0 {
-				h.out.Complain = append(h.out.Complain, n)
-			}
-			h.owes(s, f, n, patience-1)
+			h.out.Complain = append(h.out.Complain, n)
+			h.owes(s, f, n)
 		}
 	})
 }
