@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -223,6 +224,44 @@ func TestADiskThatIsLateIsTakenWhenItComes(t *testing.T) {
 	}
 	must(t, os.Rename(path+".away", path))
 	eventually(t, "the disk is back", func() bool { return n.MissingDisks()[id] == nil && n.service.Load().disks.isOpen(id) })
+}
+
+// The last copy's node begins anew, and finds its disk a while later. Its head, at another node, writes there then.
+func TestAWriteWaitsForTheLastCopysDisk(t *testing.T) {
+	t.Parallel()
+	nodes := newThreeWith(t, 128<<20)
+	must(t, nodes[0].AddHost(limit(t), "web", "iqn.2026-11.com.example:web"))
+	must(t, nodes[0].CreateVolume(limit(t), "v", segmentBytes, 2))
+	must(t, nodes[0].Publish(limit(t), "v", "web", false))
+	v := state(t, nodes[0]).VolumeNamed("v")
+	lost, last := v.Segments[0].Replicas[0], v.Segments[0].Replicas[1]
+	if lost.Node != v.Head {
+		lost, last = last, lost
+	}
+	head, has := int(lost.Node)-1, int(last.Node)-1
+	s := steady(t, nodes[head], "web", state(t, nodes[0]).IQN(v))
+	must(t, s.Write(limit(t), 0, 0, known(1), 512))
+	_, err := nodes[head].service.Load().propose(limit(t), cluster.Command{FailDisk: &cluster.FailDisk{ID: lost.Disk}})
+	must(t, err)
+	path := state(t, nodes[0]).Disks[last.Disk].Path
+	must(t, nodes[has].Close())
+	must(t, os.Rename(path, path+".away"))
+	nodes[has] = open(t, nodes[has].Config())
+	eventually(t, "the disk is missed", func() bool { return len(nodes[has].MissingDisks()) == 1 })
+	written := make(chan error, 1)
+	go func() { written <- s.Write(limit(t), 0, 8, known(2), 512) }()
+	select {
+	case err := <-written:
+		t.Fatalf("written to no copy: %v", err)
+	case <-time.After(2 * time.Second):
+	}
+	must(t, os.Rename(path+".away", path))
+	must(t, <-written)
+	got := make([]byte, 2*wire.BlockSize)
+	must(t, s.Read(limit(t), 0, 0, got, 512))
+	if !bytes.Equal(got, append(known(1), known(2)...)) {
+		t.Error("what was written is not read")
+	}
 }
 
 func TestADiskThatIsAnotherIsNotTaken(t *testing.T) {
