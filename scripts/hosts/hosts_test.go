@@ -110,11 +110,15 @@ func (h host) await(timeout time.Duration, what, script string) {
 			return
 		}
 		if time.Now().After(deadline) {
-			h.t.Fatalf("no %s within %v:\n%s", what, timeout, out)
+			sees, _ := h.try(hostSees)
+			h.t.Fatalf("no %s within %v:\n%s\nwhat the host sees:\n%s", what, timeout, out, sees)
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
 }
+
+// hostSees tells of a host's sessions and paths, and what its kernel said last.
+const hostSees = `iscsiadm -m session -P 1; multipath -ll; ss -tno; ps -eo pid,stat,wchan:30,args | grep -E 'iscsi|multipath'; dmesg | tail -40`
 
 // progress is what fio-progress.sh says; flying is "-" where the kernel does not.
 func (h host) progress() (passes, completed int, flying string) {
