@@ -199,10 +199,13 @@ func upgradeAll(t *testing.T, all []*servers.Server, h host) {
 		t.Errorf("not every block was written and read back once a pass: %+v", r)
 	}
 	t.Logf("three upgrades under I/O: longest pause %v", r.pause)
-	if r.pause > pauseMax {
-		t.Errorf("a pause of %v, want at most %v", r.pause, pauseMax)
+	if r.pause > upgradeMax {
+		t.Errorf("a pause of %v, want at most %v", r.pause, upgradeMax)
 	}
 }
+
+// upgradeMax is less than the host's own timers take: it leaves a node's paths before that stops. Tenths of a second are aimed at.
+const upgradeMax = fastIOFail - time.Second
 
 // What `vagrant up` runs in its machines makes of bare servers a cluster, and of a host
 // one with a multipath device; twice is as good as once.
