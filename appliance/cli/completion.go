@@ -5,12 +5,8 @@ import (
 	"embed"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
-
-	"ashlar/appliance/api"
-	"ashlar/node"
 
 	"github.com/urfave/cli/v2"
 )
@@ -106,7 +102,7 @@ func candidates(ctx context.Context, level []*cli.Command, words []string) (all 
 	if len(level) > 0 || command == nil {
 		return all
 	}
-	before, dir, waiting := arguments(command, typed)
+	before, typedFlags, waiting := arguments(command, typed)
 	if f, _, cut := strings.Cut(last, "="); cut {
 		for _, v := range flagValues(strings.TrimLeft(f, "-")) {
 			all = append(all, candidate{f + "=" + v.word, v.about})
@@ -115,7 +111,7 @@ func candidates(ctx context.Context, level []*cli.Command, words []string) (all 
 	}
 	if waiting != "" {
 		if waiting == "home" {
-			return namesOf(ctx, dir, "node", "NAME")
+			return namesOf(ctx, typedFlags, "node", "NAME")
 		}
 		return flagValues(waiting)
 	}
@@ -136,27 +132,22 @@ func candidates(ctx context.Context, level []*cli.Command, words []string) (all 
 	if makes := group + " " + command.Name; makes == "host add" || makes == "volume create" || makes == "cluster create" {
 		return nil // the name of something that is not there yet
 	}
-	return namesOf(ctx, dir, group, strings.Trim(wanted[before], "[]."))
+	return namesOf(ctx, typedFlags, group, strings.Trim(wanted[before], "[]."))
 }
 
-// arguments are how many words of a command are no flags, the folder of the node, and the flag whose value comes next.
-func arguments(command *cli.Command, typed []string) (before int, dir, waiting string) {
-	if dir = os.Getenv("ASHLAR_DIR"); dir == "" {
-		dir = DefaultDir
-	}
+// arguments are how many words of a command are no flags, the values of flags, and the flag whose value comes next.
+func arguments(command *cli.Command, typed []string) (before int, flags map[string]string, waiting string) {
+	flags = map[string]string{}
 	for _, w := range typed {
 		name, value, cut := strings.Cut(strings.TrimLeft(w, "-"), "=")
 		switch {
 		case waiting != "":
-			if waiting == "dir" {
-				dir = w
-			}
+			flags[waiting] = w
 			waiting = ""
 		case !strings.HasPrefix(w, "-"):
 			before++
-		case cut && name == "dir":
-			dir = value
 		case cut:
+			flags[name] = value
 		default:
 			f := flagNamed(command, name)
 			if _, isBool := f.(*cli.BoolFlag); f != nil && !isBool {
@@ -164,7 +155,7 @@ func arguments(command *cli.Command, typed []string) (before int, dir, waiting s
 			}
 		}
 	}
-	return before, dir, waiting
+	return before, flags, waiting
 }
 
 // flagValues are those that a flag can have, where there are few.
@@ -177,13 +168,12 @@ func flagValues(flag string) (all []candidate) {
 	return all
 }
 
-// namesOf are the names that an argument can have, as the node in the folder knows them.
-func namesOf(ctx context.Context, dir, group, argument string) (all []candidate) {
-	socket, err := node.SocketPath(dir)
+// namesOf are the names that an argument can have, as the node that the flags name knows them.
+func namesOf(ctx context.Context, flags map[string]string, group, argument string) (all []candidate) {
+	n, err := asked(flags)
 	if err != nil {
 		return nil
 	}
-	n := api.NewClient(socket)
 	if argument == "NAME" {
 		argument = strings.ToUpper(group)
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"os"
@@ -53,6 +54,12 @@ func TestOrdersAreGivenOverTheNetworkWithATokenFromAFile(t *testing.T) {
 	tokens := document[[]api.Token](d, "token", "list")
 	if len(tokens) != 1 || tokens[0].Name != "ci" || tokens[0].Role != "operator" || tokens[0].Expires == nil {
 		t.Errorf("%+v", tokens)
+	}
+	for _, line := range []string{"ashlar volume delete ", "ashlar volume delete --server " + d.api + " --ca-file=" + ca + " --token-file " + token + " "} {
+		var names bytes.Buffer
+		if code := complete(t.Context(), newApp("test", nil), []string{"bash", line}, &names); code != 0 || names.String() != "db\n" {
+			t.Errorf("%q goes on with %q", line, names.String())
+		}
 	}
 	if r := command("", "volume", "delete", "db"); r.code != 0 {
 		t.Errorf("with $ASHLAR_SERVER: %+v", r)

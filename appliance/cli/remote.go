@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"cmp"
 	"os"
+	"strings"
 
 	"ashlar/appliance/api"
 	"ashlar/node"
@@ -22,11 +24,7 @@ func remoteFlags() []cli.Flag {
 func clientOf(c *cli.Context) (*api.Client, error) {
 	server := c.String("server")
 	if server == "" || given(c, "dir") && !given(c, "server") {
-		socket, err := node.SocketPath(c.String("dir"))
-		if err != nil {
-			return nil, err
-		}
-		return api.NewClient(socket), nil
+		return localClient(c.String("dir"))
 	}
 	if given(c, "dir") {
 		return nil, misuse("give either --dir or --server")
@@ -40,9 +38,22 @@ func clientOf(c *cli.Context) (*api.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	return remoteClient(server, c.String("ca-file"), token)
+}
+
+func localClient(dir string) (*api.Client, error) {
+	socket, err := node.SocketPath(dir)
+	if err != nil {
+		return nil, err
+	}
+	return api.NewClient(socket), nil
+}
+
+func remoteClient(server, caFile, token string) (*api.Client, error) {
 	var authority []byte
-	if path := c.String("ca-file"); path != "" {
-		if authority, err = os.ReadFile(path); err != nil {
+	if caFile != "" {
+		var err error
+		if authority, err = os.ReadFile(caFile); err != nil {
 			return nil, err
 		}
 	}
@@ -51,6 +62,26 @@ func clientOf(c *cli.Context) (*api.Client, error) {
 		return nil, misuse("--server: %v", err)
 	}
 	return n, nil
+}
+
+// asked is clientOf of a command line that is still being typed: flags have what is there of it. A token from stdin cannot be had.
+func asked(flags map[string]string) (*api.Client, error) {
+	value := func(flag, variable string) string {
+		if v, typed := flags[flag]; typed {
+			return v
+		}
+		return os.Getenv(variable)
+	}
+	server := value("server", "ASHLAR_SERVER")
+	_, here := flags["dir"]
+	if _, there := flags["server"]; server == "" || here && !there {
+		return localClient(cmp.Or(value("dir", "ASHLAR_DIR"), DefaultDir))
+	}
+	token, err := os.ReadFile(value("token-file", "ASHLAR_TOKEN_FILE"))
+	if err != nil {
+		return nil, err
+	}
+	return remoteClient(server, value("ca-file", "ASHLAR_CA_FILE"), strings.TrimSpace(string(token)))
 }
 
 // given says whether a flag is on the command line itself, not in the environment.
