@@ -271,7 +271,7 @@ func (h *Head) Lost(now int64, node wire.NodeID) {
 	if !h.bugs.LostCopied {
 		h.dropJoins(node)
 	}
-	h.redirect(node)
+	h.redirect(node, func(wire.Message) bool { return true })
 }
 
 func (h *Head) callsTo(node wire.NodeID) (reqs []uint64) {

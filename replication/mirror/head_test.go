@@ -81,6 +81,9 @@ func (s *stand) answer(n wire.NodeID, m wire.Message) wire.Message {
 		return p
 	case *wire.Changes:
 		p := s.changes(n, m)
+		if p == nil {
+			return nil
+		}
 		p.Req = m.Req
 		return p
 	case *wire.Check:

@@ -80,6 +80,38 @@ func TestWhatACopyBehindLacksIsNotReplacedByAnythingOlder(t *testing.T) {
 	}
 }
 
+// A node's copy of one segment leaves its set while its copy of another is being asked what it holds: that goes on.
+func TestACopyThatLeavesTakesNoOtherSegmentsQuestionWithIt(t *testing.T) {
+	s := newStand(t, 1)
+	s.h = NewHead(1, 1, 1, 2<<20, 1<<20, Bugs{})
+	s.h.Lease(0, 1000*Second)
+	s.tail = func(n wire.NodeID) wire.Tail { return wire.Tail{Commit: wire.Version{Seq: uint64(n)}} }
+	asked := map[wire.Segment]uint64{}
+	s.changes = func(_ wire.NodeID, m *wire.Changes) *wire.Page {
+		asked[m.Segment] = m.Req
+		return nil
+	}
+	agree := func(gen uint64, second ...Member) {
+		s.h.Configure(s.now, View{MinInSync: 1, Segments: []SegmentView{{Gen: 1, Members: []Member{in(1), in(2)}}, {Gen: gen, Members: second}}})
+		s.settle()
+	}
+	agree(1, in(1), in(2))
+	s.h.Connected(0, 1)
+	s.h.Connected(0, 2)
+	s.settle()
+	out := in(2)
+	out.InSync = false
+	agree(2, in(1), out)
+	if s.h.segments[0].state != preparing || s.h.segments[1].state != serving {
+		t.Fatalf("states %v, %v", s.h.segments[0].state, s.h.segments[1].state)
+	}
+	s.h.Receive(s.now, 2, &wire.Page{Req: asked[0]})
+	s.settle()
+	if s.h.segments[0].state != serving {
+		t.Error("the answer was not taken")
+	}
+}
+
 func TestACopyThatCannotListIsComplainedOfAndAskedAgain(t *testing.T) {
 	s := newStand(t, 1)
 	s.tail = func(n wire.NodeID) wire.Tail { return wire.Tail{Commit: wire.Version{Seq: uint64(n)}} }

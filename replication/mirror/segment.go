@@ -84,7 +84,7 @@ func (h *Head) Configure(now int64, v View) {
 		h.dropPending(seg)
 		for _, m := range before.Members {
 			if now := seg.member(m.Node); m.InSync && (now == nil || !now.InSync) {
-				h.redirect(m.Node)
+				h.redirect(m.Node, func(w wire.Message) bool { return isAbout(w, seg.index) })
 			}
 		}
 		h.tryReconcile(seg)
@@ -141,14 +141,29 @@ func (h *Head) formerRetired() bool {
 	return !slices.ContainsFunc(h.former, func(n wire.NodeID) bool { return !h.retired(n) })
 }
 
-// redirect asks others what a node that left a set was asked to read.
-func (h *Head) redirect(n wire.NodeID) {
+// redirect asks others what a node that left a set, or is gone, was asked to read.
+func (h *Head) redirect(n wire.NodeID, which func(wire.Message) bool) {
 	for _, req := range h.callsTo(n) {
-		if c := h.calls[req]; c != nil && c.lost != nil {
+		if c := h.calls[req]; c != nil && c.lost != nil && which(c.msg) {
 			delete(h.calls, req)
 			c.lost()
 		}
 	}
+}
+
+// isAbout says whether a request for what a copy holds is about one of a segment.
+func isAbout(m wire.Message, s wire.Segment) bool {
+	switch m := m.(type) {
+	case *wire.Read:
+		return m.Segment == s
+	case *wire.Changes:
+		return m.Segment == s
+	case *wire.Check:
+		return m.Segment == s
+	case *wire.Extents:
+		return m.Segment == s
+	}
+	return false
 }
 
 func (s *segment) member(n wire.NodeID) *Member {
