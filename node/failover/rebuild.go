@@ -4,7 +4,7 @@ import "ashlar/node/cluster"
 
 // rebuildEvery is how often lost copies are looked for, ns.
 const (
-	rebuildEvery = int64(5_000_000_000)
+	rebuildEvery = int64(1_000_000_000)
 	second       = int64(1_000_000_000)
 )
 
@@ -27,18 +27,40 @@ func (r *Rebuild) Tick(now int64, st *cluster.State) (out []cluster.Command) {
 	for _, id := range st.DiskIDs() {
 		d := st.Disks[id]
 		patience := int64(settings.RebuildAfterNode) * second
-		if d.Failed {
+		switch {
+		case d.Failed && holdsUp(st, id):
+			patience = 0
+		case d.Failed:
 			patience = int64(settings.RebuildAfterDisk) * second
 		}
 		since, known := r.since[id]
 		switch {
 		case !d.Failed && st.Nodes[d.Node].Up:
 			delete(r.since, id)
-		case !known:
+		case !known && patience > 0:
 			r.since[id] = now
 		case now-since >= patience && st.Replaceable(id):
 			out = append(out, cluster.Command{Replace: &cluster.Replace{Disk: id}})
 		}
 	}
 	return out
+}
+
+// holdsUp says whether writes wait for want of a copy that was on a disk: a disk that has failed does not come back, so waiting
+// for it helps nobody.
+func holdsUp(st *cluster.State, id cluster.DiskID) bool {
+	for _, v := range st.Volumes {
+		for _, g := range v.Segments {
+			opened := 0
+			for _, r := range g.Replicas {
+				if r.InSync && st.Opened(r) {
+					opened++
+				}
+			}
+			if r := g.OnDisk(id); r != nil && !r.InSync && opened > 0 && opened < v.MinInSync {
+				return true
+			}
+		}
+	}
+	return false
 }

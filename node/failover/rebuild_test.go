@@ -14,7 +14,10 @@ const (
 )
 
 // pool is three nodes with a disk each, and a volume of two copies.
-func pool(t *testing.T) *cluster.State {
+func pool(t *testing.T) *cluster.State { return poolOf(t, 3, 2) }
+
+// poolOf is the same of more nodes and copies.
+func poolOf(t *testing.T, nodes wire.NodeID, copies int) *cluster.State {
 	t.Helper()
 	st, index := cluster.New(), uint64(0)
 	do := func(c cluster.Command) {
@@ -28,15 +31,15 @@ func pool(t *testing.T) *cluster.State {
 	}
 	node := func(name string) cluster.AddNode { return cluster.AddNode{Name: name, Peer: name + ":1"} }
 	do(cluster.Command{Create: &cluster.Create{ID: "c", Name: "c", SegmentBytes: 1 << 20, Node: node("a")}})
-	for _, name := range []string{"b", "c"} {
+	for _, name := range []string{"b", "c", "d", "e"}[:nodes-1] {
 		n := node(name)
 		do(cluster.Command{AddNode: &n})
 	}
-	for id := wire.NodeID(1); id <= 3; id++ {
+	for id := wire.NodeID(1); id <= nodes; id++ {
 		do(cluster.Command{Register: &cluster.Register{Node: id}})
 		do(cluster.Command{AddDisk: &cluster.AddDisk{ID: cluster.DiskID(rune('0' + id)), Node: id}})
 	}
-	do(cluster.Command{CreateVolume: &cluster.CreateVolume{Name: "v", Bytes: 8 << 20, Copies: 2}})
+	do(cluster.Command{CreateVolume: &cluster.CreateVolume{Name: "v", Bytes: 8 << 20, Copies: copies}})
 	return st
 }
 
@@ -77,6 +80,32 @@ func TestCopiesOfAFailedDiskAreMadeElsewhereAfterItsPatience(t *testing.T) {
 	}
 	if at, _ := after(st, 10*diskPatience); at != -1 {
 		t.Errorf("a disk without copies is replaced again after %d ns", at)
+	}
+}
+
+// Three copies, of which two are to have each write: where one is left, that of the failed disk is made anew at once, and the one whose
+// node is down is waited for.
+func TestWhereWritesWaitAFailedDisksCopiesAreMadeElsewhereAtOnce(t *testing.T) {
+	st := poolOf(t, 5, 3)
+	g := st.VolumeNamed("v").Segments[0]
+	failed, down := g.Replicas[0], g.Replicas[1]
+	next, r := st.Apply(100, cluster.Command{FailDisk: &cluster.FailDisk{ID: failed.Disk}})
+	if r.Problem != "" {
+		t.Fatal(r.Problem)
+	}
+	if at, _ := after(next, diskPatience-second); at != -1 {
+		t.Errorf("replaced after %d ns though writes do not wait", at)
+	}
+	next, r = next.Apply(101, cluster.Command{Fence: &cluster.Fence{Dead: []cluster.Dead{{Node: down.Node, Incarnation: 1}}, Refused: true}})
+	if r.Problem != "" {
+		t.Fatal(r.Problem)
+	}
+	if at, disk := after(next, diskPatience); at != 0 || disk != failed.Disk {
+		t.Errorf("replaced %q after %d ns, want %q at once", disk, at, failed.Disk)
+	}
+	next, _ = st.Apply(100, cluster.Command{Fence: &cluster.Fence{Dead: []cluster.Dead{{Node: failed.Node, Incarnation: 1}, {Node: down.Node, Incarnation: 1}}, Refused: true}})
+	if at, _ := after(next, nodePatience-second); at != -1 {
+		t.Errorf("nodes that are down are waited for no longer than %d ns", at)
 	}
 }
 

@@ -400,17 +400,24 @@ func (c *campaign) whole() {
 			if !ok || v.Head == "" {
 				return false
 			}
-			head, slow := c.Node(v.Head), map[string]bool{}
+			head, slow, failed := c.Node(v.Head), map[string]bool{}, map[string]bool{}
 			var why []api.Why
 			if r := head.Run("why", volume, "-o", "json"); r.Code != 0 || json.Unmarshal([]byte(r.Stdout), &why) != nil {
 				return false
+			}
+			var disks []api.Disk
+			if r := head.Run("disk", "list", "-o", "json"); r.Code != 0 || json.Unmarshal([]byte(r.Stdout), &disks) != nil {
+				return false
+			}
+			for _, d := range disks {
+				failed[d.ID] = d.State == "failed"
 			}
 			for _, reason := range why[0].Reasons {
 				slow[reason.Node] = slow[reason.Node] || reason.Kind == "demoted-copy"
 			}
 			for _, p := range v.Placement {
 				for _, r := range p.Replicas {
-					if !r.InSync && !slow[r.Node] {
+					if !r.InSync && (failed[r.Disk] || !slow[r.Node]) {
 						return false
 					}
 				}
