@@ -156,6 +156,12 @@ func (s *State) change(c Command) Result {
 		return s.setTenant(c.SetTenant)
 	case c.DeleteTenant != nil:
 		return s.deleteTenant(c.DeleteTenant)
+	case c.StartJob != nil:
+		return s.startJob(c.StartJob)
+	case c.NoteJob != nil:
+		return s.noteJob(c.NoteJob)
+	case c.CancelJob != nil:
+		return s.cancelJob(c.CancelJob)
 	}
 	return problem(Invalid, "the command asks for nothing this node knows")
 }
@@ -296,6 +302,7 @@ func (s *State) deleteVolume(c *DeleteVolume) Result {
 		return problem(Refused, "volume %q is published to host %q: take that back first (ashlar export delete %s %s)",
 			v.Name, v.Exports[0].Host, v.Name, v.Exports[0].Host)
 	}
+	s.endJobsOf(v)
 	delete(s.Volumes, v.ID)
 	return Result{Volume: v.ID}
 }

@@ -58,6 +58,10 @@ type Command struct {
 	SetTenant    *SetTenant    `json:",omitempty"`
 	DeleteTenant *DeleteTenant `json:",omitempty"`
 
+	StartJob  *StartJob  `json:",omitempty"`
+	NoteJob   *NoteJob   `json:",omitempty"`
+	CancelJob *CancelJob `json:",omitempty"`
+
 	Order *Order `json:",omitempty"` // beside the one above: a client's name for it
 }
 
@@ -209,6 +213,7 @@ type Result struct {
 	Incarnation wire.Incarnation
 	Volume      wire.VolumeID
 	Reserved    *Reserved `json:",omitempty"`
+	Job         uint64    `json:",omitempty"`
 }
 
 // Code classes a Problem for machines.

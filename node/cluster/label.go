@@ -132,7 +132,7 @@ func (l *Label) Known(noted, drawn string) []string {
 // is remembered as one whose secrets are lost.
 func (s *State) withoutSecrets() *State {
 	next := s.clone()
-	next.Edited, next.Answered, next.Ordered = nil, nil, nil
+	next.Edited, next.Answered, next.Ordered, next.Jobs = nil, nil, nil, nil
 	next.Authority, next.Secret, next.GossipKey, next.Tokens = Authority{}, nil, nil, nil
 	for name, h := range next.Hosts {
 		if h.CHAP == nil && h.DHCHAP == nil {

@@ -64,6 +64,9 @@ func (g *chaos) command(s *State) Command {
 	if g.IntN(12) == 0 {
 		c = g.access(s)
 	}
+	if g.IntN(16) == 0 {
+		c = g.job(s)
+	}
 	c.Order = g.order()
 	if g.IntN(2) == 0 {
 		c.Request = fmt.Sprint(len(g.past))

@@ -171,6 +171,7 @@ func checkStep(t testing.TB, before, next *State, c Command, r Result) {
 	for id, v := range next.Volumes {
 		checkVolume(t, before.Volumes[id], next, v, c)
 	}
+	checkJobs(t, before, next, c)
 	for _, a := range next.Addresses {
 		checkAddress(t, before, next, a, c)
 	}

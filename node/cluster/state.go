@@ -51,6 +51,9 @@ type State struct {
 
 	Demotions []Demotion `json:",omitempty"` // the latest of each node's copies of a volume, oldest first
 
+	Jobs    []*Job `json:",omitempty"` // those that have ended, in that order, and behind them those that go on; never changed in place
+	LastJob uint64 `json:",omitempty"`
+
 	// Edited are the volumes that the command in hand has copied already; nil
 	// between commands.
 	Edited map[wire.VolumeID]bool `json:"-"`
