@@ -21,6 +21,7 @@ func Between(before, after *cluster.State, at time.Time) []Event {
 	d.volumes()
 	d.emptied()
 	d.addresses()
+	d.jobs()
 	return d.out
 }
 

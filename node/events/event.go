@@ -88,6 +88,9 @@ const (
 	ScrubFound    Kind = "scrub-found"
 	ScrubEnded    Kind = "scrub-ended"
 
+	JobStarted Kind = "job-started"
+	JobEnded   Kind = "job-ended"
+
 	HostAdded     Kind = "host-added"
 	HostChanged   Kind = "host-changed"
 	HostRemoved   Kind = "host-removed"
