@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -390,5 +391,33 @@ func TestTheRecordHasWhoOrderedWhatAndNoSecret(t *testing.T) {
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info, err)
+	}
+}
+
+// deadlines keeps until when a request is to be read.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	read time.Time
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error {
+	d.read = t
+	return nil
+}
+
+// TestAnOrderMayTakeItsTime: a deadline for reading it that is left on its connection ends it, as if who gave it had gone.
+func TestAnOrderMayTakeItsTime(t *testing.T) {
+	r := newRig(t)
+	for _, o := range r.operations() {
+		if o.method == "GET" {
+			continue
+		}
+		w := &deadlines{ResponseRecorder: httptest.NewRecorder(), read: time.Now()}
+		request := httptest.NewRequest(o.method, o.of("nobody"), strings.NewReader("{}"))
+		request.Header.Set("Content-Type", "application/json")
+		r.handler.ServeHTTP(w, request)
+		if !w.read.IsZero() {
+			t.Errorf("%s has to end within %v", o.id, time.Until(w.read))
+		}
 	}
 }

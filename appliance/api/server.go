@@ -54,6 +54,9 @@ type server struct {
 	version string
 }
 
+// noDeadline: the body of an order was read before it comes here, and what is left of a deadline would end the order.
+const noDeadline = -1
+
 type nothing struct{}
 
 // body is an answer.
@@ -74,7 +77,7 @@ func get[I, O any](a huma.API, path, id, summary string, f func(context.Context,
 // register adds one operation, whose handler gets a context with a deadline.
 func register[I, O any](a huma.API, method, path, id, summary string, timeout time.Duration, f func(context.Context, *I) (O, error)) {
 	huma.Register(a, huma.Operation{
-		OperationID: id, Method: method, Path: "/v1" + path, Summary: summary, MaxBodyBytes: 64 << 10, Parameters: parameters(method),
+		OperationID: id, Method: method, Path: "/v1" + path, Summary: summary, MaxBodyBytes: 64 << 10, BodyReadTimeout: noDeadline, Parameters: parameters(method),
 	}, func(ctx context.Context, in *I) (*body[O], error) {
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
@@ -93,7 +96,7 @@ func register[I, O any](a huma.API, method, path, id, summary string, timeout ti
 // order registers an order that answers nothing but that it was carried out.
 func order[I any](a huma.API, method, path, id, summary string, timeout time.Duration, f func(context.Context, *I) error) {
 	huma.Register(a, huma.Operation{
-		OperationID: id, Method: method, Path: "/v1" + path, Summary: summary, MaxBodyBytes: 64 << 10,
+		OperationID: id, Method: method, Path: "/v1" + path, Summary: summary, MaxBodyBytes: 64 << 10, BodyReadTimeout: noDeadline,
 		DefaultStatus: http.StatusNoContent, Parameters: parameters(method),
 	}, func(ctx context.Context, in *I) (*struct{}, error) {
 		ctx, cancel := context.WithTimeout(ctx, timeout)
