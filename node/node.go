@@ -23,8 +23,6 @@ type Node struct {
 	closed  bool                    // under orders
 	service atomic.Pointer[service] // nil while the node is alone
 	over    chan error              // capacity 1
-
-	verifying sync.Map // volume's name -> [2]int: segments compared, and all
 }
 
 // ErrFenced is why a node is over when the cluster took its incarnation for

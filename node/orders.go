@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	"ashlar/node/cluster"
-	"ashlar/node/engine"
 )
 
 // CreateVolume makes a volume of that many bytes and copies.
@@ -202,23 +201,30 @@ func (n *Node) Repeated(o cluster.Order) (bool, error) {
 }
 
 func (n *Node) order(ctx context.Context, c cluster.Command) error {
+	_, err := n.ordered(ctx, c)
+	return err
+}
+
+// ordered carries out an order, and gives what it came to.
+func (n *Node) ordered(ctx context.Context, c cluster.Command) (cluster.Result, error) {
 	s, err := n.member()
 	if err != nil {
-		return err
+		return cluster.Result{}, err
 	}
 	if p, ok := ctx.Value(planKey{}).(*Plan); ok {
-		return p.plan(s.consensus.State(), c)
+		return cluster.Result{}, p.plan(s.consensus.State(), c)
 	}
 	if o, ok := ctx.Value(orderKey{}).(cluster.Order); ok {
 		c.Order = &o
 	}
-	if _, err = s.propose(ctx, c); err != nil {
-		return err
+	r, err := s.propose(ctx, c)
+	if err != nil {
+		return r, err
 	}
 	if e := s.engine.Load(); e != nil {
 		e.Everywhere(ctx)
 	}
-	return nil
+	return r, nil
 }
 
 // propose has the cluster agree on a command, and returns when this node's state
@@ -258,40 +264,4 @@ func randomHex(bytes int) string {
 	b := make([]byte, bytes)
 	rand.Read(b)
 	return hex.EncodeToString(b)
-}
-
-// Verify compares all copies of a volume, block by block.
-func (n *Node) Verify(ctx context.Context, name string) (engine.Verification, error) {
-	return n.verify(ctx, name, false)
-}
-
-// Repair does the same, and makes equal what differs where it is known how.
-func (n *Node) Repair(ctx context.Context, name string) (engine.Verification, error) {
-	return n.verify(ctx, name, true)
-}
-
-// Verifying is how many segments of a volume the latest Verify or Repair through this node has
-// compared, of how many; none where none goes on.
-func (n *Node) Verifying(name string) (done, all int) {
-	if p, ok := n.verifying.Load(name); ok {
-		return p.([2]int)[0], p.([2]int)[1]
-	}
-	return 0, 0
-}
-
-func (n *Node) verify(ctx context.Context, name string, mend bool) (engine.Verification, error) {
-	v, err := n.volume(name)
-	if err != nil {
-		return engine.Verification{}, err
-	}
-	s, err := n.member()
-	if err != nil {
-		return engine.Verification{}, err
-	}
-	e := s.engine.Load()
-	if e == nil {
-		return engine.Verification{}, problem(NotReady, "this node is still starting")
-	}
-	defer n.verifying.Delete(name)
-	return e.Verify(ctx, v.ID, mend, func(done, all int) { n.verifying.Store(name, [2]int{done, all}) })
 }

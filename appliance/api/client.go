@@ -208,17 +208,7 @@ func (c *Client) DeleteVolume(ctx context.Context, name string) error {
 
 // VerifyVolume compares all copies of a volume. It takes as long as reading them all.
 func (c *Client) VerifyVolume(ctx context.Context, name string) (Verification, error) {
-	return c.VerifyVolumeAs(ctx, name, VerifyOrder{})
-}
-
-// VerifyVolumeAs does it as ordered.
-func (c *Client) VerifyVolumeAs(ctx context.Context, name string, in VerifyOrder) (Verification, error) {
-	return ask[Verification](ctx, c, "POST", "/volumes/"+url.PathEscape(name)+"/verify", in)
-}
-
-// Verifying says how far a comparison through this node is.
-func (c *Client) Verifying(ctx context.Context, name string) (Progress, error) {
-	return ask[Progress](ctx, c, "GET", "/volumes/"+url.PathEscape(name)+"/verify", nil)
+	return ask[Verification](ctx, c, "POST", "/volumes/"+url.PathEscape(name)+"/verify", VerifyOrder{})
 }
 
 // Scrubs says how far the comparing is that goes on by itself.

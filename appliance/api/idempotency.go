@@ -35,7 +35,7 @@ func parameters(method string) []*huma.Param {
 	least, most := 1, keyMax
 	return []*huma.Param{{Name: keyHeader, In: "header", Schema: &huma.Schema{Type: huma.TypeString, MinLength: &least, MaxLength: &most},
 		Description: "A name for this order, drawn by the client: given again with the same name, through any node, it is not carried out again, and told what the first was told. " +
-			"Orders about this node alone (create, join, release, reset, adopt, add a disk, verify) are remembered only by it, until it is started again."}}
+			"Orders about this node alone (create, join, release, reset, adopt, add a disk) are remembered only by it, until it is started again."}}
 }
 
 // replies are what orders with keys were told at this node. Those that changed what the cluster has agreed on are known to all

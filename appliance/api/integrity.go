@@ -1,8 +1,6 @@
 package api
 
 import (
-	"context"
-	"encoding/hex"
 	"time"
 
 	"ashlar/node"
@@ -68,20 +66,6 @@ func (s server) diskDetail(name string) (DiskDetail, error) {
 		out.Bad = append(out.Bad, x)
 	}
 	return out, nil
-}
-
-func (s server) verify(ctx context.Context, name string, repair bool) (Verification, error) {
-	do := s.node.Verify
-	if repair {
-		do = s.node.Repair
-	}
-	v, err := do(ctx, name)
-	out := Verification{Volume: name, Equal: err == nil && v.Equal(), Copies: v.Copies, Blocks: v.Blocks, Differing: v.Counts.Differing,
-		Repaired: v.Counts.Mended, Skipped: v.Counts.Skipped, Seconds: v.Took.Seconds(), Differences: texts(v.Differences), Repairs: texts(v.Repaired)}
-	if v.Root != nil {
-		out.Root = hex.EncodeToString(v.Root[:])
-	}
-	return out, err
 }
 
 func scrubViews(_ *node.Node, s *cluster.State) []Scrub {

@@ -73,7 +73,7 @@ type HostLoss struct {
 }
 
 // unplanned are orders that are not about what the cluster has agreed on.
-var unplanned = []string{"create-cluster", "join-cluster", "release", "reset", "plan-adoption", "adopt", "add-disk", "verify-volume"}
+var unplanned = []string{"create-cluster", "join-cluster", "release", "reset", "plan-adoption", "adopt", "add-disk", "verify-volume", "cancel-job"}
 
 // dryRun describes that an order is only to be planned.
 func dryRun() *huma.Param {

@@ -35,6 +35,8 @@ var Rights = map[string]Right{
 	"create-volume": operatorsAndTenants, "resize-volume": operatorsAndTenants, "delete-volume": operatorsAndTenants,
 	"move-head": operators, "verify-volume": operators,
 
+	"list-jobs": viewersAndTenants, "get-job": viewersAndTenants, "cancel-job": operators,
+
 	"get-health": viewers, "list-events": viewers, "watch-events": viewers,
 
 	"list-hosts": viewersAndTenants, "list-sessions": viewers, "disconnect-host": operators,

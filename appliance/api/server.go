@@ -36,6 +36,7 @@ func Handler(n *node.Node, version string) http.Handler {
 	s.pool(a)
 	s.moves(a)
 	s.volumes(a)
+	s.jobs(a)
 	s.hosts(a)
 	s.addresses(a)
 	s.why(a)
@@ -219,17 +220,6 @@ func (s server) volumes(a huma.API) {
 		})
 	order(a, http.MethodDelete, "/volumes/{name}", "delete-volume", "Remove a volume and all that is on it", orderTimeout,
 		func(ctx context.Context, in *named) error { return s.node.DeleteVolume(ctx, in.Name) })
-	register(a, http.MethodPost, "/volumes/{name}/verify", "verify-volume", "Compare all copies of a volume, block by block", 24*time.Hour,
-		func(ctx context.Context, in *struct {
-			Name string       `path:"name" maxLength:"64"`
-			Body *VerifyOrder `required:"false"`
-		}) (Verification, error) {
-			return s.verify(ctx, in.Name, in.Body != nil && in.Body.Repair)
-		})
-	get(a, "/volumes/{name}/verify", "verifying", "How far a comparison through this node is", func(_ context.Context, in *named) (Progress, error) {
-		done, all := s.node.Verifying(in.Name)
-		return Progress{done, all}, nil
-	})
 	get(a, "/scrub", "scrub-status", "How far the comparing of all copies is, that goes on by itself", func(_ context.Context, _ *nothing) ([]Scrub, error) {
 		return view(s.node, scrubViews)
 	})

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"ashlar/node"
@@ -27,6 +28,12 @@ func (s server) concerns(c caller, op *huma.Operation, param func(string) string
 			continue
 		}
 		name := param(p.Name)
+		if strings.HasPrefix(op.Path, "/v1/jobs/") {
+			if id, err := strconv.ParseUint(name, 10, 64); err != nil || !ownsJob(state, c.tenant, id) {
+				return notTheirs("job", name)
+			}
+			continue
+		}
 		host := p.Name == "host" || strings.HasPrefix(op.Path, "/v1/hosts/")
 		if host && !ownsHost(state, c.tenant, name) {
 			return notTheirs("host", name)
@@ -46,6 +53,11 @@ func ownsVolume(s *cluster.State, tenant, name string) bool {
 func ownsHost(s *cluster.State, tenant, name string) bool {
 	h := s.Hosts[name]
 	return h != nil && h.Tenant == tenant
+}
+
+func ownsJob(s *cluster.State, tenant string, id uint64) bool {
+	j := s.Job(id)
+	return j != nil && j.Tenant == tenant
 }
 
 func notTheirs(what, name string) *Problem {
@@ -101,6 +113,16 @@ func (s server) ownOnly(tenant string, v any) any {
 	case []Export:
 		state, err := s.node.State()
 		return only(v, func(x Export) bool { return err == nil && ownsVolume(state, tenant, x.Volume) })
+	case []Job:
+		state, err := s.node.State()
+		v = only(v, func(x Job) bool { return err == nil && ownsJob(state, tenant, x.ID) })
+		for i := range v {
+			v[i].By = "" // an operator
+		}
+		return v
+	case Job:
+		v.By = ""
+		return v
 	case *Problem:
 		return ownProblem(v)
 	}

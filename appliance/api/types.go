@@ -161,7 +161,7 @@ type VerifyOrder struct {
 // Progress of a verification.
 type Progress struct {
 	Segments int `json:"segments" doc:"Compared so far"`
-	All      int `json:"all" doc:"0: none goes on through the node that answers"`
+	All      int `json:"all" doc:"0: none goes on"`
 }
 
 // Scrub is how far the comparing of a volume's copies is, that goes on by itself.

@@ -69,7 +69,7 @@ func newApp(version string, more []*cli.Command) *cli.App {
 		OnUsageError:    func(_ *cli.Context, err error, _ bool) error { return misuse("%v", err) },
 		Commands: append([]*cli.Command{
 			serveCommand(version), setupCommand(), versionCommand(version), statusCommand(), clusterCommand(), nodeCommand(),
-			diskCommand(), poolCommand(), volumeCommand(), hostCommand(), exportCommand(), addressCommand(), whyCommand(), scrubCommand(), eventsCommand(), supportCommand(version),
+			diskCommand(), poolCommand(), volumeCommand(), hostCommand(), exportCommand(), addressCommand(), whyCommand(), scrubCommand(), jobCommand(), eventsCommand(), supportCommand(version),
 			tokenCommand(), tenantCommand(), auditCommand(), completionCommand(),
 		}, more...),
 	}

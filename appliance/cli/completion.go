@@ -210,6 +210,11 @@ func namesOf(ctx context.Context, flags map[string]string, group, argument strin
 			}
 			all = append(all, candidate{name, x.Path + " of " + x.Node + ", " + x.State})
 		}
+	case "ID":
+		found, _ := n.Jobs(ctx)
+		for _, x := range found {
+			all = append(all, candidate{fmt.Sprint(x.ID), x.Kind + " of " + x.Volume + ", " + x.State})
+		}
 	case "ADDRESS":
 		if group != "address" {
 			return nil

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -11,36 +10,45 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// progressEvery is how often a verification says how far it is.
-const progressEvery = 5 * time.Second
-
 func verifyVolume(c *cli.Context, n *api.Client) error {
-	name := c.Args().First()
-	ctx, end := context.WithCancel(c.Context)
-	defer end()
-	go tellProgress(ctx, c, n, name)
-	v, err := n.VerifyVolumeAs(ctx, name, api.VerifyOrder{Repair: c.Bool("repair")})
-	end()
+	j, err := n.StartVerify(c.Context, c.Args().First(), api.VerifyOrder{Repair: c.Bool("repair")})
 	if err != nil {
 		return err
 	}
-	err = show(c, v, func() {
-		for _, d := range v.Repairs {
-			fmt.Fprintln(c.App.Writer, "repaired:", d)
-		}
-		for _, d := range v.Differences {
-			fmt.Fprintln(c.App.Writer, d)
-		}
-		facts(c, table.Row{"volume", v.Volume}, table.Row{"copies equal", yes(v.Equal)}, table.Row{"copies of segments compared", v.Copies},
-			table.Row{"blocks with data", v.Blocks}, table.Row{"blocks that differed", v.Differing}, table.Row{"repaired", v.Repaired},
-			table.Row{"not compared", v.Skipped}, table.Row{"root hash", dash(v.Root)}, table.Row{"time", time.Duration(v.Seconds * float64(time.Second)).Round(10 * time.Millisecond)})
-	})
-	if err != nil || v.Equal {
+	if !c.Bool("wait") {
+		return done(c, j, "job %d compares the copies of volume %q\nsee how far it is with: ashlar job show %d", j.ID, j.Volume, j.ID)
+	}
+	if j, err = awaitJob(c, n, j.ID); err != nil {
 		return err
+	}
+	if j.Result != nil {
+		if err := show(c, *j.Result, func() { verificationText(c, *j.Result) }); err != nil {
+			return err
+		}
+	}
+	return outcome(j)
+}
+
+func verificationText(c *cli.Context, v api.Verification) {
+	for _, d := range v.Repairs {
+		fmt.Fprintln(c.App.Writer, "repaired:", d)
+	}
+	for _, d := range v.Differences {
+		fmt.Fprintln(c.App.Writer, d)
+	}
+	facts(c, table.Row{"volume", v.Volume}, table.Row{"copies equal", yes(v.Equal)}, table.Row{"copies of segments compared", v.Copies},
+		table.Row{"blocks with data", v.Blocks}, table.Row{"blocks that differed", v.Differing}, table.Row{"repaired", v.Repaired},
+		table.Row{"not compared", v.Skipped}, table.Row{"root hash", dash(v.Root)}, table.Row{"time", time.Duration(v.Seconds * float64(time.Second)).Round(10 * time.Millisecond)})
+}
+
+// differs is why copies are not known to be equal; nil where they are.
+func differs(v api.Verification, repair bool) error {
+	if v.Equal {
+		return nil
 	}
 	p := &api.Problem{Code: "copies-differ"}
 	switch left := v.Differing - v.Repaired; {
-	case left > 0 && !c.Bool("repair"):
+	case left > 0 && !repair:
 		p.Detail = fmt.Sprintf("the copies of volume %q are not the same: differences: %d", v.Volume, left)
 		p.Next = fmt.Sprintf("ashlar volume verify --repair %s makes equal what can be", v.Volume)
 	case left > 0:
@@ -51,20 +59,6 @@ func verifyVolume(c *cli.Context, n *api.Client) error {
 		p.Next = "ashlar status shows which node or disk is in the way"
 	}
 	return p
-}
-
-// tellProgress says on the error output how far a verification is, until it is over.
-func tellProgress(ctx context.Context, c *cli.Context, n *api.Client, name string) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(progressEvery):
-		}
-		if p, err := n.Verifying(ctx, name); err == nil && p.All > 0 {
-			fmt.Fprintf(c.App.ErrWriter, "volume %q: %d of %d segments compared\n", name, p.Segments, p.All)
-		}
-	}
 }
 
 func showDisk(c *cli.Context, n *api.Client) error {

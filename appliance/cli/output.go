@@ -14,7 +14,6 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/urfave/cli/v2"
 	"go.yaml.in/yaml/v3"
-	"golang.org/x/sys/unix"
 )
 
 // forms are those of output, the first where none is asked for.
@@ -137,8 +136,8 @@ func list[T any](c *cli.Context, all []T, none string, head table.Row, row func(
 
 // moods are the colours of states that are well, that are not, and in which somebody waits.
 var moods = map[string]text.Color{
-	"healthy": text.FgGreen, "up": text.FgGreen, "ok": text.FgGreen, "ready": text.FgGreen, "held": text.FgGreen, "safe": text.FgGreen,
-	"degraded": text.FgYellow, "draining": text.FgYellow, "worn": text.FgYellow, "moving": text.FgYellow, "new": text.FgYellow, "warning": text.FgYellow, "reduced": text.FgYellow,
+	"healthy": text.FgGreen, "up": text.FgGreen, "ok": text.FgGreen, "ready": text.FgGreen, "held": text.FgGreen, "safe": text.FgGreen, "done": text.FgGreen,
+	"degraded": text.FgYellow, "draining": text.FgYellow, "worn": text.FgYellow, "moving": text.FgYellow, "new": text.FgYellow, "warning": text.FgYellow, "reduced": text.FgYellow, "cancelled": text.FgYellow,
 	"waiting": text.FgRed, "down": text.FgRed, "failed": text.FgRed, "ejected": text.FgRed, "missing": text.FgRed, "expelled": text.FgRed, "critical": text.FgRed, "unknown": text.FgRed,
 }
 
@@ -154,12 +153,7 @@ func mood(c *cli.Context, state string) string {
 
 // colourful says whether somebody sees colours there, and wants to (no-color.org).
 func colourful(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
-		return false
-	}
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
+	return os.Getenv("NO_COLOR") == "" && isTerminal(w)
 }
 
 // facts prints a table of names and values.

@@ -63,7 +63,7 @@ func bundleParts(n *api.Client, version string) []part {
 	parts := []part{
 		{"version.txt", func(context.Context) ([]byte, error) { return []byte(version + "\n"), nil }},
 		of("status", n.Status), of("health", n.Health), of("cluster", n.Cluster), of("nodes", n.Nodes), of("pool", n.Pool), of("disks", n.Disks), of("volumes", n.Volumes),
-		of("hosts", n.Hosts), of("exports", n.Exports), of("addresses", n.Addresses), of("sessions", n.Sessions),
+		of("hosts", n.Hosts), of("exports", n.Exports), of("addresses", n.Addresses), of("sessions", n.Sessions), of("jobs", n.Jobs),
 		of("events", func(ctx context.Context) (api.Events, error) { return n.Events(ctx, api.EventsAsked{Limit: 10_000}) }),
 		of("why", func(ctx context.Context) ([]api.Why, error) { return n.Why(ctx, "") }),
 		of("placement", func(ctx context.Context) (all []api.VolumeDetail, err error) {

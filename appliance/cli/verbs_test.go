@@ -56,7 +56,11 @@ var verbs = []verb{
 	{path: "volume show", do: "db", says: []string{"iqn.2026-11.io.ashlar:prod.db", "SEGMENT", "node1", "node2"}, keys: []string{`"name": "db"`, `"placement"`, `"in_sync": true`}, wrong: []wrong{{"dbb", `did you mean "db"?`}, {"xyzzy", "ashlar volume list"}}},
 	{path: "volume resize", do: "db 16M", says: []string{`volume "db" has 16 MiB now`}, again: "db 20M", keys: []string{`"size": 20971520`}, wrong: []wrong{{"db 8M", "cannot be made smaller"}, {"dbb 99M", `did you mean "db"?`}}},
 	{path: "volume move-head", do: "db node1", says: []string{`node "node1" is the head of volume "db"`}, again: "db node2", keys: []string{"{}"}, wrong: []wrong{{"db node9", `did you mean "node`}, {"dbb node1", `did you mean "db"?`}}},
-	{path: "volume verify", do: "db", says: []string{"copies equal", "yes"}, keys: []string{`"equal": true`, `"differences": []`}, wrong: []wrong{{"dbb", `did you mean "db"?`}}},
+	{path: "volume verify", do: "db --wait=false", says: []string{"job 1 compares the copies of volume \"db\"", "ashlar job show 1"}, again: "db", keys: []string{`"equal": true`, `"differences": []`}, wrong: []wrong{{"dbb", `did you mean "db"?`}}},
+	{path: "job list", says: []string{"JOB", "verify", "db", "done", "100 %"}, keys: []string{`"id": 1`, `"state": "done"`}},
+	{path: "job show", do: "1", says: []string{"verify", "db", "100 %, 5 of 5 segments", "copies equal", "yes"}, keys: []string{`"id": 1`, `"percent": 100`, `"result"`}, wrong: []wrong{{"99", "there is no job 99|ashlar job list"}, {"db", `"db" is no job's number`}}},
+	{path: "job wait", do: "1", says: []string{"done", "copies equal", "yes"}, keys: []string{`"state": "done"`, `"equal": true`}, wrong: []wrong{{"99", "there is no job 99|ashlar job list"}, {"", "ID is missing"}}},
+	{path: "job cancel", do: "-", wrong: []wrong{{"1", "job 1 has ended: done"}, {"99", "there is no job 99|ashlar job list"}}},
 	{path: "scrub status", says: []string{"VOLUME", "db", "light", "deep"}, keys: []string{`"volume": "db"`, `"light"`, `"deep"`}},
 	{path: "why", do: "db", says: []string{"db:"}, keys: []string{`"volume": "db"`, `"reasons"`}, wrong: []wrong{{"dbb", `did you mean "db"?`}}},
 

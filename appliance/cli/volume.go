@@ -39,7 +39,8 @@ func volumeCommand() *cli.Command {
 			return done(c, struct{}{}, "volume %q is gone", name)
 		}),
 		leaf("verify", "compare all copies of a volume, block by block", "NAME", "ashlar volume verify db", verifyVolume,
-			&cli.BoolFlag{Name: "repair", Usage: "make equal what differs, from the copies that have the newest version with good data"}))
+			&cli.BoolFlag{Name: "repair", Usage: "make equal what differs, from the copies that have the newest version with good data"},
+			&cli.BoolFlag{Name: "wait", Value: true, Usage: "wait for the end; --wait=false tells the number of the job, which goes on"}))
 }
 
 func createVolume(c *cli.Context, n *api.Client) error {

@@ -93,7 +93,6 @@ func Start(c Config) (*Engine, error) {
 	}
 	e.Answer(aboutSpace, e.space)
 	e.Answer(aboutLatency, e.measured)
-	e.Answer(aboutSweep, e.sweep)
 	e.control = newControl(e)
 	e.tasks.Go(e.control.run)
 	e.tasks.Go(e.watch)
@@ -101,6 +100,7 @@ func Start(c Config) (*Engine, error) {
 	e.tasks.Go(e.bookkeeper)
 	e.tasks.Go(func() { e.scrubber(false) })
 	e.tasks.Go(func() { e.scrubber(true) })
+	e.tasks.Go(e.worker)
 	return e, nil
 }
 

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -14,17 +13,8 @@ import (
 	"ashlar/replication/wire"
 )
 
-const aboutSweep = "sweep"
-
-// How a verification asks: a head's node compares for a while and answers, so that nothing of
-// it is lost when the head moves, and nothing goes on when nobody asks any more.
-const (
-	sweepMax    = 400 * time.Millisecond
-	sweepLeaves = 1024
-	sweepPause  = 200 * time.Millisecond
-	sweepTries  = 50 // of one place, before it is left out
-	sweepNamed  = 100
-)
+// sweepNamed bounds the differences that are told of one piece.
+const sweepNamed = cluster.JobNamed
 
 // Place is a block of a volume.
 type Place struct {
@@ -32,7 +22,7 @@ type Place struct {
 	Block   uint32
 }
 
-// Sweep asks a head's node to compare a volume's copies from a place on.
+// Sweep is what of a volume's copies is to be compared: a piece from a place on.
 type Sweep struct {
 	Volume wire.VolumeID
 	From   Place
@@ -42,7 +32,7 @@ type Sweep struct {
 
 // Swept is how far that came.
 type Swept struct {
-	NotHead bool // the node that was asked is not the head
+	NotHead bool // this node is not the head any more
 	Broken  bool // a copy could not be asked
 	End     bool // that was all
 	Next    Place
@@ -121,117 +111,24 @@ func (s *Swept) pass(st *cluster.State, v *cluster.Volume, at Place, count uint3
 	s.End = int(s.Next.Segment) >= len(v.Segments)
 }
 
-// sweep answers another node.
-func (e *Engine) sweep(_ wire.NodeID, question json.RawMessage) any {
-	var o Sweep
-	if err := json.Unmarshal(question, &o); err != nil {
-		return Swept{NotHead: true}
-	}
-	ctx, cancel := context.WithTimeout(e.ctx, 2*sweepMax)
-	defer cancel()
-	out := Swept{Next: o.From}
-	began := time.Now()
-	for time.Since(began) < sweepMax && len(out.Leaves) < sweepLeaves*sha256.Size {
-		if e.compareNext(ctx, o, e.Consensus.State(), &out) != nil {
-			out.Broken = true
-		}
-		if out.NotHead || out.Broken || out.End {
-			break
-		}
-		o.From = out.Next
-	}
-	return out
-}
-
-// Verify compares every in-sync copy of every segment of a volume, block by block: version,
-// checksum, and that the data on the disk matches it; with mend, what differs is made
-// equal where it is known how. The head may move meanwhile. progress is called
-// with segments done and all.
-func (e *Engine) Verify(ctx context.Context, id wire.VolumeID, mend bool, progress func(done, all int)) (Verification, error) {
-	out := Verification{}
-	began, at, tries := time.Now(), Place{}, 0
-	root, whole := sha256.New(), true
-	for {
-		st := e.Consensus.State()
-		v := st.Volumes[id]
-		if v == nil {
-			return out, fmt.Errorf("volume %d was deleted", id)
-		}
-		progress(int(at.Segment), len(v.Segments))
-		x := e.askSweep(ctx, v.Head, Sweep{id, at, true, mend})
-		if ctx.Err() != nil {
-			return out, ctx.Err()
-		}
-		if x.Next != at {
-			tries = 0
-		}
-		out.add(st, x)
-		root.Write(x.Leaves)
-		whole = whole && !x.Torn
-		if x.End {
-			break
-		}
-		if at = x.Next; !x.Broken && !x.NotHead {
-			continue
-		}
-		if tries++; tries > sweepTries {
-			if x.NotHead {
-				return out, fmt.Errorf("volume %q has no head that answers", v.Name)
-			}
-			var skip Swept
-			count := min(scrub.LeafBlocks, uint32(st.SegmentBytes/wire.BlockSize)-at.Block)
-			skip.pass(st, v, at, count)
-			out.Counts.Skipped += uint64(count)
-			if len(out.Differences) < sweepNamed {
-				out.Differences = append(out.Differences, fmt.Sprintf("segment %d blocks %d to %d: a copy could not be asked", at.Segment, at.Block, at.Block+count-1))
-			}
-			whole, tries, at = false, 0, skip.Next
-			if skip.End {
-				break
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return out, ctx.Err()
-		case <-time.After(sweepPause):
-		}
-	}
-	out.Took = time.Since(began)
-	if whole {
-		out.Root = (*scrub.Leaf)(root.Sum(nil))
-	}
-	return out, nil
-}
-
-// askSweep asks the head's node.
-func (e *Engine) askSweep(ctx context.Context, head wire.NodeID, o Sweep) Swept {
-	text, ok := e.Ask(ctx, head, aboutSweep, o)
-	out := Swept{NotHead: true, Next: o.From}
-	if !ok {
-		return out
-	}
-	var x Swept
-	if err := json.Unmarshal(text, &x); err != nil || len(x.Leaves)%sha256.Size != 0 {
-		e.Log.Warn("a malformed answer about a volume's copies", "from", head, "error", err)
-		return out
-	}
+// leaveOut goes on behind a piece that cannot be compared.
+func leaveOut(st *cluster.State, v *cluster.Volume, at Place) (x Swept) {
+	count := min(scrub.LeafBlocks, uint32(st.SegmentBytes/wire.BlockSize)-at.Block)
+	x.pass(st, v, at, count)
+	x.Torn, x.Counts.Skipped = true, uint64(count)
 	return x
 }
 
-func (v *Verification) add(st *cluster.State, x Swept) {
-	v.Copies += x.Copies
-	v.Blocks += x.Blocks
-	v.Counts.Differing += x.Counts.Differing
-	v.Counts.Mended += x.Counts.Mended
-	for _, d := range x.Found {
-		to := &v.Differences
-		if d.Mended {
-			to = &v.Repaired
-		}
-		if len(*to) < sweepNamed {
-			*to = append(*to, d.words(st))
-		}
+// VerificationOf is what a job found that compares copies.
+func VerificationOf(j *cluster.Job) Verification {
+	v := Verification{Copies: j.Copies, Blocks: j.Blocks, Counts: j.Counts, Differences: j.Differences, Repaired: j.Repaired}
+	if j.Ended > j.Began {
+		v.Took = time.Duration(j.Ended-j.Began) * time.Millisecond
 	}
+	if len(j.Root) == sha256.Size {
+		v.Root = (*scrub.Leaf)(j.Root)
+	}
+	return v
 }
 
 func (d Difference) words(st *cluster.State) string {
