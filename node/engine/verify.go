@@ -13,9 +13,6 @@ import (
 	"ashlar/replication/wire"
 )
 
-// sweepNamed bounds the differences that are told of one piece.
-const sweepNamed = cluster.JobNamed
-
 // Place is a block of a volume.
 type Place struct {
 	Segment wire.Segment
@@ -92,7 +89,7 @@ func (e *Engine) compareNext(ctx context.Context, o Sweep, st *cluster.State, ou
 	out.Counts.Differing += uint64(len(x.Found))
 	out.Counts.Mended += uint64(x.Mended)
 	for _, f := range x.Found {
-		if len(out.Found) < sweepNamed {
+		if len(out.Found) < cluster.JobNamed {
 			out.Found = append(out.Found, Difference{o.From.Segment, f, x.Mended == len(x.Found)})
 		}
 	}
