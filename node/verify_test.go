@@ -38,7 +38,7 @@ func TestAVerificationOutlivesItsHeads(t *testing.T) {
 			if nodes[i%3].MoveHead(t.Context(), "v", fmt.Sprintf("node%d", i%3+1)) == nil {
 				moves.Add(1)
 			}
-			time.Sleep(100 * time.Millisecond)
+			time.Sleep(300 * time.Millisecond)
 		}
 	})
 	t.Cleanup(func() { // also where the test ends early
@@ -49,7 +49,9 @@ func TestAVerificationOutlivesItsHeads(t *testing.T) {
 	for i := 0; i < 4 || writes.Load() < 100; i++ {
 		before := moves.Load()
 		verify := []func(context.Context, string) (engine.Verification, error){nodes[i%3].Verify, nodes[i%3].Repair}[i%2]
-		found, err := verify(limit(t), "v")
+		patient, cancel := context.WithTimeout(t.Context(), 4*timeout) // each head in turn does a piece
+		found, err := verify(patient, "v")
+		cancel()
 		must(t, err)
 		if found.Counts.Differing > 0 || len(found.Repaired) > 0 || found.Equal() != (found.Root != nil) || found.Equal() != (len(found.Differences) == 0) {
 			t.Fatalf("while the head moves: %+v", found)

@@ -176,8 +176,12 @@ func TestANodeThatWasKilledIsBackAsANewIncarnation(t *testing.T) {
 	d.end(syscall.SIGKILL)
 	d.start()
 	d.eventually("registers", func() bool { return document[api.Status](d, "status").Incarnation == 2 })
-	v := document[api.VolumeDetail](d, "volume", "show", "db")
-	if v.State != "healthy" || v.Head != "node1" || v.Epoch != 2 {
+	var v api.VolumeDetail
+	d.eventually("opens its disk", func() bool {
+		v = document[api.VolumeDetail](d, "volume", "show", "db")
+		return v.State == "healthy"
+	})
+	if v.Head != "node1" || v.Epoch != 2 {
 		t.Errorf("the volume after the restart: %+v", v)
 	}
 	if disks := document[[]api.Disk](d, "disk", "list"); len(disks) != 1 || disks[0].State != "ok" {
