@@ -57,7 +57,7 @@ func comeBack(t *testing.T, first *clusters.Node, nodes ...*clusters.Node) {
 // write, the same names, equal copies, and the reservations that hosts made; a host that had a secret is locked out.
 func TestAClusterOfWhichOnlyTheDisksAreLeftIsAdopted(t *testing.T) {
 	t.Parallel()
-	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood(12), DiskSize: "256M"})
+	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood(), DiskSize: "256M"})
 	v, r := c.Publish("v", "16M", 2), c.Publish("r", "16M", 3, secondIQN)
 	holder := newHost(t, c.Nodes[0], r.IQN, clusters.HostIQN, 1)
 	holder.must(t, reserveOut(prRegister, 0, 0, 0xa1, true))
@@ -131,7 +131,7 @@ func TestAClusterOfWhichOnlyTheDisksAreLeftIsAdopted(t *testing.T) {
 // adopts; and a disk's copy is not taken for another disk.
 func TestAStaleDiskIsNotWhatAClusterIsFormedOf(t *testing.T) {
 	t.Parallel()
-	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood(13), DiskSize: "256M"})
+	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood(), DiskSize: "256M"})
 	v := c.Publish("v", "16M", 3)
 	load := clusters.NewLoad(t, v.IQN, volumeBytes, c.Nodes...)
 	load.Start()

@@ -352,7 +352,7 @@ func (l lock) acknowledged(h *host) {
 // the lock meanwhile, and what was acknowledged is no repetition any more.
 func TestALockWhoseAnswerWasLostIsGivenOnce(t *testing.T) {
 	t.Parallel()
-	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood(6)})
+	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood()})
 	v := c.Publish("v", "16M", 2, secondIQN)
 	c.AwaitInSync("v", 30*time.Second)
 	next := uint64(0)

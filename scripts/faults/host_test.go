@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,9 +19,12 @@ import (
 // long tells whether the big counts are wanted.
 func long() bool { return os.Getenv("ASHLAR_TEST_LONG") != "" }
 
-// neighbourhood gives a cluster addresses of its own, so that it runs beside
+var neighbourhoods atomic.Int32
+
+// neighbourhood gives a cluster addresses that no other has, so that it runs beside
 // those of other tests.
-func neighbourhood(number int) func(k int) []string {
+func neighbourhood() func(k int) []string {
+	number := neighbourhoods.Add(1)
 	return func(k int) []string { return []string{fmt.Sprintf("127.0.%d.%d", number, k)} }
 }
 

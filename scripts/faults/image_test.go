@@ -27,7 +27,7 @@ func diskOf(n *clusters.Node, at *clusters.Node) (d api.DiskDetail) {
 // used, people are told, its copies are made anew elsewhere, and the disk is taken again when it is overwritten.
 func TestAnOldImageOfADiskThatIsPutBackIsRefused(t *testing.T) {
 	t.Parallel()
-	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood(51), DiskSize: "256M"})
+	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood(), DiskSize: "256M"})
 	c.Nodes[0].Must("cluster", "set", "rebuild-after-disk", "1s")
 	v := c.Publish("v", "16M", 2)
 	load := clusters.NewLoad(t, v.IQN, volumeBytes, c.Nodes...)
@@ -82,7 +82,7 @@ func TestAnOldImageOfADiskThatIsPutBackIsRefused(t *testing.T) {
 // down, so that its copies stay in their sets: what they lack is written there before its node serves a block.
 func TestAnImageOfAnOpenDiskThatIsPutBackIsMadeEqualBeforeItServes(t *testing.T) {
 	t.Parallel()
-	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood(52), DiskSize: "256M"})
+	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood(), DiskSize: "256M"})
 	v := c.Publish("v", "16M", 3)
 	load := clusters.NewLoad(t, v.IQN, volumeBytes, c.Nodes...)
 	load.Start()

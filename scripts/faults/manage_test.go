@@ -376,7 +376,7 @@ func (w *watch) end() {
 // or the head hangs, and nothing of it appears later.
 func TestTaskManagementReachesAllNodesWhileOneIsFrozen(t *testing.T) {
 	t.Parallel()
-	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood(5)})
+	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood()})
 	v := c.Publish("v", "16M", 2, secondIQN)
 	m := &management{T: t, c: c, target: v.IQN, watch: newWatch(t, c, v.IQN)}
 	for i, f := range functions {

@@ -47,7 +47,7 @@ func awaitEmpty(t *testing.T, c *clusters.Cluster, at *clusters.Node, name strin
 // stopped, and taken out.
 func TestDisksAndNodesAreDrainedAndTakenOutUnderLoad(t *testing.T) {
 	t.Parallel()
-	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood(31)})
+	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood()})
 	v := c.Publish("v", "96M", 2)
 	load := clusters.NewLoad(t, v.IQN, 96<<20, c.Nodes...)
 	load.Start()
@@ -89,7 +89,7 @@ func TestDisksAndNodesAreDrainedAndTakenOutUnderLoad(t *testing.T) {
 // Should the dead one start again, it takes part in nothing, says what to do, and joins when it was wiped.
 func TestADeadNodeIsReplaced(t *testing.T) {
 	t.Parallel()
-	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood(35)})
+	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood()})
 	v := c.Publish("v", "96M", 2)
 	n1, n3 := c.Nodes[0], c.Nodes[2]
 	n1.Must("cluster", "set", "rebuild-after-node", "1h") // nothing is to happen by itself
@@ -152,7 +152,7 @@ func TestADeadNodeIsReplaced(t *testing.T) {
 // hosts go on with those that they know.
 func TestANodeChangesItsAddress(t *testing.T) {
 	t.Parallel()
-	before, after := neighbourhood(43), neighbourhood(44)
+	before, after := neighbourhood(), neighbourhood()
 	c := clusters.New(t, clusters.Plan{Addresses: before})
 	v := c.Publish("v", "48M", 2)
 	load := clusters.NewLoad(t, v.IQN, 48<<20, c.Nodes[:2]...)

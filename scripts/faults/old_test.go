@@ -38,8 +38,8 @@ const (
 	overNVMe  protocol = "NVMe/TCP"
 )
 
-func newOldBytes(t *testing.T, p protocol, size string, number int) *oldBytes {
-	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood(number)})
+func newOldBytes(t *testing.T, p protocol, size string) *oldBytes {
+	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood()})
 	o := &oldBytes{T: t, protocol: p, c: c, v: c.Publish("v", size, 2), version: 1}
 	if p == overNVMe {
 		publishNVMe(t, c, o.v, map[string]string{clusters.HostIQN: hostNQN})
@@ -183,28 +183,27 @@ func (o *oldBytes) round(portal, other *clusters.Node, hangUp bool) {
 // overwrites them. When the process goes on, nothing old is on any copy.
 func TestOldBytesOfAPortalThatStoodStillReachNoDisk(t *testing.T) {
 	t.Parallel()
-	oldBytesReachNoDisk(t, overISCSI, 1)
+	oldBytesReachNoDisk(t, overISCSI)
 }
 
 func TestOldBytesOfAnNVMePortalThatStoodStillReachNoDisk(t *testing.T) {
 	t.Parallel()
-	oldBytesReachNoDisk(t, overNVMe, 12)
+	oldBytesReachNoDisk(t, overNVMe)
 }
 
-// oldBytesReachNoDisk uses two neighbourhoods, from number on.
-func oldBytesReachNoDisk(t *testing.T, p protocol, number int) {
+func oldBytesReachNoDisk(t *testing.T, p protocol) {
 	rounds := 1
 	if long() {
 		rounds = 10
 	}
-	start := func(t *testing.T, number int) *oldBytes {
-		o := newOldBytes(t, p, "48M", number)
+	start := func(t *testing.T) *oldBytes {
+		o := newOldBytes(t, p, "48M")
 		o.overwrite(o.host(o.c.Head("v"), 2), o.spans(), o.version)
 		return o
 	}
 	t.Run("not the head's", func(t *testing.T) {
 		t.Parallel()
-		o := start(t, number)
+		o := start(t)
 		for round := range rounds {
 			portal, other := o.c.NotHead("v"), o.c.Head("v")
 			if round%2 == 1 {
@@ -215,7 +214,7 @@ func oldBytesReachNoDisk(t *testing.T, p protocol, number int) {
 	})
 	t.Run("the head's", func(t *testing.T) {
 		t.Parallel()
-		o := start(t, number+1)
+		o := start(t)
 		for round := range rounds {
 			o.round(o.c.Head("v"), o.c.NotHead("v"), round%2 == 0)
 		}
@@ -228,16 +227,16 @@ func oldBytesReachNoDisk(t *testing.T, p protocol, number int) {
 // more), and shows that the tests above see what they look for.
 func TestOldBytesAreFoundWhereAHostDoesNotWait(t *testing.T) {
 	t.Parallel()
-	oldBytesAreFound(t, overISCSI, 3)
+	oldBytesAreFound(t, overISCSI)
 }
 
 func TestOldBytesAreFoundWhereAnNVMeHostDoesNotWait(t *testing.T) {
 	t.Parallel()
-	oldBytesAreFound(t, overNVMe, 14)
+	oldBytesAreFound(t, overNVMe)
 }
 
-func oldBytesAreFound(t *testing.T, p protocol, number int) {
-	o := newOldBytes(t, p, "16M", number)
+func oldBytesAreFound(t *testing.T, p protocol) {
+	o := newOldBytes(t, p, "16M")
 	const tries, count = 20, 16
 	spans := o.spans()[:count]
 	for try := 1; try <= tries; try++ {

@@ -13,7 +13,7 @@ import (
 // Copies are made no faster than the ceiling, and, with hosts that ask for all they can get, no slower than the floor.
 func TestCopiesAreMadeNoFasterThanTheCeilingAndNoSlowerThanTheFloor(t *testing.T) {
 	t.Parallel()
-	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood(41), SegmentSize: "16M"})
+	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood(), SegmentSize: "16M"})
 	v := c.Publish("v", "48M", 2)
 	n1 := c.Nodes[0]
 	data := make([]byte, 1<<20)

@@ -18,7 +18,7 @@ import (
 // back only as a new node with empty disks.
 func TestOneOfTwoNodesHoldsUntilItIsReleased(t *testing.T) {
 	t.Parallel()
-	c := clusters.New(t, clusters.Plan{Nodes: 2, Addresses: neighbourhood(9)})
+	c := clusters.New(t, clusters.Plan{Nodes: 2, Addresses: neighbourhood()})
 	v := c.Publish("v", "16M", 2)
 	load := clusters.NewLoad(t, v.IQN, volumeBytes, c.Nodes...)
 	load.Start()
@@ -78,7 +78,7 @@ func TestOneOfTwoNodesHoldsUntilItIsReleased(t *testing.T) {
 // Both sides of a pair are released: they are two clusters from then on, and never meet.
 func TestBothOfTwoNodesReleasedNeverMeet(t *testing.T) {
 	t.Parallel()
-	c := clusters.New(t, clusters.Plan{Nodes: 2, Addresses: neighbourhood(10)})
+	c := clusters.New(t, clusters.Plan{Nodes: 2, Addresses: neighbourhood()})
 	v := c.Publish("v", "16M", 2)
 	c.KillAll()
 	for _, n := range c.Nodes { // offline, the one without the other
@@ -110,7 +110,7 @@ func TestBothOfTwoNodesReleasedNeverMeet(t *testing.T) {
 // on alone, so who left is not released without a word.
 func TestOneOfTwoNodesGoesOnWhenTheOtherIsStopped(t *testing.T) {
 	t.Parallel()
-	c := clusters.New(t, clusters.Plan{Nodes: 2, Addresses: neighbourhood(11)})
+	c := clusters.New(t, clusters.Plan{Nodes: 2, Addresses: neighbourhood()})
 	v := c.Publish("v", "16M", 2)
 	load := clusters.NewLoad(t, v.IQN, volumeBytes, c.Nodes...)
 	load.Start()

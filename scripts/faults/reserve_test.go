@@ -76,7 +76,7 @@ func (r reservations) String() string {
 // session (SPC-2 5.5.1).
 func TestReservationsOutliveTheDeathOfAllNodes(t *testing.T) {
 	t.Parallel()
-	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood(4)})
+	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood()})
 	v := c.Publish("v", "16M", 2, secondIQN)
 	holder := newHost(t, c.Nodes[0], v.IQN, clusters.HostIQN, 1)
 	second := newHost(t, c.Nodes[1], v.IQN, clusters.HostIQN, 1) // another path of the same host
@@ -118,7 +118,7 @@ func TestReservationsOutliveTheDeathOfAllNodes(t *testing.T) {
 // its own, through every node, and also after all nodes died at once.
 func TestReservationsOfBothProtocolsOutliveTheDeathOfAllNodes(t *testing.T) {
 	t.Parallel()
-	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood(16)})
+	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood()})
 	nqns := map[string]string{clusters.HostIQN: hostNQN, secondIQN: secondHostNQN}
 	v, w := c.Publish("v", "16M", 2, secondIQN), c.Publish("w", "16M", 2, secondIQN)
 	publishNVMe(t, c, v, nqns)

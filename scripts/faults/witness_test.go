@@ -18,7 +18,7 @@ import (
 // while nobody else can.
 func TestTwoNodesAndAWitnessSurviveTheLossOfEach(t *testing.T) {
 	t.Parallel()
-	c := clusters.New(t, clusters.Plan{Witnesses: 1, Addresses: neighbourhood(7)})
+	c := clusters.New(t, clusters.Plan{Witnesses: 1, Addresses: neighbourhood()})
 	witness := c.Nodes[2]
 	v := c.Publish("v", "16M", 2)
 	expectRefusal(t, witness.Run("disk", "add", filepath.Join(witness.Dir, "disk"), "--size", "1G"), "witness")
@@ -73,6 +73,6 @@ func expectRefusal(t *testing.T, r clusters.Result, words ...string) {
 // A node that holds data becomes no witness, and a witness makes no cluster.
 func TestWhoMayBeAWitness(t *testing.T) {
 	t.Parallel()
-	c := clusters.Start(t, clusters.Plan{Nodes: 1, Addresses: neighbourhood(8), Serve: []string{"--witness"}})
+	c := clusters.Start(t, clusters.Plan{Nodes: 1, Addresses: neighbourhood(), Serve: []string{"--witness"}})
 	expectRefusal(t, c.Nodes[0].Run("cluster", "create", "lab"), "witness", "another")
 }
