@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // verb is what a command has to print, in a cluster of two nodes, where the rows above it were carried out.
@@ -18,6 +19,7 @@ type verb struct {
 	wrong []wrong
 	down  bool // it can do without a node
 	alone bool // and without a cluster
+	tried bool // more than once: it looks for answers in less than a second, and the machine may be busy
 }
 
 // wrong are arguments that are refused, with words of the sentence.
@@ -108,7 +110,7 @@ var verbs = []verb{
 	{path: "events", says: []string{"EVENT", `volume "db" was created`}, keys: []string{`"events"`}, wrong: []wrong{{"--limit 0", "1 to 10000"}, {"--since x", "x"}}},
 
 	{path: "cluster set", do: "rebuild-after-node 10m", says: []string{"rebuild-after-node is 10m0s now"}, again: "rebalance off", keys: []string{`"rebalance": "off"`}, wrong: []wrong{{"rebuild-after-nod 10m", `did you mean "rebuild-after-node"?`}, {"rebalance maybe", "on or off"}, {"pool-warning 100", "per cent from 1 to 99"}, {"scrub-deep 1ms", "whole seconds"}}},
-	{path: "cluster check", says: []string{"All nodes reach each other's addresses"}, keys: []string{"[]"}, wrong: []wrong{{"node1", "one argument too many"}}},
+	{path: "cluster check", says: []string{"All nodes reach each other's addresses"}, keys: []string{"[]"}, wrong: []wrong{{"node1", "one argument too many"}}, tried: true},
 	{path: "cluster status", says: []string{"prod", "10m0s after a node went down", "node2", "a node's own address to discovery", "db"}, keys: []string{`"name": "prod"`, `"state"`, `"nodes"`, `"settings"`}},
 	{path: "status", do: "--exit-code", says: []string{"node1, ready", "prod, leader node", "data     safe: all copies of all volumes are in sync", "There is nothing to do."}, keys: []string{`"name": "node1"`, `"health"`, `"data": "safe"`, `"why": []`}, wrong: []wrong{{"node1", "one argument too many"}}, alone: true},
 	{path: "support bundle", do: "{dir}/a.tar.gz", says: []string{"is in {dir}/a.tar.gz"}, again: "{dir}/b.tar.gz", keys: []string{`"file"`, `"missing"`}, wrong: []wrong{{"{dir}/a.tar.gz", "file exists"}}, down: true, alone: true},
@@ -145,12 +147,19 @@ func TestEveryCommandSaysWhatItDidAndWhyItCouldNot(t *testing.T) {
 		if command == nil {
 			t.Fatalf("there is no command %q", v.path)
 		}
-		run := func(dir, args string) result {
+		once := func(dir, args string) result {
 			line := strings.Fields(v.path + " " + words.Replace(args))
 			if flagNamed(command, "dir") != nil && v.path != "serve" {
 				line = append(line, "--dir", dir)
 			}
 			return here("", line...)
+		}
+		run := func(dir, args string) result {
+			r := once(dir, args)
+			for deadline := time.Now().Add(20 * time.Second); v.tried && dir == first.dir && r.code == 1 && time.Now().Before(deadline); {
+				r = once(dir, args)
+			}
+			return r
 		}
 		if v.do != "-" {
 			r := run(first.dir, v.do)
