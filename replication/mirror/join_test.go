@@ -36,3 +36,45 @@ func TestACopyDoesNotCountBeforeItsChecksumsWereRight(t *testing.T) {
 		}
 	}
 }
+
+// A copy that has caught up, and is about to be taken into its set, gives way to an empty one on another disk of its node. Its head may
+// hear of both at once: the empty one is not taken for the other.
+func TestACopyOnAnotherDiskCatchesUpAnew(t *testing.T) {
+	on := func(disk string) Member {
+		m := outside(2)
+		m.Disk = disk
+		return m
+	}
+	s := newStand(t, 1)
+	own := 0
+	s.changes = func(_ wire.NodeID, m *wire.Changes) *wire.Page {
+		if m.Own {
+			own++
+		}
+		return &wire.Page{}
+	}
+	s.configure(1, 1, in(1), on("a"))
+	s.h.Connected(0, 1)
+	s.h.Connected(0, 2)
+	s.settle()
+	s.pass(Second)
+	if len(s.caught) != 1 || s.caught[0].Gen != 1 || own != 1 {
+		t.Fatalf("it is to be taken in as %+v, and was asked %d times", s.caught, own)
+	}
+	s.caught = nil
+	s.configure(2, 1, in(1), on("a"))
+	s.h.Refused(s.now, Caught{Node: 2, Incarnation: 1, Gen: 1})
+	s.pass(Second)
+	if own != 1 || len(s.caught) != 1 || s.caught[0].Gen != 2 {
+		t.Errorf("of another generation: %+v, asked %d times", s.caught, own)
+	}
+	s.caught = nil
+	s.configure(3, 1, in(1), on("b"))
+	if len(s.caught) != 0 {
+		t.Errorf("the empty copy is to be taken in: %+v", s.caught)
+	}
+	s.pass(Second)
+	if own != 2 || len(s.caught) == 0 || s.caught[0].Gen != 3 {
+		t.Errorf("the empty copy was asked %d times, and is to be taken in as %+v", own-1, s.caught)
+	}
+}
