@@ -151,7 +151,7 @@ func (h *Head) redirect(n wire.NodeID, which func(wire.Message) bool) {
 	}
 }
 
-// isAbout says whether a request for what a copy holds is about one of a segment.
+// isAbout says whether a request to a copy, but for a write, is about one of a segment.
 func isAbout(m wire.Message, s wire.Segment) bool {
 	switch m := m.(type) {
 	case *wire.Read:
@@ -161,6 +161,8 @@ func isAbout(m wire.Message, s wire.Segment) bool {
 	case *wire.Check:
 		return m.Segment == s
 	case *wire.Extents:
+		return m.Segment == s
+	case *wire.Reserve:
 		return m.Segment == s
 	}
 	return false
