@@ -65,11 +65,20 @@ func served(s *cluster.State, but wire.NodeID) (ports []netip.AddrPort) {
 		if id == but || !n.Up {
 			continue
 		}
-		for _, text := range slices.Concat([]string{n.Peer}, n.Portals, n.NVMe) {
-			port, err := netip.ParseAddrPort(text)
-			if err == nil && !slices.ContainsFunc(ports, func(p netip.AddrPort) bool { return p.Addr() == port.Addr() }) {
+		for _, port := range portsOf(n) {
+			if !slices.ContainsFunc(ports, func(p netip.AddrPort) bool { return p.Addr() == port.Addr() }) {
 				ports = append(ports, port)
 			}
+		}
+	}
+	return ports
+}
+
+// portsOf are all at which a node serves nodes and hosts.
+func portsOf(n *cluster.Node) (ports []netip.AddrPort) {
+	for _, text := range slices.Concat([]string{n.Peer}, n.Portals, n.NVMe) {
+		if port, err := netip.ParseAddrPort(text); err == nil {
+			ports = append(ports, port)
 		}
 	}
 	return ports
@@ -101,10 +110,8 @@ func (n *Node) CheckNetwork(ctx context.Context) ([]netcheck.Finding, error) {
 		if k.Up {
 			names = append(names, k.Name)
 		}
-		for _, text := range slices.Concat([]string{k.Peer}, k.Portals, k.NVMe) {
-			if port, err := netip.ParseAddrPort(text); err == nil {
-				owners[port.Addr()] = k.Name
-			}
+		for _, port := range portsOf(k) {
+			owners[port.Addr()] = k.Name
 		}
 	}
 	return netcheck.Judge(names, seen, func(ip netip.Addr) string { return owners[ip] }), nil

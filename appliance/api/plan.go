@@ -189,7 +189,7 @@ func (p *Plan) moves(before, after *cluster.State, old, now *cluster.Volume) {
 func (p *Plan) weakened(before, next *cluster.State, old, now *cluster.Volume) {
 	w := Weakened{Volume: now.Name}
 	for i := range min(len(old.Segments), len(now.Segments)) {
-		a, b := opened(before, old.Segments[i]), opened(next, now.Segments[i])
+		a, b := before.OpenCopies(old.Segments[i], 0), next.OpenCopies(now.Segments[i], 0)
 		if b < a {
 			w.Fewer++
 		}
@@ -203,15 +203,6 @@ func (p *Plan) weakened(before, next *cluster.State, old, now *cluster.Volume) {
 	if w.Fewer+w.Doubled+w.Waiting > 0 {
 		p.Weakened = append(p.Weakened, w)
 	}
-}
-
-func opened(s *cluster.State, g cluster.Segment) (n int) {
-	for _, r := range g.Replicas {
-		if r.InSync && s.Opened(r) {
-			n++
-		}
-	}
-	return n
 }
 
 // hosts tells what hosts lose of a volume: itself, or a path.

@@ -166,18 +166,12 @@ func volumeView(s *cluster.State, v *cluster.Volume) Volume {
 	out := Volume{ID: uint64(v.ID), Name: v.Name, Size: v.Bytes, Copies: v.Copies, State: "healthy",
 		Head: nodeName(s, v.Head), Epoch: v.Epoch, Segments: len(v.Segments), IQN: s.IQN(v), NQN: s.NQN(v), NSID: v.OwnNSID(), Exports: []Export{}, Tenant: v.Tenant}
 	for _, g := range v.Segments {
-		usable := 0
 		if s.Doubled(g) != nil {
 			out.Shared++
 		}
 		out.Replicas += v.Copies
 		out.InSync += min(v.Copies, len(g.InSync())) // there is one more while one moves
-		for _, r := range g.Replicas {
-			if r.InSync && s.Opened(r) {
-				usable++
-			}
-		}
-		if usable < max(1, v.MinInSync) {
+		if s.OpenCopies(g, 0) < max(1, v.MinInSync) {
 			out.State = "waiting"
 		}
 	}

@@ -143,13 +143,7 @@ func (s *State) eject(c *Eject) Result {
 	}
 	some := false
 	for i, g := range v.Segments {
-		others := 0
-		for _, r := range g.Replicas {
-			if r.InSync && r.Node != c.Node && s.Opened(r) {
-				others++
-			}
-		}
-		if r := g.On(c.Node); r == nil || !r.InSync || others == 0 {
+		if r := g.On(c.Node); r == nil || !r.InSync || s.OpenCopies(g, c.Node) == 0 {
 			continue
 		}
 		if !some {

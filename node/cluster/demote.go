@@ -67,13 +67,7 @@ func (s *State) DemotedLately(v wire.VolumeID, at int64) bool {
 // Spares says whether an in-sync set can do without a node's copy: what is left
 // is on open disks, and is as much as the volume needs to take writes.
 func (s *State) Spares(v *Volume, g Segment, n wire.NodeID) bool {
-	others := 0
-	for _, r := range g.Replicas {
-		if r.InSync && r.Node != n && s.Opened(r) {
-			others++
-		}
-	}
-	return others >= max(1, v.MinInSync)
+	return s.OpenCopies(g, n) >= max(1, v.MinInSync)
 }
 
 func (s *State) demote(c *Demote) Result {

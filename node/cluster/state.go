@@ -297,6 +297,16 @@ func (s *State) Opened(r Replica) bool {
 	return s.Usable(r) && s.Disks[r.Disk].Opened == s.Nodes[r.Node].Incarnation
 }
 
+// OpenCopies counts a set's copies on open disks, but for those at a node.
+func (s *State) OpenCopies(g Segment, but wire.NodeID) (n int) {
+	for _, r := range g.Replicas {
+		if r.InSync && r.Node != but && s.Opened(r) {
+			n++
+		}
+	}
+	return n
+}
+
 // InSync are the nodes of a segment's in-sync set.
 func (g Segment) InSync() (nodes []wire.NodeID) {
 	for _, r := range g.Replicas {

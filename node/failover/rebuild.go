@@ -51,12 +51,7 @@ func (r *Rebuild) Tick(now int64, st *cluster.State) (out []cluster.Command) {
 func holdsUp(st *cluster.State, id cluster.DiskID) bool {
 	for _, v := range st.Volumes {
 		for _, g := range v.Segments {
-			opened := 0
-			for _, r := range g.Replicas {
-				if r.InSync && st.Opened(r) {
-					opened++
-				}
-			}
+			opened := st.OpenCopies(g, 0)
 			if r := g.OnDisk(id); r != nil && !r.InSync && opened > 0 && opened < v.MinInSync {
 				return true
 			}

@@ -52,22 +52,8 @@ func (s *server) find(d *disk) {
 // outranks says whether a disk that was found since the promises were read has promised a higher epoch than a request to a copy is of. It
 // promises that one else, before its copies are used.
 func (d *disk) outranks(v wire.VolumeID, m wire.Message) bool {
-	var epoch uint64
-	switch m := m.(type) {
-	case *wire.Write:
-		epoch = m.Epoch
-	case *wire.Read:
-		epoch = m.Epoch
-	case *wire.Changes:
-		epoch = m.Epoch
-	case *wire.Check:
-		epoch = m.Epoch
-	case *wire.Reserve:
-		epoch = m.Epoch
-	default:
-		return false
-	}
-	if d.bugs.Mirror.NoPromise || d.bugs.Mirror.NoEpochCheck || d.failed {
+	_, epoch, ok := wire.CopyOf(m)
+	if !ok || d.bugs.Mirror.NoPromise || d.bugs.Mirror.NoEpochCheck || d.failed {
 		return false
 	}
 	if epoch < d.promises[v] {

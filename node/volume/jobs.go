@@ -86,7 +86,7 @@ func (v *Volume) work(j mirror.Job) {
 // silent says whether a request is for a copy whose disk is suspended. A promise
 // is not held: it is answered when all disks have it.
 func (v *Volume) silent(m wire.Message) bool {
-	seg, _, ok := scope(m)
+	seg, _, ok := wire.CopyOf(m)
 	if !ok || v.agreed == nil || int(seg) >= len(v.agreed.Segments) {
 		return false
 	}
@@ -106,31 +106,12 @@ func (v *Volume) unhold() {
 // outranked says whether a disk that was opened since the promises were read
 // has promised a higher epoch than a request is of.
 func (v *Volume) outranked(m wire.Message) bool {
-	seg, epoch, ok := scope(m)
+	seg, epoch, ok := wire.CopyOf(m)
 	if !ok {
 		return false
 	}
 	s := v.store(seg)
 	return s != nil && epoch < s.Promised(v.id)
-}
-
-// scope is the copy that a request is for, if it is for one, and its epoch.
-func scope(m wire.Message) (seg wire.Segment, epoch uint64, ok bool) {
-	switch m := m.(type) {
-	case *wire.Write:
-		return m.Segment, m.Epoch, true
-	case *wire.Read:
-		return m.Segment, m.Epoch, true
-	case *wire.Changes:
-		return m.Segment, m.Epoch, true
-	case *wire.Check:
-		return m.Segment, m.Epoch, true
-	case *wire.Reserve:
-		return m.Segment, m.Epoch, true
-	case *wire.Extents:
-		return m.Segment, m.Epoch, true
-	}
-	return 0, 0, false
 }
 
 // behind says whether this node does not know yet what the cluster agreed on of

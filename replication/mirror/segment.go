@@ -84,7 +84,7 @@ func (h *Head) Configure(now int64, v View) {
 		h.dropPending(seg)
 		for _, m := range before.Members {
 			if now := seg.member(m.Node); m.InSync && (now == nil || !now.InSync) {
-				h.redirect(m.Node, func(w wire.Message) bool { return isAbout(w, seg.index) })
+				h.redirect(m.Node, func(w wire.Message) bool { s, _, ok := wire.CopyOf(w); return ok && s == seg.index })
 			}
 		}
 		h.tryReconcile(seg)
@@ -149,23 +149,6 @@ func (h *Head) redirect(n wire.NodeID, which func(wire.Message) bool) {
 			c.lost()
 		}
 	}
-}
-
-// isAbout says whether a request to a copy, but for a write, is about one of a segment.
-func isAbout(m wire.Message, s wire.Segment) bool {
-	switch m := m.(type) {
-	case *wire.Read:
-		return m.Segment == s
-	case *wire.Changes:
-		return m.Segment == s
-	case *wire.Check:
-		return m.Segment == s
-	case *wire.Extents:
-		return m.Segment == s
-	case *wire.Reserve:
-		return m.Segment == s
-	}
-	return false
 }
 
 func (s *segment) member(n wire.NodeID) *Member {

@@ -399,3 +399,22 @@ func (m *Told) String() string { return fmt.Sprintf("told #%d", m.Req) }
 func (m *Token) String() string {
 	return fmt.Sprintf("token %d of incarnation %d", m.Token, m.Incarnation)
 }
+
+// CopyOf is the copy, by its segment, that a request is for, if it is for one, and the epoch that it is of.
+func CopyOf(m Message) (s Segment, epoch uint64, ok bool) {
+	switch m := m.(type) {
+	case *Write:
+		return m.Segment, m.Epoch, true
+	case *Read:
+		return m.Segment, m.Epoch, true
+	case *Changes:
+		return m.Segment, m.Epoch, true
+	case *Check:
+		return m.Segment, m.Epoch, true
+	case *Reserve:
+		return m.Segment, m.Epoch, true
+	case *Extents:
+		return m.Segment, m.Epoch, true
+	}
+	return 0, 0, false
+}
