@@ -55,7 +55,8 @@ type server struct {
 	version string
 }
 
-// noDeadline: the body of an order was read before it comes here, and what is left of a deadline would end the order.
+// noDeadline is of reading an order's body: huma leaves a deadline on the connection, which would end the order with it. Bodies are short,
+// and are read only of who may give the order.
 const noDeadline = -1
 
 type nothing struct{}
