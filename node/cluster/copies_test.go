@@ -85,6 +85,28 @@ func TestTheLastCopyOnAFailedDiskStaysListedUntilAReplacementHasItsData(t *testi
 	r.expectInSync(v, 0, 3)
 }
 
+func TestACopyThatWasMadeAnewIsAnother(t *testing.T) {
+	r := newRig(t, 3, 3)
+	v := r.volume("v", 2, 1)
+	r.down(2)
+	made := func(n int) uint64 { return r.Volumes[v].Segments[0].OnDisk(disk(n)).Made }
+	move := func(from, to int) {
+		r.good(Command{MoveReplica: &MoveReplica{Volume: v, Gen: r.Volumes[v].Segments[0].Gen, From: disk(from), To: disk(to)}})
+	}
+	move(2, 3)
+	first := made(3)
+	r.up(2)
+	move(3, 2)
+	second := made(2)
+	if second == 0 || first == 0 || second <= first {
+		t.Errorf("copies of segments' generations %d and %d", first, second)
+	}
+	r.good(r.joins(v, 2))
+	if made(2) != second || made(1) != 0 {
+		t.Errorf("those that stay are of %d and %d, and were of %d and 0", made(2), made(1), second)
+	}
+}
+
 func TestARestartEndsTheReignButCopiesThatNobodyRemovedStayInSync(t *testing.T) {
 	r := newRig(t, 3, 3)
 	v := r.volume("v", 2, 1)

@@ -159,7 +159,8 @@ type Segment struct {
 type Replica struct {
 	Node   wire.NodeID
 	Disk   DiskID
-	InSync bool // holds every acknowledged write; may be read, promoted, copied from
+	InSync bool   // holds every acknowledged write; may be read, promoted, copied from
+	Made   uint64 `json:",omitempty"` // generation of the segment's that it came with, which no other of its copies did; 0: made with the segment
 
 	Demoted bool `json:",omitempty"` // was slow: not in sync, and not to catch up before it is readmitted
 
@@ -242,7 +243,13 @@ func (s *State) editVolume(id wire.VolumeID) *Volume {
 
 // editReplicas replaces the segment's copies and counts its generation.
 func (v *Volume) editReplicas(i wire.Segment, replicas []Replica) {
-	v.Segments[i] = Segment{Gen: v.Segments[i].Gen + 1, Replicas: replicas}
+	before, gen := v.Segments[i], v.Segments[i].Gen+1
+	for k, r := range replicas {
+		if before.OnDisk(r.Disk) == nil {
+			replicas[k].Made = gen
+		}
+	}
+	v.Segments[i] = Segment{Gen: gen, Replicas: replicas}
 }
 
 // NodeIDs, VolumeIDs: in ascending order, since Go's maps have none.

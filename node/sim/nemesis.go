@@ -306,18 +306,26 @@ func (w *world) grow() {
 	}
 }
 
-// moveCopy replaces a copy that is not in sync by an empty one elsewhere.
+// moveCopy replaces a copy that is not in sync by an empty one elsewhere, and
+// perhaps that one by another at the first place.
 func (w *world) moveCopy() {
 	st := w.raft.last()
 	for _, id := range st.VolumeIDs() {
 		for i, g := range st.Volumes[id].Segments {
 			for _, r := range g.Replicas {
 				to := w.anyServer()
-				if !r.InSync && (g.On(to.id) == nil) {
-					w.order(cluster.Command{MoveReplica: &cluster.MoveReplica{Volume: id, Segment: wire.Segment(i), Gen: g.Gen,
-						From: r.Disk, To: to.diskID}})
-					return
+				if r.InSync || g.On(to.id) != nil {
+					continue
 				}
+				move := func(from, to cluster.DiskID) {
+					gen := w.raft.last().Volumes[id].Segments[i].Gen
+					w.order(cluster.Command{MoveReplica: &cluster.MoveReplica{Volume: id, Segment: wire.Segment(i), Gen: gen, From: from, To: to}})
+				}
+				move(r.Disk, to.diskID)
+				if w.chance(0.5) {
+					w.after(w.between(10*millisecond, 200*millisecond), func() { move(to.diskID, r.Disk) })
+				}
+				return
 			}
 		}
 	}

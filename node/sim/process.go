@@ -229,7 +229,7 @@ func (p *process) reignOver(v *cluster.Volume) {
 	for _, g := range v.Segments {
 		sv := mirror.SegmentView{Gen: g.Gen}
 		for _, r := range g.Replicas {
-			sv.Members = append(sv.Members, mirror.Member{Node: r.Node, Incarnation: p.st.Nodes[r.Node].Incarnation, Disk: string(r.Disk),
+			sv.Members = append(sv.Members, mirror.Member{Node: r.Node, Incarnation: p.st.Nodes[r.Node].Incarnation, Made: r.Made,
 				InSync: r.InSync, Usable: p.st.Usable(r) && (!r.Demoted || p.w.bugs.DemotedJoins)})
 		}
 		view.Segments = append(view.Segments, sv)

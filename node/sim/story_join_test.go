@@ -154,6 +154,23 @@ func lostWhenProposed(t *testing.T, bug string) *Result {
 	return s.verdictWith(differing)
 }
 
+// A copy that was proposed is removed and another one made in its place, which the head hears of at once.
+func madeAnewWhenProposed(t *testing.T, bug string) *Result {
+	s, _ := fellBehind(t, bug)
+	s.server(2).start()
+	s.copying()
+	s.cut(1, 3)
+	s.run(300 * millisecond)
+	for _, disks := range [][2]wire.NodeID{{2, 3}, {3, 2}} {
+		g := s.volume().Segments[0]
+		s.orderOf(cluster.Command{MoveReplica: &cluster.MoveReplica{Volume: 1, Gen: g.Gen, From: s.server(disks[0]).diskID, To: s.server(disks[1]).diskID}})
+		s.run(100 * millisecond)
+	}
+	s.mend(1, 3)
+	s.until(10*second, func() bool { return s.insync() == 2 })
+	return s.verdictWith(s.differing())
+}
+
 var joinStories = []aStory{
 	{"a copy that comes back", comesBack, []string{"NoDelta", "JoinEarly", "FirstPageOnly", "ZerosSkipped"}},
 	{"writes when a copy has caught up", writesAfterwards, []string{"ConfigReordered"}},
@@ -162,4 +179,5 @@ var joinStories = []aStory{
 	{"a joiner that hears of commit points", commitToJoiner, []string{"CommitJoiner"}},
 	{"a head whose copy is out of the set", headOutOfSet, []string{"ReadOutOfSync"}},
 	{"a joiner that is lost when it is proposed", lostWhenProposed, []string{"ProposedDropped"}},
+	{"a copy made anew when it is proposed", madeAnewWhenProposed, []string{"CopyByNode"}},
 }

@@ -58,7 +58,7 @@ func (v *Volume) view() mirror.View {
 		s := &w.Segments[i]
 		s.Gen = g.Gen
 		for _, r := range g.Replicas {
-			s.Members = append(s.Members, mirror.Member{Node: r.Node, Incarnation: v.state.Nodes[r.Node].Incarnation, Disk: string(r.Disk),
+			s.Members = append(s.Members, mirror.Member{Node: r.Node, Incarnation: v.state.Nodes[r.Node].Incarnation, Made: r.Made,
 				InSync: r.InSync, Usable: v.state.Usable(r) && !r.Demoted})
 		}
 	}

@@ -40,6 +40,7 @@ type Bugs struct {
 	FirstPageOnly    bool // a catch-up looks at the first page of changes only
 	EdgesShared      bool // writes of parts of a block do not exclude one another
 	ProposedDropped  bool // a joiner is given up though the cluster may be taking it in
+	CopyByNode       bool // a copy made anew on its node counts as the one that was there
 	AwaitsNothing    bool // commands are taken of a portal that has not answered a fence
 	MissingForGood   bool // a copy that was not there is not asked again
 	FenceSparesDead  bool // a fence leaves what came in through a node that is no more

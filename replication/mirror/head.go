@@ -71,7 +71,7 @@ type SegmentView struct {
 type Member struct {
 	Node        wire.NodeID
 	Incarnation wire.Incarnation // of Node, as registered
-	Disk        string           // that the copy is on: on another one it is another copy
+	Made        uint64           // generation of the segment's that it came with: with another one it is another copy
 	InSync      bool
 	Usable      bool // its node is up and its disk has not failed; or, out of the set, it may catch up
 }

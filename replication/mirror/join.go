@@ -31,7 +31,7 @@ const (
 type joiner struct {
 	node        wire.NodeID
 	incarnation wire.Incarnation
-	disk        string
+	made        uint64
 	stage       joinStage
 	barrier     uint64 // all writes up to this sequence did not go to the joiner
 	commit      wire.Version
@@ -80,7 +80,7 @@ func (h *Head) joinTick() {
 }
 
 func (h *Head) startJoin(s *segment, m Member) {
-	j := &joiner{node: m.Node, incarnation: m.Incarnation, disk: m.Disk, barrier: s.seq}
+	j := &joiner{node: m.Node, incarnation: m.Incarnation, made: m.Made, barrier: s.seq}
 	s.joiners[m.Node] = j
 	h.joining++
 	if h.bugs.JoinEarly {
@@ -372,7 +372,7 @@ func (h *Head) settleJoins(s *segment) {
 			delete(s.told, n)
 			h.joining--
 			h.keepClaims(n, func(o *segment) bool { return o == s })
-		case m == nil || !m.Usable || m.Incarnation != j.incarnation || m.Disk != j.disk: // what was copied is on the other disk
+		case m == nil || !m.Usable || m.Incarnation != j.incarnation || m.Made != j.made && !h.bugs.CopyByNode: // what was copied is in the other copy
 			h.removeJoin(s, n)
 		}
 	}

@@ -37,12 +37,12 @@ func TestACopyDoesNotCountBeforeItsChecksumsWereRight(t *testing.T) {
 	}
 }
 
-// A copy that has caught up, and is about to be taken into its set, gives way to an empty one on another disk of its node. Its head may
+// A copy that has caught up, and is about to be taken into its set, gives way to an empty one of its node's, be it on the same disk. Its head may
 // hear of both at once: the empty one is not taken for the other.
-func TestACopyOnAnotherDiskCatchesUpAnew(t *testing.T) {
-	on := func(disk string) Member {
+func TestACopyMadeAnewCatchesUpAnew(t *testing.T) {
+	made := func(gen uint64) Member {
 		m := outside(2)
-		m.Disk = disk
+		m.Made = gen
 		return m
 	}
 	s := newStand(t, 1)
@@ -53,7 +53,7 @@ func TestACopyOnAnotherDiskCatchesUpAnew(t *testing.T) {
 		}
 		return &wire.Page{}
 	}
-	s.configure(1, 1, in(1), on("a"))
+	s.configure(1, 1, in(1), made(0))
 	s.h.Connected(0, 1)
 	s.h.Connected(0, 2)
 	s.settle()
@@ -62,14 +62,14 @@ func TestACopyOnAnotherDiskCatchesUpAnew(t *testing.T) {
 		t.Fatalf("it is to be taken in as %+v, and was asked %d times", s.caught, own)
 	}
 	s.caught = nil
-	s.configure(2, 1, in(1), on("a"))
+	s.configure(2, 1, in(1), made(0))
 	s.h.Refused(s.now, Caught{Node: 2, Incarnation: 1, Gen: 1})
 	s.pass(Second)
 	if own != 1 || len(s.caught) != 1 || s.caught[0].Gen != 2 {
 		t.Errorf("of another generation: %+v, asked %d times", s.caught, own)
 	}
 	s.caught = nil
-	s.configure(3, 1, in(1), on("b"))
+	s.configure(3, 1, in(1), made(3))
 	if len(s.caught) != 0 {
 		t.Errorf("the empty copy is to be taken in: %+v", s.caught)
 	}
