@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,9 +11,11 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Client gives orders to a node.
@@ -41,42 +44,102 @@ const answerMax = 512 << 20
 // do sends an order and reads its answer into out, where that is not nil. What
 // the node refuses is a *Problem.
 func (c *Client) do(ctx context.Context, method, path string, in, out any) error {
-	var send io.Reader
+	var body []byte
 	if in != nil {
-		text, err := json.Marshal(in)
-		if err != nil {
+		var err error
+		if body, err = json.Marshal(in); err != nil {
 			return err
 		}
-		send = bytes.NewReader(text)
 	}
-	planning := c.dryRuns && method != http.MethodGet
+	planning, key := c.dryRuns && method != http.MethodGet, ""
 	if planning {
 		path, out = dryRunOf(path), &Plan{}
+	} else if method != http.MethodGet {
+		key = rand.Text()
 	}
-	r, err := c.request(ctx, method, "/v1"+path, send)
-	if err != nil {
+	text, err := c.send(ctx, method, "/v1"+path, body, key)
+	if err != nil || out == nil {
 		return err
-	}
-	r.Header.Set("Content-Type", "application/json")
-	answer, err := c.http.Do(r)
-	if err != nil {
-		return c.unreachable(err)
-	}
-	defer answer.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(answer.Body, answerMax))
-	if err != nil {
-		return c.unreachable(err)
-	}
-	if answer.StatusCode >= 300 {
-		return problemOf(answer, text)
-	}
-	if out == nil {
-		return nil
 	}
 	if err := json.Unmarshal(text, out); err != nil || !planning {
 		return err
 	}
 	return out.(*Plan)
+}
+
+// An order whose answer was lost is given again for about as long as a node takes to start.
+const (
+	sendsMost  = 8
+	sendsApart = time.Second
+)
+
+// unanswered is a request that got no answer; not sent, the node cannot have heard of it.
+type unanswered struct {
+	error
+	sent bool
+}
+
+// send is exchange, and once more while the answer of an order with a key is lost on
+// the way: with its key it is carried out once.
+func (c *Client) send(ctx context.Context, method, path string, body []byte, key string) ([]byte, error) {
+	lost := false // an answer, or the way to the node since then
+	for n := 1; ; n++ {
+		text, err := c.exchange(ctx, method, path, body, key)
+		var no unanswered
+		silent := errors.As(err, &no)
+		lost = lost || silent && no.sent && key != ""
+		var p *Problem
+		goesOn := errors.As(err, &p) && p.Code == string(inProgress)
+		if lost && (silent || goesOn) && n < sendsMost && wait(ctx, sendsApart) {
+			continue
+		}
+		if !silent {
+			return text, err
+		}
+		err = c.unreachable(no.error)
+		if lost && errors.As(err, &p) {
+			p.Detail += "; whether the order was carried out is not known"
+		}
+		return nil, err
+	}
+}
+
+// wait is false where the context ends first.
+func wait(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// exchange sends one request and reads its answer. A refusal is a *Problem, or what
+// something else than a node said.
+func (c *Client) exchange(ctx context.Context, method, path string, body []byte, key string) ([]byte, error) {
+	sent := false
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent = true }})
+	r, err := c.request(ctx, method, path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	if key != "" {
+		r.Header.Set(keyHeader, key)
+	}
+	answer, err := c.http.Do(r)
+	if err != nil {
+		return nil, unanswered{err, sent}
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(answer.Body, answerMax))
+	switch {
+	case err != nil:
+		return nil, unanswered{err, true}
+	case answer.StatusCode >= 300:
+		return nil, problemOf(answer, text)
+	}
+	return text, nil
 }
 
 // Metrics are what the node tells Prometheus.

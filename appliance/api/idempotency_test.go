@@ -3,11 +3,13 @@ package api_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"ashlar/appliance/api"
 )
@@ -76,5 +78,61 @@ func TestAnOrderThatIsGivenAgainWithItsKeyIsCarriedOutOnce(t *testing.T) {
 	}
 	if made["disk-added"] != 1 || made["volume-created"] != 2 || made["volume-deleted"] != 1 || made["export-added"] != 1 {
 		t.Errorf("orders were carried out as often as %v", made)
+	}
+}
+
+// losing is a way to a handler on which the first answers to orders are lost.
+type losing struct {
+	http.Handler
+	answers, orders int
+}
+
+func (l *losing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	l.orders++
+	if l.answers == 0 || r.Method == http.MethodGet {
+		l.Handler.ServeHTTP(w, r)
+		return
+	}
+	l.answers--
+	l.Handler.ServeHTTP(httptest.NewRecorder(), r)
+	panic(http.ErrAbortHandler)
+}
+
+func TestAClientGivesAnOrderAgainWhoseAnswerWasLost(t *testing.T) {
+	r := newRig(t)
+	way := &losing{Handler: r.handler}
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: way}
+	go s.Serve(l) //nolint:errcheck // it ends with Close
+	t.Cleanup(func() { s.Close() })
+	ctx, c := t.Context(), api.NewClient(socket)
+	if err := c.CreateCluster(ctx, api.NewCluster{Name: "prod", SegmentSize: 4 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.AddDisk(ctx, api.NewDisk{Path: filepath.Join(t.TempDir(), "disk"), Size: 64 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	way.answers, way.orders = 2, 0
+	v, err := c.CreateVolume(ctx, api.NewVolume{Name: "v", Size: 8 << 20, Copies: 1})
+	if err != nil || v.ID != 1 || way.orders != 3 {
+		t.Errorf("%+v, %v, given %d times", v, err, way.orders)
+	}
+	way.answers = 1
+	if err := c.DeleteVolume(ctx, "v"); err != nil {
+		t.Error(err)
+	}
+	// What is refused is not given again, nor is what cannot have been heard.
+	way.answers, way.orders = 0, 0
+	if err := c.DeleteVolume(ctx, "v"); err == nil || way.orders != 1 {
+		t.Errorf("a volume that is gone: %v, asked for %d times", err, way.orders)
+	}
+	s.Close()
+	began := time.Now()
+	if err := c.DeleteVolume(ctx, "v"); err == nil || strings.Contains(err.Error(), "not known") || time.Since(began) > 2*time.Second {
+		t.Errorf("no node: %v after %v", err, time.Since(began))
 	}
 }
