@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"testing"
 
 	"ashlar/node/cluster"
+	"ashlar/node/events"
 	"ashlar/target/targettest/initiator"
 )
 
@@ -107,6 +109,13 @@ func TestAFullPoolRefusesWritesAndNothingElse(t *testing.T) {
 	unmap(t, host, piece/512, 4*piece/512)
 	must(t, host.Write(limit(t), 0, 200*piece/512, pattern(piece, 78), 512))
 	equalCopies(t, nodes[0], "db")
+	eventually(t, "all nodes tell of the full pool", func() bool {
+		return !slices.ContainsFunc(nodes, func(n *Node) bool {
+			told, err := n.Events(nil, 1000)
+			must(t, err)
+			return !slices.ContainsFunc(told.Events, func(e events.Event) bool { return e.Kind == events.PoolFilling && e.Warning })
+		})
+	})
 }
 
 func TestADiskWhoseNodeIsGoneIsNotHeardOf(t *testing.T) {

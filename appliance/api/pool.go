@@ -81,30 +81,27 @@ func poolView(s *cluster.State, disks []Disk, space map[cluster.DiskID]disk.Stat
 			p.Warnings = append(p.Warnings, fmt.Sprintf("disk %s of node %q is nearly full: when it is, writes of what has no room there yet fail", v.Path, v.Node))
 		}
 	}
-	p.warn(uint64(s.Effective().PoolWarning))
+	p.warn(s)
 	return p
 }
 
-// critical is of what is used of the pool, per cent.
-const critical = 90
-
 // warn says how full the pool is, where it is too full.
-func (p *Pool) warn(above uint64) {
+func (p *Pool) warn(s *cluster.State) {
 	if p.Size == 0 {
 		return
 	}
-	used := uint64(100 * float64(p.Used) / float64(p.Size))
+	used := int(100 * float64(p.Used) / float64(p.Size))
 	text := fmt.Sprintf("the pool is %d %% full", used)
-	switch {
-	case used < above:
+	level := s.FillOf(used)
+	switch level {
+	case cluster.Roomy:
 		return
-	case used >= critical:
-		p.Level = "critical"
+	case cluster.FillCritical:
 		text += ": writes fail when a disk has no room; add disks now, or delete volumes"
 	default:
-		p.Level = "warning"
 		text += ": add disks (ashlar disk add) before it is full"
 	}
+	p.Level = string(level)
 	p.Warnings = append([]string{text}, p.Warnings...)
 }
 

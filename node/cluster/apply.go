@@ -162,6 +162,8 @@ func (s *State) change(c Command) Result {
 		return s.noteJob(c.NoteJob)
 	case c.CancelJob != nil:
 		return s.cancelJob(c.CancelJob)
+	case c.NoteFill != nil:
+		return s.noteFill(c.NoteFill)
 	}
 	return problem(Invalid, "the command asks for nothing this node knows")
 }

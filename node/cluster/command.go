@@ -62,6 +62,8 @@ type Command struct {
 	NoteJob   *NoteJob   `json:",omitempty"`
 	CancelJob *CancelJob `json:",omitempty"`
 
+	NoteFill *NoteFill `json:",omitempty"`
+
 	Order *Order `json:",omitempty"` // beside the one above: a client's name for it
 }
 

@@ -67,6 +67,9 @@ func (g *chaos) command(s *State) Command {
 	if g.IntN(16) == 0 {
 		c = g.job(s)
 	}
+	if g.IntN(64) == 0 {
+		c = Command{NoteFill: &NoteFill{Fill: []Fill{Roomy, FillWarning, FillCritical, "bursting"}[g.IntN(4)], Percent: g.IntN(102)}}
+	}
 	c.Order = g.order()
 	if g.IntN(2) == 0 {
 		c.Request = fmt.Sprint(len(g.past))

@@ -54,6 +54,9 @@ type State struct {
 	Jobs    []*Job `json:",omitempty"` // those that have ended, in that order, and behind them those that go on; never changed in place
 	LastJob uint64 `json:",omitempty"`
 
+	Fill     Fill `json:",omitempty"` // of the pool
+	FilledTo int  `json:",omitempty"` // per cent that were used when Fill began
+
 	// Edited are the volumes that the command in hand has copied already; nil
 	// between commands.
 	Edited map[wire.VolumeID]bool `json:"-"`

@@ -98,6 +98,7 @@ func Start(c Config) (*Engine, error) {
 	e.tasks.Go(e.watch)
 	e.tasks.Go(e.cleaner)
 	e.tasks.Go(e.bookkeeper)
+	e.tasks.Go(e.fillWatcher)
 	e.tasks.Go(func() { e.scrubber(false) })
 	e.tasks.Go(func() { e.scrubber(true) })
 	e.tasks.Go(e.worker)

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"ashlar/node/cluster"
 	"ashlar/node/disk"
@@ -38,4 +39,41 @@ func (e *Engine) OwnSpace() map[cluster.DiskID]disk.Stats {
 		all[id] = s.Stats()
 	}
 	return all
+}
+
+const fillEvery = 10 * time.Second
+
+// fillWatcher has the cluster note it where the pool fills, or has room again, while this node leads.
+func (e *Engine) fillWatcher() {
+	t := time.NewTicker(fillEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-e.ctx.Done():
+			return
+		case <-t.C:
+		}
+		if !e.Consensus.IsLeader() || !e.registered.Load() {
+			continue
+		}
+		space, st := e.Space(e.ctx), e.Consensus.State()
+		percent, known := used(st, space)
+		if fill := st.FillAfter(percent); known && fill != st.Fill {
+			e.propose(cluster.Command{NoteFill: &cluster.NoteFill{Fill: fill, Percent: percent}}) //nolint:errcheck // it is looked at again
+		}
+	}
+}
+
+// used is what is used, in per cent, of the disks that can be used and are heard of; false: there are none.
+func used(st *cluster.State, space map[cluster.DiskID]disk.Stats) (percent int, known bool) {
+	var of, all int64
+	for id, s := range space {
+		if d := st.Disks[id]; d != nil && !d.Failed {
+			of, all = of+s.Used, all+s.Capacity
+		}
+	}
+	if all == 0 {
+		return 0, false
+	}
+	return int(100 * of / all), true
 }

@@ -76,6 +76,15 @@ func (d *derivation) cluster() {
 			d.add(Event{Kind: SettingsChanged}, "settings of the cluster were changed: %s", b)
 		}
 	}
+	switch {
+	case old.Fill == now.Fill:
+	case now.Fill == cluster.Roomy:
+		d.add(Event{Kind: PoolRoomy}, "the pool has room again: %d %% of it is used", now.FilledTo)
+	case now.Fill == cluster.FillCritical:
+		d.add(Event{Kind: PoolFilling, Warning: true}, "%d %% of the pool is used: writes fail when a disk has no room", now.FilledTo)
+	default:
+		d.add(Event{Kind: PoolFilling, Warning: true}, "%d %% of the pool is used, which is to be warned of", now.FilledTo)
+	}
 }
 
 func settings(s cluster.Settings) string { return strings.Trim(fmt.Sprintf("%+v", s), "{}") }

@@ -88,6 +88,9 @@ const (
 	ScrubFound    Kind = "scrub-found"
 	ScrubEnded    Kind = "scrub-ended"
 
+	PoolFilling Kind = "pool-filling"
+	PoolRoomy   Kind = "pool-roomy"
+
 	JobStarted Kind = "job-started"
 	JobEnded   Kind = "job-ended"
 
