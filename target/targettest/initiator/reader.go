@@ -16,6 +16,9 @@ func (s *Session) read() {
 	defer close(s.readEnd)
 	for {
 		if err := s.readPDU(); err != nil {
+			s.mu.Lock()
+			s.sender.Idle()
+			s.mu.Unlock()
 			s.fail(err)
 			return
 		}

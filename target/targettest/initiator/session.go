@@ -8,6 +8,7 @@ import (
 	"net"
 	"sync"
 
+	"ashlar/target/carrier"
 	"ashlar/target/iscsi/pdu"
 )
 
@@ -38,22 +39,21 @@ type Session struct {
 	maxReceive uint32
 	async      func(pdu.Async)
 	readEnd    chan struct{}
-	writeEnd   chan struct{}
+	sender     carrier.Sender[packet]
+	writer     writer // of whoever sends
 
 	mu        sync.Mutex
-	wake      sync.Cond
 	err       error // set once: the session is over
 	cmdSN     uint32
 	maxCmdSN  uint32
 	expStatSN uint32
 	itt       uint32
-	queue     []packet
 	waiting   []*Command // for the window
 	active    map[uint32]*Command
 	calls     map[uint32]chan<- reply
 }
 
-// packet is a PDU to send; last ends the session once it is sent.
+// packet is a PDU to send.
 type packet struct {
 	header pdu.Header
 	data   []byte
@@ -89,9 +89,8 @@ func dial(ctx context.Context, portal, target string, o Options) (*Session, erro
 	}
 	s := &Session{
 		nc: nc, active: make(map[uint32]*Command), calls: make(map[uint32]chan<- reply),
-		readEnd: make(chan struct{}), writeEnd: make(chan struct{}),
+		readEnd: make(chan struct{}),
 	}
-	s.wake.L = &s.mu
 	o = o.withDefaults()
 	s.maxReceive, s.async = o.MaxReceive, o.Async
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
@@ -103,9 +102,11 @@ func dial(ctx context.Context, portal, target string, o Options) (*Session, erro
 		nc.Close()
 		return nil, err
 	}
-	s.in = bufio.NewReaderSize(nc, 64<<10)
+	s.writer.out, s.writer.headerDigest, s.writer.dataDigest = &s.sender.Out, s.Params.HeaderDigest, s.Params.DataDigest
+	s.sender.Open(s, &s.mu)
+	s.in = bufio.NewReaderSize(s.sender.Input(nc), 64<<10)
+	s.sender.Start(nc)
 	go s.read()
-	go s.write()
 	return s, nil
 }
 
@@ -118,7 +119,7 @@ func (s *Session) fail(err error) {
 	}
 	s.err = err
 	s.nc.Close()
-	s.wake.Broadcast()
+	s.sender.Close()
 	s.mu.Unlock()
 	go s.failCommands()
 }
@@ -126,7 +127,7 @@ func (s *Session) fail(err error) {
 // failCommands runs when neither goroutine touches a command's buffers any more.
 func (s *Session) failCommands() {
 	<-s.readEnd
-	<-s.writeEnd
+	<-s.sender.Ended()
 	s.mu.Lock()
 	commands := s.waiting
 	for _, c := range s.active {
@@ -156,7 +157,7 @@ func (s *Session) Err() error {
 func (s *Session) Close() {
 	s.fail(ErrClosed)
 	<-s.readEnd
-	<-s.writeEnd
+	<-s.sender.Ended()
 }
 
 // newTag is a task tag not in use; mu is held.
@@ -169,33 +170,7 @@ func (s *Session) newTag() uint32 {
 	}
 }
 
-// enqueue hands a PDU to the writer; mu is held.
+// enqueue has a PDU sent; mu is held.
 func (s *Session) enqueue(h *pdu.Header, data []byte) {
-	s.queue = append(s.queue, packet{*h, data})
-	s.wake.Signal()
-}
-
-// write sends what is queued, all of it in one writev.
-func (s *Session) write() {
-	defer close(s.writeEnd)
-	var batch []packet
-	var w vector
-	w.headerDigest, w.dataDigest = s.Params.HeaderDigest, s.Params.DataDigest
-	for {
-		s.mu.Lock()
-		for len(s.queue) == 0 && s.err == nil {
-			s.wake.Wait()
-		}
-		if s.err != nil {
-			s.mu.Unlock()
-			return
-		}
-		batch, s.queue = s.queue, batch[:0]
-		s.mu.Unlock()
-		if err := w.send(s.nc, batch); err != nil {
-			s.fail(err)
-			return
-		}
-		clear(batch)
-	}
+	s.sender.Enqueue(packet{*h, data})
 }
