@@ -57,7 +57,8 @@ var fabrics = []string{"a", "b"}
 
 var kinds = []kind{
 	{"planned head move", 100 * time.Millisecond, 300 * time.Millisecond, nil, func(c *campaign) func() {
-		c.moveHead(c.heir())
+		for !c.moveHead(c.heir()) {
+		}
 		return nil
 	}},
 	{"drain of the head's node", 0, 0, nil, func(c *campaign) func() {
@@ -173,10 +174,16 @@ func (c *campaign) order(n *clusters.Node, args ...string) {
 	c.Eventually(20*time.Second, n.Name+" carries out "+strings.Join(args, " "), func() bool { return n.Run(args...).Code == 0 })
 }
 
-func (c *campaign) moveHead(to *clusters.Node) {
+// moveHead has a node with copies in sync be the head. It is false where these are not in sync any more.
+func (c *campaign) moveHead(to *clusters.Node) bool {
 	c.Helper()
-	c.order(to, "volume", "move-head", "h", to.Name)
-	c.Eventually(20*time.Second, to.Name+" is the head", func() bool { return c.head() == to })
+	var can, moved bool
+	c.Eventually(20*time.Second, to.Name+" is the head", func() bool {
+		can = c.inSync(to)
+		moved = can && to.Run("volume", "move-head", "h", to.Name).Code == 0 && c.head() == to
+		return moved || !can
+	})
+	return moved
 }
 
 func (c *campaign) leader() (leader *clusters.Node) {
@@ -211,15 +218,13 @@ func (c *campaign) inSync(n *clusters.Node) bool {
 }
 
 func (c *campaign) leaderElsewhere() {
-	if c.head() == c.leader() {
-		c.moveHead(c.heir())
+	for c.head() == c.leader() && !c.moveHead(c.heir()) {
 	}
 }
 
 func (c *campaign) leaderIsHead() {
 	for leader := c.leader(); c.head() != leader; leader = c.leader() {
-		if c.inSync(leader) {
-			c.moveHead(leader)
+		if c.moveHead(leader) {
 			continue
 		}
 		leader.Kill()
