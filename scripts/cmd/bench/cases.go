@@ -11,13 +11,14 @@ import (
 const (
 	ours    = "ours"
 	tgt     = "tgtd"
+	goTgt   = "gotgt"
 	rawName = "raw TCP"
 	fioName = "fio"
 )
 
 // memoryUnits are the targets whose units need no disk: nothing but the front
 // ends is compared.
-type memoryUnits struct{ ours, tgt *server }
+type memoryUnits struct{ ours, tgt, gotgt *server }
 
 // memoryUnits starts them once.
 func (b *bench) memoryUnits() (*memoryUnits, error) {
@@ -32,7 +33,7 @@ func (b *bench) memoryUnits() (*memoryUnits, error) {
 	if u.ours, err = b.ours(); err != nil {
 		return nil, err
 	}
-	ports, err := freeport.Take([]string{"127.0.0.1"}, 1)
+	ports, err := freeport.Take([]string{"127.0.0.1"}, 2)
 	if err != nil {
 		return nil, err
 	}
@@ -41,6 +42,12 @@ func (b *bench) memoryUnits() (*memoryUnits, error) {
 		return nil, err
 	}
 	if u.tgt, err = b.tgtd(ports[0], "-b", file); err != nil {
+		return nil, err
+	}
+	if file, err = b.file(b.memory, "gotgt", unitBytes); err != nil {
+		return nil, err
+	}
+	if u.gotgt, err = b.gotgt(ports[1], file); err != nil {
 		return nil, err
 	}
 	b.units = u
@@ -55,7 +62,12 @@ func (b *bench) protocol(name string, w work, goals ...goal) benchCase {
 		if err != nil {
 			return nil, err
 		}
-		return []rival{{ours, drive(u.ours, w)}, {tgt, drive(u.tgt, w)}, {rawName, b.rawLimit(w)}}, nil
+		rivals := []rival{{ours, drive(u.ours, w)}, {tgt, drive(u.tgt, w)}, {rawName, b.rawLimit(w)}}
+		// A login beside traffic ends gotgt's process, so it is given one session alone.
+		if w.bytes == kib4 && w.sessions == 1 {
+			rivals = append(rivals, rival{goTgt, drive(u.gotgt, w)})
+		}
+		return rivals, nil
 	}}
 }
 
@@ -120,5 +132,8 @@ func (b *bench) cases() (all []benchCase) {
 	}
 	all = append(all, b.byTool("a-perf-read-32", "iscsi-perf", iscsiPerf, work{bytes: kib4, depth: 32, sessions: 1},
 		goal{what: "rate", of: rate, ours: ours, to: tgt, atLeast: 2}))
-	return append(all, b.durableCases()...)
+	for _, more := range [][]benchCase{b.durableCases(), b.sharedCases(), b.rebuildCases(), b.pacedCases(), b.idleCases(), b.growthCases()} {
+		all = append(all, more...)
+	}
+	return all
 }

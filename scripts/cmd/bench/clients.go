@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os/exec"
@@ -47,24 +49,48 @@ func drive(s *server, w work) func(time.Duration) (sample, error) {
 }
 
 func driveFor(s *server, w work, length time.Duration) (sample, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), length+30*time.Second)
+	streams, end, err := s.streams(w)
+	if err != nil {
+		return sample{}, err
+	}
+	defer end()
+	until := time.Now().Add(length)
+	return together(streams, func(x *stream) { x.run(until) })
+}
+
+// streams logs in: one session after the other, each at the next of the server's units.
+func (s *server) streams(w work) (all []*stream, end func(), err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
-	var streams []*stream
-	for i := range w.sessions {
-		session, err := initiator.Dial(ctx, s.address, s.iqn, initiator.Options{ISID: [6]byte{0x00, 0x02, 0x3d, 0, 9, byte(i)}})
-		if err != nil {
-			return sample{}, err
+	end = func() {
+		for _, x := range all {
+			x.session.Close()
 		}
-		defer session.Close()
+	}
+	for i := range w.sessions {
+		iqn := s.iqn
+		if len(s.units) > 0 {
+			iqn = s.units[i%len(s.units)]
+		}
+		session, err := initiator.Dial(ctx, s.address, iqn, initiator.Options{ISID: [6]byte{0x00, 0x02, 0x3d, 9, byte(i >> 8), byte(i)}})
+		if err != nil {
+			end()
+			return nil, nil, err
+		}
 		lun := uint64(s.lun) << 48 // peripheral device addressing (SAM-5 4.7.7.2)
 		// It takes the unit attention of a new nexus.
 		session.Do(ctx, &initiator.Command{LUN: lun, CDB: make([]byte, 6)}) //nolint:errcheck // that is its answer
-		streams = append(streams, newStream(session, lun, w, uint64(i)))
+		all = append(all, newStream(session, lun, w, uint64(i)))
 	}
+	return all, end, nil
+}
+
+// together runs streams side by side.
+func together(streams []*stream, run func(*stream)) (sample, error) {
 	begin := time.Now()
 	var all sync.WaitGroup
 	for _, x := range streams {
-		all.Go(func() { x.run(begin.Add(length)) })
+		all.Go(func() { run(x) })
 	}
 	all.Wait()
 	took := time.Since(begin)
@@ -74,6 +100,9 @@ func driveFor(s *server, w work, length time.Duration) (sample, error) {
 			return sample{}, x.err
 		}
 		latency = append(latency, x.latency...)
+	}
+	if len(latency) == 0 {
+		return sample{}, errors.New("not one operation ended")
 	}
 	return sample{rate: float64(len(latency)) / took.Seconds(), latency: pick(latency), took: took}, nil
 }
@@ -105,7 +134,7 @@ type slot struct {
 }
 
 func newStream(session *initiator.Session, lun uint64, w work, seed uint64) *stream {
-	x := &stream{session: session, w: w, lun: lun, random: rand.New(rand.NewPCG(seed, 7)), done: make(chan *slot, w.depth)}
+	x := &stream{session: session, w: w, lun: lun, random: rand.New(rand.NewPCG(seed, 7)), done: make(chan *slot, max(w.depth, mostUnderWay))}
 	if w.inOrder {
 		x.next = x.random.Uint64N(w.span / uint64(w.bytes))
 	}
@@ -114,33 +143,47 @@ func newStream(session *initiator.Session, lun uint64, w work, seed uint64) *str
 
 func (x *stream) run(end time.Time) {
 	for range x.w.depth {
-		k := &slot{}
-		k.LUN = x.lun
-		k.Done = func(*initiator.Command) { x.done <- k }
-		data := make([]byte, x.w.bytes)
-		if x.w.write {
-			k.Out = data
-		} else {
-			k.In = data
-		}
-		x.submit(k)
+		x.submit(x.slot(), time.Now())
 	}
 	for left := x.w.depth; left > 0; {
 		k := <-x.done
-		now := time.Now()
-		if err := k.Result(); err != nil {
-			x.err = err
-		}
-		x.latency = append(x.latency, int64(now.Sub(k.begin)))
+		now := x.ended(k)
 		if now.Before(end) && x.err == nil {
-			x.submit(k)
+			x.submit(k, now)
 		} else {
 			left--
 		}
 	}
 }
 
-func (x *stream) submit(k *slot) {
+// slot is room for one operation. What is written is no zeros, which might cost less.
+func (x *stream) slot() *slot {
+	k := &slot{}
+	k.LUN = x.lun
+	k.Done = func(*initiator.Command) { x.done <- k }
+	data := make([]byte, x.w.bytes)
+	if x.w.write {
+		for at := 0; at < len(data); at += 8 {
+			binary.LittleEndian.PutUint64(data[at:], x.random.Uint64())
+		}
+		k.Out = data
+	} else {
+		k.In = data
+	}
+	return k
+}
+
+func (x *stream) ended(k *slot) (now time.Time) {
+	now = time.Now()
+	if err := k.Result(); err != nil {
+		x.err = err
+	}
+	x.latency = append(x.latency, int64(now.Sub(k.begin)))
+	return now
+}
+
+// submit sends an operation that is due at a time.
+func (x *stream) submit(k *slot, due time.Time) {
 	op := byte(opRead)
 	if x.w.write {
 		op = opWrite
@@ -153,7 +196,7 @@ func (x *stream) submit(k *slot) {
 		place = x.random.Uint64N(places)
 	}
 	k.CDB = initiator.CDB16(op, place*uint64(x.w.bytes)/sector, uint32(x.w.bytes/sector))
-	k.begin = time.Now()
+	k.begin = due
 	x.session.Submit(&k.Command)
 }
 

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"ashlar/node/freeport"
@@ -17,6 +16,8 @@ import (
 const (
 	volumeBytes = 1 << 30
 	diskBytes   = 3 << 30
+	smallBytes  = 64 << 20  // of each of many volumes
+	rowSpan     = 256 << 20 // of what is done in order
 )
 
 // file makes a file of zeros whose space is all there.
@@ -35,101 +36,31 @@ func (b *bench) file(folder, name string, bytes int64) (string, error) {
 	return path, errors.Join(f.Sync(), f.Close())
 }
 
-// cluster is real nodes on loopback with one volume.
-type cluster struct {
-	head, other *server // the volume's paths
-}
-
-// cluster starts n nodes with a disk each on the file system that is measured,
-// and a volume with so many copies.
-func (b *bench) cluster(n, copies int) (*cluster, error) {
-	program, err := sibling("ashlar")
-	if err != nil {
-		return nil, err
-	}
-	name := fmt.Sprintf("c%d-%d", n, copies)
-	var ips []string
-	for k := range n {
-		ips = append(ips, fmt.Sprintf("127.0.0.%d", k+1))
-	}
-	ports, err := freeport.Take(ips, 3)
-	if err != nil {
-		return nil, err
-	}
-	dir := func(k int) string { return filepath.Join(b.scratch, name, ips[k]) }
-	order := func(k int, input string, args ...string) (string, error) {
-		c := exec.Command(program, append(args, "--dir", dir(k))...)
-		c.Stdin = strings.NewReader(input)
-		out, err := c.CombinedOutput()
+// scratchFile is a file beside the nodes' disks, as large as a volume; it is made once.
+func (b *bench) scratchFile(name string) (string, error) {
+	if b.files[name] == "" {
+		path, err := b.file(b.scratch, name, volumeBytes)
 		if err != nil {
-			return "", fmt.Errorf("ashlar %v: %w: %s", args, err, out)
+			return "", err
 		}
-		return string(out), nil
+		b.files[name] = path
 	}
-	s := &server{}
-	for k, ip := range ips {
-		if err := os.MkdirAll(dir(k), 0o700); err != nil {
-			return nil, err
-		}
-		pid, _, err := b.start(program, "serve", "--dir", dir(k), "--name", fmt.Sprintf("node%d", k+1), "--address", ip,
-			"--peer-port", strconv.Itoa(int(ports[0])), "--gossip-port", strconv.Itoa(int(ports[1])), "--iscsi-port", strconv.Itoa(int(ports[2])), "--api-port", "0")
-		if err != nil {
-			return nil, err
-		}
-		s.pids = append(s.pids, pid)
-		if err := eventually(func() error { _, err := order(k, "", "status"); return err }); err != nil {
-			return nil, err
-		}
-	}
-	if _, err := order(0, "", "cluster", "create", "bench"); err != nil {
-		return nil, err
-	}
-	secret, err := order(0, "", "cluster", "secret")
-	for k := 1; k < n && err == nil; k++ {
-		_, err = order(k, secret, "cluster", "join", fmt.Sprintf("%s:%d", ips[0], ports[0]), "--secret-file", "-")
-	}
-	for k := 0; k < n && err == nil; k++ {
-		_, err = order(k, "", "disk", "add", filepath.Join(dir(k), "disk"), "--size", strconv.Itoa(diskBytes))
-	}
-	for _, args := range [][]string{
-		{"volume", "create", "v", "--size", strconv.Itoa(volumeBytes), "--copies", strconv.Itoa(copies)},
-		{"host", "add", "bench", "iqn.2026-11.com.example:initiator"},
-		{"export", "add", "v", "bench"},
-		{"volume", "move-head", "v", "node1"},
-	} {
-		if err == nil && !(n == 1 && args[1] == "move-head") {
-			_, err = order(0, "", args...)
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	var v struct{ IQN string }
-	text, err := order(0, "", "volume", "show", "v", "-o", "json")
-	if err == nil {
-		err = json.Unmarshal([]byte(text), &v)
-	}
-	path := func(k int) *server {
-		return &server{address: fmt.Sprintf("%s:%d", ips[k], ports[2]), iqn: v.IQN, pids: s.pids}
-	}
-	return &cluster{head: path(0), other: path(n - 1)}, err
-}
-
-func eventually(ask func() error) (err error) {
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		if err = ask(); err == nil {
-			return nil
-		}
-	}
-	return err
+	return b.files[name], nil
 }
 
 // fio writes to files with the durability that a volume has: each write is on
-// stable storage before it is answered. Several files stand for copies.
+// stable storage before it is answered. Several files stand for copies. It reads past the cache.
 func (b *bench) fio(files []string, w work) func(time.Duration) (sample, error) {
 	return func(length time.Duration) (sample, error) {
-		args := []string{"--output-format=json", "--ioengine=libaio", "--direct=1", "--sync=dsync", "--rw=randwrite", "--bs=" + strconv.Itoa(w.bytes),
-			"--iodepth=" + strconv.Itoa(w.depth), "--size=" + strconv.Itoa(volumeBytes), "--time_based", "--runtime=" + strconv.Itoa(int(length.Milliseconds())) + "ms",
+		kind := "read"
+		if w.write {
+			kind = "write"
+		}
+		if !w.inOrder {
+			kind = "rand" + kind
+		}
+		args := []string{"--output-format=json", "--ioengine=libaio", "--direct=1", "--sync=dsync", "--rw=" + kind, "--bs=" + strconv.Itoa(w.bytes),
+			"--iodepth=" + strconv.Itoa(w.depth), "--size=" + strconv.FormatUint(w.span, 10), "--time_based", "--runtime=" + strconv.Itoa(int(length.Milliseconds())) + "ms",
 			"--percentile_list=50:99:99.9"}
 		for i, f := range files {
 			args = append(args, fmt.Sprintf("--name=copy%d", i), "--filename="+f)
@@ -138,25 +69,26 @@ func (b *bench) fio(files []string, w work) func(time.Duration) (sample, error) 
 		if err != nil {
 			return sample{}, fmt.Errorf("fio: %w: %s", err, out)
 		}
-		var report struct {
-			Jobs []struct {
-				Write struct {
-					IOPS float64
-					Clat struct{ Percentile map[string]float64 } `json:"clat_ns"`
-				}
-			}
+		type side struct {
+			IOPS float64
+			Clat struct{ Percentile map[string]float64 } `json:"clat_ns"`
 		}
+		var report struct{ Jobs []struct{ Read, Write side } }
 		if err := json.Unmarshal(out, &report); err != nil {
 			return sample{}, fmt.Errorf("fio: %w", err)
 		}
 		// With copies, a write is done when the slower of them has it.
 		s := sample{took: length, latency: make([]float64, len(quantiles))}
-		for i, j := range report.Jobs {
-			if i == 0 || j.Write.IOPS < s.rate {
-				s.rate = j.Write.IOPS
+		for i, both := range report.Jobs {
+			j := both.Read
+			if w.write {
+				j = both.Write
+			}
+			if i == 0 || j.IOPS < s.rate {
+				s.rate = j.IOPS
 			}
 			for q, name := range []string{"50.000000", "99.000000", "99.900000"} {
-				s.latency[q] = max(s.latency[q], j.Write.Clat.Percentile[name]/1000)
+				s.latency[q] = max(s.latency[q], j.Clat.Percentile[name]/1000)
 			}
 		}
 		return s, nil
@@ -165,64 +97,51 @@ func (b *bench) fio(files []string, w work) func(time.Duration) (sample, error) 
 
 // durableCases write to disks on the file system of --folder.
 func (b *bench) durableCases() (all []benchCase) {
-	type key struct{ nodes, copies int }
-	clusters := map[key]*cluster{}
-	of := func(nodes, copies int) (*cluster, error) {
-		k := key{nodes, copies}
-		if clusters[k] == nil {
-			c, err := b.cluster(nodes, copies)
-			if err != nil {
-				return nil, err
-			}
-			clusters[k] = c
-		}
-		return clusters[k], nil
-	}
-	files := map[string]string{}
-	fileOf := func(name string) (string, error) {
-		if files[name] == "" {
-			path, err := b.file(b.scratch, name, volumeBytes)
-			if err != nil {
-				return "", err
-			}
-			files[name] = path
-		}
-		return files[name], nil
-	}
 	durable := func(name string, nodes, copies int, w work, goals ...goal) {
-		w.write, w.span = true, volumeBytes
+		if w.span = volumeBytes; w.inOrder {
+			w.span = rowSpan
+		}
 		all = append(all, benchCase{name: name, about: fmt.Sprintf("%d node(s), %d copies, %v, durable", nodes, copies, w), goals: goals, rivals: func() ([]rival, error) {
-			c, err := of(nodes, copies)
+			c, err := b.clusterOf(nodes, copies)
 			if err != nil {
 				return nil, err
 			}
+			// A read asks one copy.
 			var paths []string
 			for i := range copies {
-				path, err := fileOf(fmt.Sprintf("fio%d", i))
+				if i > 0 && !w.write {
+					break
+				}
+				path, err := b.scratchFile(fmt.Sprintf("fio%d", i))
 				if err != nil {
 					return nil, err
 				}
 				paths = append(paths, path)
 			}
+			if !w.write {
+				if err := c.fill(rowSpan); err != nil {
+					return nil, err
+				}
+			}
 			if err := b.startLimit(); err != nil {
 				return nil, err
 			}
 			rivals := []rival{{ours, drive(c.head, w)}, {fioName, b.fio(paths, w)}, {rawName, b.rawLimit(w)}}
-			if copies == 1 {
-				t, err := b.syncedTgt(fileOf)
+			if copies == 1 && !w.inOrder {
+				t, err := b.syncedTgt()
 				if err != nil {
 					return nil, err
 				}
 				rivals = append(rivals, rival{tgt, drive(t, w)})
 			}
-			if nodes > copies {
+			if nodes > copies && !w.inOrder {
 				rivals = append(rivals, rival{forwarded, drive(c.other, w)})
 			}
 			return rivals, nil
 		}})
 	}
-	one := work{bytes: kib4, depth: 1, sessions: 1}
-	many := work{bytes: kib4, depth: 32, sessions: 1}
+	one := work{write: true, bytes: kib4, depth: 1, sessions: 1}
+	many := work{write: true, bytes: kib4, depth: 32, sessions: 1}
 	overDisk := func(o map[string]outcome, trips float64) float64 {
 		return p50(o[ours]) / (p50(o[fioName]) + trips*p50(o[rawName]))
 	}
@@ -239,6 +158,60 @@ func (b *bench) durableCases() (all []benchCase) {
 	durable("c-write-32", 3, 2, many,
 		goal{what: "rate", of: rate, ours: ours, to: fioName, atLeast: 0.7},
 		goal{what: "rate", of: rate, ours: forwarded, to: ours, atLeast: 0.7})
+	for _, f := range []struct {
+		name          string
+		nodes, copies int
+		w             work
+	}{
+		{"b-64k-write", 1, 1, work{write: true, bytes: kib64, depth: 16}},
+		{"b-1m-write", 1, 1, work{write: true, bytes: mib1, depth: 8}},
+		{"b-64k-read", 1, 1, work{bytes: kib64, depth: 16}},
+		{"b-1m-read", 1, 1, work{bytes: mib1, depth: 8}},
+		{"c-64k-write", 3, 2, work{write: true, bytes: kib64, depth: 16}},
+		{"c-1m-write", 3, 2, work{write: true, bytes: mib1, depth: 8}},
+		{"c-1m-read", 3, 2, work{bytes: mib1, depth: 8}},
+	} {
+		f.w.sessions, f.w.inOrder = 1, inRow
+		durable(f.name, f.nodes, f.copies, f.w,
+			goal{what: "rate", of: rate, ours: ours, to: fioName}, goal{what: "rate", of: rate, ours: ours, to: rawName})
+	}
+	return all
+}
+
+// sharedCases share a depth of 32 out, to volumes and to sessions of one volume.
+func (b *bench) sharedCases() (all []benchCase) {
+	const depth = 32
+	add := func(name string, counts []int, of func(c *cluster, n int) (*server, error), goals ...goal) {
+		all = append(all, benchCase{name: name, about: "one node, write of 4 KiB, depth 32 shared out, durable", goals: goals, rivals: func() (rivals []rival, err error) {
+			c, err := b.clusterOf(1, 1)
+			if err != nil {
+				return nil, err
+			}
+			if err := c.fill(rowSpan); err != nil {
+				return nil, err
+			}
+			for _, n := range counts {
+				s, err := of(c, n)
+				if err != nil {
+					return nil, err
+				}
+				rivals = append(rivals, rival{strconv.Itoa(n), drive(s, work{write: true, bytes: kib4, depth: depth / n, sessions: n, span: rowSpan / uint64(n)})})
+			}
+			return rivals, nil
+		}})
+	}
+	add("g-volumes", []int{1, 4, 32}, func(c *cluster, n int) (*server, error) {
+		if n == 1 {
+			return c.head, nil
+		}
+		iqns, err := c.volumes(n, 1)
+		if err != nil {
+			return nil, err
+		}
+		return c.path(0, iqns...), nil
+	}, goal{what: "rate", of: rate, ours: "32", to: "1", atLeast: 0.8})
+	add("g-sessions", []int{1, 4, 16}, func(c *cluster, _ int) (*server, error) { return c.head, nil },
+		goal{what: "rate", of: rate, ours: "16", to: "1"})
 	return all
 }
 
@@ -247,11 +220,11 @@ const forwarded = "forwarded"
 
 // syncedTgt is tgtd on the same file system, with each write on stable storage
 // before it is answered.
-func (b *bench) syncedTgt(fileOf func(string) (string, error)) (*server, error) {
+func (b *bench) syncedTgt() (*server, error) {
 	if b.tgtDisk != nil {
 		return b.tgtDisk, nil
 	}
-	path, err := fileOf("tgt")
+	path, err := b.scratchFile("tgt")
 	if err != nil {
 		return nil, err
 	}

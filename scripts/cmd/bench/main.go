@@ -31,7 +31,7 @@ func main() {
 		os.Exit(respond(os.Args[2]))
 	}
 	o := options{}
-	flag.DurationVar(&o.length, "length", 2*time.Second, "how long one measurement is")
+	flag.DurationVar(&o.length, "length", 800*time.Millisecond, "how long one measurement is")
 	flag.IntVar(&o.rounds, "rounds", 5, "measurements of each, in turn")
 	quick := flag.Bool("quick", false, "two short rounds: whether it works, rather than how fast")
 	asJSON := flag.Bool("json", false, "print the results as JSON")
@@ -39,7 +39,7 @@ func main() {
 	folder := flag.String("folder", ".", "where durable cases keep their disks: a real file system")
 	flag.Parse()
 	if *quick {
-		o.length, o.rounds = 500*time.Millisecond, 2
+		o.length, o.rounds = 300*time.Millisecond, 2
 	}
 	err := require.Programs(programs)
 	if err == nil && flag.NArg() > 0 {

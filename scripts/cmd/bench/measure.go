@@ -14,6 +14,7 @@ type sample struct {
 	rate    float64       // operations a second
 	latency []float64     // us: p50, p99, p99.9; nil where the client does not tell
 	cpu     float64       // us of the server's processor time for each operation
+	cores   float64       // processors that the server used, on average
 	memory  uint64        // bytes resident, of the server
 	took    time.Duration // in fact
 }
@@ -34,7 +35,7 @@ type goal struct {
 	of              func(outcome) float64
 	ours, to        string
 	all             func(map[string]outcome) float64 // nil: of(ours) / of(to)
-	atLeast, atMost float64                          // one of them
+	atLeast, atMost float64                          // one of them; none: the ratio is told, and no goal
 }
 
 // benchCase is work that rivals do in turn.
@@ -42,6 +43,7 @@ type benchCase struct {
 	name, about string
 	rivals      func() ([]rival, error)
 	goals       []goal
+	long        int // usual lengths that it is measured for, once and without warming up; 0: in rounds
 }
 
 // outcome is a rival's median of all rounds.
@@ -52,6 +54,7 @@ type outcome struct {
 	Highest float64   `json:"iops_highest"`
 	Latency []float64 `json:"latency_us,omitempty"` // p50, p99, p99.9
 	CPU     float64   `json:"cpu_us"`
+	Cores   float64   `json:"cores"`
 	Memory  uint64    `json:"memory_bytes"`
 }
 
@@ -59,7 +62,7 @@ type outcome struct {
 type verdict struct {
 	What  string  `json:"what"`
 	Ratio float64 `json:"ratio"`
-	Goal  string  `json:"goal"`
+	Goal  string  `json:"goal"` // empty: there is none
 	Met   bool    `json:"met"`
 }
 
@@ -78,9 +81,16 @@ func (b *bench) measure(c benchCase) (result, error) {
 		return result{}, err
 	}
 	samples := map[string][]sample{}
-	for round := range b.rounds + 1 {
+	rounds, usual := b.rounds, b.length
+	if c.long > 0 {
+		rounds, usual = 1, b.length*time.Duration(c.long)
+	}
+	for round := range rounds + 1 {
+		if round == 0 && c.long > 0 {
+			continue
+		}
 		for _, r := range rivals {
-			length := b.length
+			length := usual
 			if round == 0 {
 				length = min(length, 300*time.Millisecond)
 			}
@@ -103,6 +113,7 @@ func (b *bench) measure(c benchCase) (result, error) {
 	for _, g := range c.goals {
 		out.Verdicts = append(out.Verdicts, g.judge(byName))
 	}
+	b.results[c.name] = out
 	return out, nil
 }
 
@@ -116,7 +127,7 @@ func summarize(name string, all []sample) outcome {
 	}
 	rates := of(func(s sample) float64 { return s.rate })
 	o := outcome{Rival: name, Rate: median(rates), Lowest: rates[0], Highest: rates[len(rates)-1],
-		CPU: median(of(func(s sample) float64 { return s.cpu })), Memory: uint64(median(of(func(s sample) float64 { return float64(s.memory) })))}
+		CPU: median(of(func(s sample) float64 { return s.cpu })), Cores: median(of(func(s sample) float64 { return s.cores })), Memory: uint64(median(of(func(s sample) float64 { return float64(s.memory) })))}
 	if all[0].latency != nil {
 		for i := range quantiles {
 			o.Latency = append(o.Latency, median(of(func(s sample) float64 { return s.latency[i] })))
@@ -139,9 +150,10 @@ func (g goal) judge(of map[string]outcome) verdict {
 		v.What = fmt.Sprintf("%s: %s / %s", g.what, g.ours, g.to)
 		v.Ratio = g.of(of[g.ours]) / g.of(of[g.to])
 	}
-	if g.atLeast > 0 {
+	switch {
+	case g.atLeast > 0:
 		v.Goal, v.Met = fmt.Sprintf("at least %g", g.atLeast), v.Ratio >= g.atLeast
-	} else {
+	case g.atMost > 0:
 		v.Goal, v.Met = fmt.Sprintf("at most %g", g.atMost), v.Ratio <= g.atMost
 	}
 	return v
@@ -150,11 +162,12 @@ func (g goal) judge(of map[string]outcome) verdict {
 func rate(o outcome) float64      { return o.Rate }
 func processor(o outcome) float64 { return o.CPU }
 func p50(o outcome) float64       { return o.Latency[0] }
+func p99(o outcome) float64       { return o.Latency[1] }
 
 // print prints one table of all results, and one of the goals.
 func print(w io.Writer, results []result) {
 	t := newTable(w)
-	t.AppendHeader(table.Row{"case", "", "ops/s", "lowest", "highest", "p50 us", "p99 us", "p99.9 us", "cpu us", "MiB"})
+	t.AppendHeader(table.Row{"case", "", "ops/s", "lowest", "highest", "p50 us", "p99 us", "p99.9 us", "cpu us", "cores", "MiB"})
 	for _, r := range results {
 		for i, o := range r.Outcomes {
 			name := ""
@@ -166,7 +179,7 @@ func print(w io.Writer, results []result) {
 				latency[i] = fmt.Sprintf("%.0f", l)
 			}
 			t.AppendRow(table.Row{name, o.Rival, fmt.Sprintf("%.0f", o.Rate), fmt.Sprintf("%.0f", o.Lowest), fmt.Sprintf("%.0f", o.Highest),
-				latency[0], latency[1], latency[2], fmt.Sprintf("%.1f", o.CPU), o.Memory >> 20})
+				latency[0], latency[1], latency[2], fmt.Sprintf("%.1f", o.CPU), fmt.Sprintf("%.3f", o.Cores), o.Memory >> 20})
 		}
 	}
 	t.Render()
@@ -176,8 +189,11 @@ func print(w io.Writer, results []result) {
 	for _, r := range results {
 		for _, v := range r.Verdicts {
 			met := "missed"
-			if v.Met {
+			switch {
+			case v.Met:
 				met = "met"
+			case v.Goal == "":
+				met = ""
 			}
 			t.AppendRow(table.Row{r.Case, v.What, fmt.Sprintf("%.2f", v.Ratio), v.Goal, met})
 		}

@@ -16,7 +16,7 @@ func fixed(name string, rates ...float64) rival {
 }
 
 func TestTheMedianOfTheRoundsCountsWithoutTheOneThatWarmsUp(t *testing.T) {
-	b := &bench{options: options{rounds: 3}}
+	b := &bench{options: options{rounds: 3}, results: map[string]result{}}
 	r, err := b.measure(benchCase{name: "c",
 		rivals: func() ([]rival, error) {
 			return []rival{fixed(ours, 9999, 300, 100, 200), fixed(tgt, 9999, 50, 50, 100)}, nil

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,6 +19,7 @@ import (
 type server struct {
 	address string // ip:port
 	iqn     string
+	units   []string // names of targets that sessions go to in turn; none: iqn
 	lun     int
 	pids    []int
 }
@@ -79,7 +81,10 @@ func (s *server) observed(work func() (sample, error)) (sample, error) {
 	if err != nil {
 		return m, err
 	}
-	m.cpu = float64((after - before).Microseconds()) / max(1, m.rate*m.took.Seconds())
+	m.cores = float64(after-before) / float64(m.took)
+	if m.rate > 0 {
+		m.cpu = float64((after - before).Microseconds()) / max(1, m.rate*m.took.Seconds())
+	}
 	m.memory, err = s.resident()
 	return m, err
 }
@@ -95,12 +100,16 @@ type bench struct {
 	units      *memoryUnits
 	both       *nvmeUnit
 	tgtDisk    *server
-	echo       string // address of the responder; "" before it was needed
+	clusters   map[clusterKind]*cluster
+	grownNodes map[string]*cluster
+	files      map[string]string // by name, in scratch
+	results    map[string]result // of cases that were measured
+	echo       string            // address of the responder; "" before it was needed
 	echoServer *server
 }
 
 func newBench(o options, folder string) (b *bench, err error) {
-	b = &bench{options: o}
+	b = &bench{options: o, clusters: map[clusterKind]*cluster{}, grownNodes: map[string]*cluster{}, files: map[string]string{}, results: map[string]result{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.end())
@@ -150,6 +159,19 @@ func (b *bench) start(name string, args ...string) (pid int, out io.Reader, err 
 	}
 	b.started = append(b.started, c)
 	return c.Process.Pid, out, nil
+}
+
+// stop kills a process that start started.
+func (b *bench) stop(pid int) error {
+	for i, c := range b.started {
+		if c.Process.Pid == pid {
+			b.started = slices.Delete(b.started, i, i+1)
+			err := c.Process.Kill()
+			c.Wait() //nolint:errcheck // it was killed
+			return err
+		}
+	}
+	return fmt.Errorf("no process %d was started", pid)
 }
 
 // sibling is a program that was built beside this one.

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"os"
+	"time"
+)
+
+// Much is kept in segments that are as small as can be, on a disk that is a file without content: what a node does with 100 TB
+// in segments of the usual size.
+const (
+	manySegments = 100_000
+	manyVolumes  = 32
+	manySessions = 1000
+	growthSpan   = 256 << 20
+
+	little    = "one volume"
+	much      = "100,000 segments, 33 volumes"
+	crowd     = "and 1,000 sessions"
+	starting  = "start"
+	emptyDisk = 6400 << 30 // has room for the rows of so many copies
+)
+
+// grown is a node with a volume v to write to, and with more where it is ordered.
+func (b *bench) grown(name string, more bool) (c *cluster, err error) {
+	if c := b.grownNodes[name]; c != nil {
+		return c, nil
+	}
+	if c, err = b.newCluster(name, 1, "--segment-size", "1M"); err != nil {
+		return nil, err
+	}
+	f, err := os.Create(c.disk(0))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if err := f.Truncate(emptyDisk); err != nil {
+		return nil, err
+	}
+	if _, err := c.order(0, "", "disk", "add", c.disk(0)); err != nil {
+		return nil, err
+	}
+	iqn, err := c.volume("v", growthSpan, 1)
+	if err != nil {
+		return nil, err
+	}
+	if more {
+		if _, err := c.volume("many", manySegments<<20, 1); err != nil {
+			return nil, err
+		}
+		if _, err := c.volumes(manyVolumes-1, 1); err != nil {
+			return nil, err
+		}
+	}
+	c.head = c.path(0, iqn)
+	if err := c.quiet(); err != nil {
+		return nil, err
+	}
+	b.grownNodes[name] = c
+	return c, c.fill(growthSpan)
+}
+
+// quiet waits until a node has made all copies of what it was ordered: it does next to nothing any more.
+func (c *cluster) quiet() error {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
+		was, err := c.head.processor()
+		if err != nil {
+			return err
+		}
+		time.Sleep(time.Second)
+		is, err := c.head.processor()
+		if err != nil || is-was < 50*time.Millisecond {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) growthCases() []benchCase {
+	seconds := func(o map[string]outcome) float64 { return p50(o[starting]) / 1e6 }
+	w := work{write: true, bytes: kib4, depth: 32, sessions: 1, span: growthSpan}
+	return []benchCase{
+		{name: "growth-start", about: "a node with 100,000 segments starts, until a host has logged in and read; us", long: 1,
+			rivals: func() ([]rival, error) {
+				c, err := b.grown("many", true)
+				if err != nil {
+					return nil, err
+				}
+				return []rival{{starting, func(time.Duration) (sample, error) { return c.restart() }}}, nil
+			},
+			goals: []goal{{what: "seconds", all: seconds, atMost: 5}}},
+		{name: "growth-write-32", about: "one node with more and more on it, " + w.String() + ", durable",
+			rivals: func() ([]rival, error) {
+				few, err := b.grown("few", false)
+				if err != nil {
+					return nil, err
+				}
+				many, err := b.grown("many", true)
+				if err != nil {
+					return nil, err
+				}
+				iqns, err := many.volumes(manyVolumes-1, 1)
+				if err != nil {
+					return nil, err
+				}
+				return []rival{{little, drive(few.head, w)}, {much, drive(many.head, w)}, {crowd, func(length time.Duration) (sample, error) {
+					_, end, err := many.path(0, iqns...).streams(work{sessions: manySessions, bytes: kib4, depth: 1, span: smallBytes})
+					if err != nil {
+						return sample{}, err
+					}
+					defer end()
+					return drive(many.head, w)(length)
+				}}}, nil
+			},
+			goals: []goal{
+				{what: "rate", of: rate, ours: much, to: little, atLeast: 0.8},
+				{what: "rate", of: rate, ours: crowd, to: little, atLeast: 0.8},
+			}}}
+}
+
+// restart kills a node of one, and measures from its start until it answers and a host has logged in and read.
+func (c *cluster) restart() (sample, error) {
+	if err := c.b.stop(c.pids[0]); err != nil {
+		return sample{}, err
+	}
+	begin := time.Now()
+	if err := c.serve(0); err != nil {
+		return sample{}, err
+	}
+	err := eventually(func() error {
+		if _, err := c.order(0, "", "status"); err != nil {
+			return err
+		}
+		streams, end, err := c.head.streams(work{sessions: 1, bytes: kib4, depth: 1, span: growthSpan})
+		if err != nil {
+			return err
+		}
+		defer end()
+		_, err = together(streams, func(x *stream) { x.count(1) })
+		return err
+	})
+	took := time.Since(begin)
+	us := float64(took.Microseconds())
+	return sample{rate: 1 / took.Seconds(), latency: []float64{us, us, us}, took: took}, err
+}
