@@ -5,23 +5,25 @@ import (
 	"time"
 )
 
-// Much is kept in segments that are as small as can be, on a disk that is a file without content: what a node does with 100 TB
-// in segments of the usual size.
+// Segments are as small as can be, on a disk that is a file without content. Their copies are made one after the other, some
+// hundred a second: the node of which only the start is measured knows of all its segments, and has made the copies of a part; of the
+// one that is written to all copies are made before.
 const (
-	manySegments = 100_000
-	manyVolumes  = 32
-	manySessions = 1000
-	growthSpan   = 256 << 20
+	startSegments = 100_000
+	manySegments  = 2000 // of one volume; the others have as many
+	manyVolumes   = 32
+	manySessions  = 1000
+	growthSpan    = 256 << 20
 
 	little    = "one volume"
-	much      = "100,000 segments, 33 volumes"
+	much      = "4,000 segments, 33 volumes"
 	crowd     = "and 1,000 sessions"
 	starting  = "start"
 	emptyDisk = 6400 << 30 // has room for the rows of so many copies
 )
 
 // grown is a node with a volume v to write to, and with more where it is ordered.
-func (b *bench) grown(name string, more bool) (c *cluster, err error) {
+func (b *bench) grown(name string, segments uint64, volumes int) (c *cluster, err error) {
 	if c := b.grownNodes[name]; c != nil {
 		return c, nil
 	}
@@ -43,23 +45,25 @@ func (b *bench) grown(name string, more bool) (c *cluster, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if more {
-		if _, err := c.volume("many", manySegments<<20, 1); err != nil {
-			return nil, err
-		}
-		if _, err := c.volumes(manyVolumes-1, 1); err != nil {
-			return nil, err
-		}
-	}
 	c.head = c.path(0, iqn)
-	if err := c.quiet(); err != nil {
+	b.grownNodes[name] = c
+	if err := c.fill(growthSpan); err != nil {
 		return nil, err
 	}
-	b.grownNodes[name] = c
-	return c, c.fill(growthSpan)
+	if segments > 0 {
+		if _, err := c.volume("many", segments<<20, 1); err != nil {
+			return nil, err
+		}
+	}
+	if volumes > 0 {
+		if _, err := c.volumes(volumes, 1); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
 }
 
-// quiet waits until a node has made all copies of what it was ordered: it does next to nothing any more.
+// quiet waits until a node does next to nothing any more, for a minute at most.
 func (c *cluster) quiet() error {
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		was, err := c.head.processor()
@@ -81,7 +85,7 @@ func (b *bench) growthCases() []benchCase {
 	return []benchCase{
 		{name: "growth-start", about: "a node with 100,000 segments starts, until a host has logged in and read; us", long: 1,
 			rivals: func() ([]rival, error) {
-				c, err := b.grown("many", true)
+				c, err := b.grown("start", startSegments, 0)
 				if err != nil {
 					return nil, err
 				}
@@ -90,16 +94,19 @@ func (b *bench) growthCases() []benchCase {
 			goals: []goal{{what: "seconds", all: seconds, atMost: 5}}},
 		{name: "growth-write-32", about: "one node with more and more on it, " + w.String() + ", durable",
 			rivals: func() ([]rival, error) {
-				few, err := b.grown("few", false)
+				few, err := b.grown("few", 0, 0)
 				if err != nil {
 					return nil, err
 				}
-				many, err := b.grown("many", true)
+				many, err := b.grown("many", manySegments, manyVolumes)
 				if err != nil {
 					return nil, err
 				}
-				iqns, err := many.volumes(manyVolumes-1, 1)
+				iqns, err := many.volumes(manyVolumes, 1)
 				if err != nil {
+					return nil, err
+				}
+				if err := many.quiet(); err != nil {
 					return nil, err
 				}
 				return []rival{{little, drive(few.head, w)}, {much, drive(many.head, w)}, {crowd, func(length time.Duration) (sample, error) {

@@ -83,16 +83,18 @@ func (c *cluster) drain() (*copying, error) {
 
 // left is how much of v is still to be copied, bytes; going is false before it begins and after its end.
 func (m *copying) left() (bytes uint64, going bool, err error) {
-	var h struct {
-		Doing []struct {
-			Kind, Volume string
-			Bytes        uint64
+	var status struct {
+		Health struct {
+			Doing []struct {
+				Kind, Volume string
+				Bytes        uint64
+			}
 		}
 	}
-	if err := m.c.ask(&h, "status"); err != nil {
+	if err := m.c.ask(&status, "status"); err != nil {
 		return 0, false, err
 	}
-	for _, d := range h.Doing {
+	for _, d := range status.Health.Doing {
 		if d.Kind == "rebuild" && d.Volume == "v" {
 			return d.Bytes, true, nil
 		}
