@@ -8,7 +8,7 @@ import (
 // idleCases are nodes that hosts are logged in to, and ask nothing of.
 func (b *bench) idleCases() []benchCase {
 	const volumes = 32
-	return []benchCase{{name: "j-idle", about: fmt.Sprintf("%d volumes with a session each, that ask nothing", volumes), long: 5,
+	return []benchCase{{name: "j-idle", about: fmt.Sprintf("%d volumes with a session each, that ask nothing", volumes), long: 12,
 		rivals: func() (rivals []rival, err error) {
 			for _, kind := range []clusterKind{{1, 1}, {3, 2}} {
 				c, err := b.clusterOf(kind.nodes, kind.copies)

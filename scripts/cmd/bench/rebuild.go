@@ -23,7 +23,7 @@ const (
 // rate beside it, at the default throttle; and without any, with the floor of the throttle raised, so
 // that the seconds in which it grows do not count. dd copies a file with the same durability.
 func (b *bench) rebuildCases() []benchCase {
-	return []benchCase{{name: "h-rebuild", about: "3 nodes, 2 copies: copies move to another node's disk; hosts write 4 KiB, " + fmt.Sprint(hosting) + " a second", long: 5,
+	return []benchCase{{name: "h-rebuild", about: "3 nodes, 2 copies: copies move to another node's disk; hosts write 4 KiB, " + fmt.Sprint(hosting) + " a second", long: 10,
 		rivals: func() ([]rival, error) {
 			c, err := b.clusterOf(3, 2)
 			if err != nil {
