@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -238,6 +239,33 @@ func TestWhoMayDoWhat(t *testing.T) {
 	}
 }
 
+func TestATenantFollowsWhatHappensToItsOwn(t *testing.T) {
+	n, tokens := newNetwork(t)
+	c, err := api.NewRemoteClient(n.url, n.ca, tokens["acme"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	enough := errors.New("enough")
+	var kinds []string
+	err = c.WatchEvents(t.Context(), "0", func(e api.Event, err error) error {
+		if err != nil || e.Tenant != "acme" || strings.Contains(e.Text, "zeta") {
+			t.Errorf("%+v, %v", e, err)
+		}
+		kinds = append(kinds, e.Kind)
+		if e.Kind == "volume-deleted" {
+			return enough
+		}
+		if e.Kind == "job-ended" { // what there was; and now what happens
+			return errors.Join(n.client.DeleteExport(t.Context(), "vzeta", "hzeta"), n.client.DeleteVolume(t.Context(), "vzeta"),
+				n.client.DeleteExport(t.Context(), "vacme", "hacme"), n.client.DeleteVolume(t.Context(), "vacme"))
+		}
+		return nil
+	})
+	if want := "volume-created host-added export-added job-started job-ended export-removed volume-deleted"; !errors.Is(err, enough) || strings.Join(kinds, " ") != want {
+		t.Errorf("%v, %v; want %s", kinds, err, want)
+	}
+}
+
 func TestATenantWorksWithItsOwn(t *testing.T) {
 	n, tokens := newNetwork(t)
 	expect := func(method, path, body string, status int, code string) string {
@@ -260,6 +288,26 @@ func TestATenantWorksWithItsOwn(t *testing.T) {
 		}
 	}
 	expect("GET", "/v1/volumes/vacme", "", 200, "")
+	var told, rest api.Events
+	if err := json.Unmarshal([]byte(expect("GET", "/v1/events?limit=2", "", 200, "")), &told); err != nil {
+		t.Fatal(err)
+	}
+	if len(told.Events) != 2 {
+		t.Errorf("a tenant's latest events are %+v", told)
+	}
+	first := expect("GET", "/v1/events?since=0&limit=1", "", 200, "")
+	if err := json.Unmarshal([]byte(first), &rest); err != nil || len(rest.Events) != 1 || rest.Last != rest.Events[0].ID || rest.Events[0].Kind != "volume-created" {
+		t.Errorf("a tenant's first event is %s, %v", first, err)
+	}
+	text := expect("GET", "/v1/events?since="+rest.Last, "", 200, "")
+	for _, what := range []string{"host-added", "export-added", "job-started"} {
+		if strings.Count(text, what) != 1 {
+			t.Errorf("a tenant is told of %q not once: %s", what, text)
+		}
+	}
+	if strings.Contains(text, "node-joined") || strings.Contains(text, `"by"`) {
+		t.Errorf("a tenant is told of what is the operator's: %s", text)
+	}
 	if text := expect("GET", "/v1/jobs/2", "", 200, ""); strings.Contains(text, `"by"`) {
 		t.Errorf("a tenant learns who the operators are: %s", text)
 	}

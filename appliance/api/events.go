@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -33,6 +34,8 @@ type Event struct {
 	Host    string    `json:"host,omitempty"`
 	Address string    `json:"address,omitempty"`
 	Copies  int       `json:"copies,omitempty" doc:"How many copies of segments it is about"`
+	By      string    `json:"by,omitempty" doc:"Who ordered it; not for tenants"`
+	Tenant  string    `json:"tenant,omitempty" doc:"Whose the volume or host is"`
 }
 
 // Events are a part of what happened, oldest first.
@@ -54,16 +57,16 @@ const (
 )
 
 func (s server) events(a huma.API) {
-	get(a, "/events", "list-events", "What happened in the cluster, as far as this node keeps it", func(_ context.Context, in *EventsAsked) (Events, error) {
-		return s.eventsAfter(in.Since, in.Limit)
+	get(a, "/events", "list-events", "What happened in the cluster, as far as this node keeps it; a tenant is told of its own volumes and hosts", func(ctx context.Context, in *EventsAsked) (Events, error) {
+		return s.eventsAfter(in.Since, in.Limit, tenantOf(ctx))
 	})
 	huma.Register(a, huma.Operation{
 		OperationID: "watch-events", Method: http.MethodGet, Path: "/v1/events/stream", Summary: "What happens in the cluster, as it happens",
-		Description: "Server-sent events. Each has an event's identity and the event, in JSON; one of the type `missing` says that more had happened " +
+		Description: "Server-sent events, of which a tenant is told those of its own volumes and hosts. Each has an event's identity and the event, in JSON; one of the type `missing` says that more had happened " +
 			"since, which this node does not keep any more. Without `since` and `Last-Event-ID` it begins with what happens next.",
 		Responses: map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{
 			"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}}}},
-	}, func(_ context.Context, in *struct {
+	}, func(ctx context.Context, in *struct {
 		Since string `query:"since" maxLength:"32" doc:"An event's identity: those after it"`
 		Last  string `header:"Last-Event-ID" maxLength:"32" doc:"The same, as browsers give it when they connect again; it is heeded first"`
 	}) (*huma.StreamResponse, error) {
@@ -78,7 +81,8 @@ func (s server) events(a huma.API) {
 		if _, err := s.node.Events(id, 1); err != nil {
 			return nil, answer(err)
 		}
-		return &huma.StreamResponse{Body: func(ctx huma.Context) { s.stream(ctx, id) }}, nil
+		tenant := tenantOf(ctx)
+		return &huma.StreamResponse{Body: func(ctx huma.Context) { s.stream(ctx, id, tenant) }}, nil
 	})
 }
 
@@ -94,31 +98,53 @@ func eventID(text string) (*events.ID, error) {
 	return &id, nil
 }
 
-func (s server) eventsAfter(since string, limit int) (Events, error) {
+// eventsAfter are those after one, or the latest: all of them, or a tenant's own.
+func (s server) eventsAfter(since string, limit int, tenant string) (Events, error) {
 	out := Events{Events: []Event{}, Last: since}
 	id, err := eventID(since)
 	if err != nil {
 		return out, err
 	}
-	happened, err := s.node.Events(id, limit)
+	ask := limit
+	if tenant != "" {
+		ask = math.MaxInt // any number of others may lie between a tenant's
+	}
+	happened, err := s.node.Events(id, ask)
 	if err != nil {
 		return out, err
 	}
+	out.Missing = happened.Missing
 	for _, e := range happened.Events {
-		out.Events = append(out.Events, eventView(e))
+		if concernsTenant(e, tenant) {
+			out.Events = append(out.Events, eventView(e, tenant))
+		}
 		out.Last = e.ID.String()
 	}
-	out.Missing = happened.Missing
+	if len(out.Events) > limit && id == nil {
+		out.Events = out.Events[len(out.Events)-limit:]
+	} else if len(out.Events) > limit {
+		out.Events = out.Events[:limit]
+		out.Last = out.Events[limit-1].ID
+	}
 	return out, nil
 }
 
-func eventView(e events.Event) Event {
+// concernsTenant says whether a tenant is told of an event; an empty tenant is told of all. Why copies were left out for slowness tells of the
+// operator's disks and nodes.
+func concernsTenant(e events.Event, tenant string) bool {
+	return tenant == "" || e.Tenant == tenant && e.Kind != events.CopiesDemoted
+}
+
+func eventView(e events.Event, tenant string) Event {
+	if tenant != "" {
+		e.By = "" // an operator
+	}
 	return Event{ID: e.ID.String(), At: e.At, Kind: string(e.Kind), Warning: e.Warning, Text: e.Text, Node: e.Node, Disk: e.Disk,
-		Volume: e.Volume, Host: e.Host, Address: e.Address, Copies: e.Copies}
+		Volume: e.Volume, Host: e.Host, Address: e.Address, Copies: e.Copies, By: e.By, Tenant: e.Tenant}
 }
 
 // stream tells of events until the client or the node is gone.
-func (s server) stream(ctx huma.Context, since *events.ID) {
+func (s server) stream(ctx huma.Context, since *events.ID, tenant string) {
 	ctx.SetHeader("Content-Type", "text/event-stream")
 	ctx.SetHeader("Cache-Control", "no-store")
 	w := ctx.BodyWriter()
@@ -143,11 +169,14 @@ func (s server) stream(ctx huma.Context, since *events.ID) {
 		}
 		told = true
 		for _, e := range happened.Events {
-			text, err := json.Marshal(eventView(e))
+			since = &e.ID
+			if !concernsTenant(e, tenant) {
+				continue
+			}
+			text, err := json.Marshal(eventView(e, tenant))
 			if err != nil {
 				return
 			}
-			since = &e.ID
 			if _, err := fmt.Fprintf(w, "id: %s\ndata: %s\n\n", e.ID, text); err != nil {
 				return
 			}
@@ -186,7 +215,7 @@ const lineMax = 1 << 20
 // WatchEvents tells of what happens after the event since, or without one from now on, until ctx ends, tell
 // gives an error or the node is gone. With ErrMissing there is no event.
 func (c *Client) WatchEvents(ctx context.Context, since string, tell func(Event, error) error) error {
-	r, err := http.NewRequestWithContext(ctx, "GET", "http://node/v1/events/stream?since="+url.QueryEscape(since), nil)
+	r, err := c.request(ctx, "GET", "/v1/events/stream?since="+url.QueryEscape(since), nil)
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ var Rights = map[string]Right{
 
 	"list-jobs": viewersAndTenants, "get-job": viewersAndTenants, "cancel-job": operators,
 
-	"get-health": viewers, "list-events": viewers, "watch-events": viewers,
+	"get-health": viewers, "list-events": viewersAndTenants, "watch-events": viewersAndTenants,
 
 	"list-hosts": viewersAndTenants, "list-sessions": viewers, "disconnect-host": operators,
 	"add-host": operatorsAndTenants, "set-nqn": operatorsAndTenants, "set-chap": operatorsAndTenants, "set-dhchap": operatorsAndTenants, "delete-host": operatorsAndTenants,

@@ -47,7 +47,23 @@ type derivation struct {
 // add tells of an event whose sentence is made like Sprintf's; what is set in e is kept.
 func (d *derivation) add(e Event, format string, args ...any) {
 	e.ID, e.At, e.Text = ID{d.after.Index, uint32(len(d.out) + 1)}, d.at, fmt.Sprintf(format, args...)
+	if e.Tenant == "" {
+		e.Tenant = d.tenant(e)
+	}
 	d.out = append(d.out, e)
+}
+
+// tenant is whose the volume is that an event is about, or else the host.
+func (d *derivation) tenant(e Event) string {
+	for _, s := range []*cluster.State{d.after, d.before} {
+		if v := s.VolumeNamed(e.Volume); v != nil {
+			return v.Tenant
+		}
+		if h := s.Hosts[e.Host]; h != nil && e.Volume == "" {
+			return h.Tenant
+		}
+	}
+	return ""
 }
 
 func (d *derivation) node(id wire.NodeID) string {

@@ -120,4 +120,6 @@ type Event struct {
 	Host    string `json:"host,omitempty"`
 	Address string `json:"address,omitempty"`
 	Copies  int    `json:"copies,omitempty"` // of segments
+	By      string `json:"by,omitempty"`     // who ordered it
+	Tenant  string `json:"tenant,omitempty"` // whose the volume or host is that it is about; empty: the operator's own
 }

@@ -220,14 +220,14 @@ func TestAJobTellsThatItWasOrderedAndHowItEnded(t *testing.T) {
 	note := func(id, step uint64, end cluster.JobEnd, counts cluster.Counts) cluster.Command {
 		return cluster.Command{NoteJob: &cluster.NoteJob{Job: id, Step: step, End: end, Problem: "it was in the way", Progress: cluster.JobProgress{Counts: counts}}}
 	}
-	r.expect(start(cluster.VerifyJob), `job-started: job 1 was ordered by "ci": all copies of volume "v" are to be compared`)
+	r.expect(start(cluster.VerifyJob), `job-started: job 1 was ordered: all copies of volume "v" are to be compared`)
 	r.expect(start(cluster.VerifyJob))
 	r.expect(note(1, 0, "", cluster.Counts{}))
 	r.expect(note(1, 1, cluster.JobDone, cluster.Counts{Differing: 2, Mended: 1, Skipped: 3}),
 		`!job-ended: job 1 has ended, and all copies of volume "v" were compared: 2 differing blocks, 1 mended, 3 that could not be compared`)
-	r.expect(start(cluster.RepairJob), `job-started: job 2 was ordered by "ci": all copies of volume "v" are to be compared, and made equal`)
+	r.expect(start(cluster.RepairJob), `job-started: job 2 was ordered: all copies of volume "v" are to be compared, and made equal`)
 	r.expect(note(2, 0, cluster.JobFailed, cluster.Counts{}), `!job-ended: job 2 of volume "v" failed: it was in the way`)
-	r.expect(start(cluster.VerifyJob), `job-started: job 3 was ordered by "ci": all copies of volume "v" are to be compared`)
+	r.expect(start(cluster.VerifyJob), `job-started: job 3 was ordered: all copies of volume "v" are to be compared`)
 	r.expect(cluster.Command{CancelJob: &cluster.CancelJob{Job: 3}}, `job-ended: job 3 of volume "v" was cancelled`)
 }
 

@@ -14,7 +14,7 @@ func (d *derivation) jobs() {
 			continue
 		}
 		if old == nil {
-			d.add(Event{Kind: JobStarted, Volume: now.Name}, "job %d was ordered by %q: %s", now.ID, now.By, task(now))
+			d.add(Event{Kind: JobStarted, Volume: now.Name, Tenant: now.Tenant, By: now.By}, "job %d was ordered: %s", now.ID, task(now))
 		}
 		if now.End != "" {
 			d.jobEnded(now)
@@ -31,7 +31,7 @@ func task(j *cluster.Job) string {
 }
 
 func (d *derivation) jobEnded(j *cluster.Job) {
-	about := Event{Kind: JobEnded, Volume: j.Name}
+	about := Event{Kind: JobEnded, Volume: j.Name, Tenant: j.Tenant}
 	switch j.End {
 	case cluster.JobDone:
 		about.Warning = j.Counts.Differing > j.Counts.Mended

@@ -34,7 +34,7 @@ var steps = []step{
 	{name: "format", about: "gofmt finds nothing to change", run: format},
 	{name: "vet", about: "go vet of all packages and tests", run: func(r *runner) (tally, error) {
 		return r.checks([]string{"go", "vet", "./..."}, []string{"go", "vet", "-tags", tags, "./scripts/..."},
-			[]string{"go", "-C", "scripts/tools", "vet", "./..."})
+			[]string{"go", "-C", "scripts/tools", "vet", "./..."}, []string{"go", "-C", "scripts/peers/gotgt", "vet", "./..."})
 	}},
 	{name: "staticcheck", about: "staticcheck, at the version of scripts/tools/go.mod", run: staticcheck, where: beside},
 	{name: "house", about: "who imports whom, and what the pure packages do without", run: func(r *runner) (tally, error) {
