@@ -20,7 +20,7 @@ var (
 // Rights are the rights to all operations, by their identity in the OpenAPI document. An operation that is not here is
 // refused to whoever comes over the network.
 var Rights = map[string]Right{
-	"get-status": viewers, "get-cluster": viewers, "get-authority": viewersAndTenants, "plan-release": viewers, "check-network": viewers,
+	"get-status": viewers, "get-cluster": viewers, "get-authority": viewersAndTenants, "plan-release": viewers, "check-network": viewers, "check-upgrade": viewers,
 	"create-cluster": admins, "join-cluster": admins, "release": admins, "reset": admins, "set-cluster": admins, "get-secret": admins,
 	"plan-adoption": admins, "adopt": admins,
 

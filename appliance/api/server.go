@@ -41,6 +41,7 @@ func Handler(n *node.Node, version string) http.Handler {
 	s.addresses(a)
 	s.why(a)
 	s.network(a)
+	s.upgrade(a)
 	s.sessions(a)
 	s.access(a)
 	s.health(a)

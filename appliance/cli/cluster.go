@@ -16,9 +16,14 @@ import (
 )
 
 func versionCommand(version string) *cli.Command {
-	return &cli.Command{Name: "version", Usage: "print the release of this program", Description: "Example:\n   ashlar version -o json", Flags: []cli.Flag{outputFlag()},
+	return &cli.Command{Name: "version", Usage: "print the release of this program", Description: "Example:\n   ashlar version -o json",
+		Flags: []cli.Flag{outputFlag(), &cli.BoolFlag{Name: "formats", Usage: "print what a release needs to have in common with it, to be in one cluster"}},
 		Action: func(c *cli.Context) error {
-			return done(c, map[string]string{"version": version}, "ashlar %s", version)
+			document := map[string]string{"version": version, "formats": api.Formats}
+			if c.Bool("formats") {
+				return done(c, document, "%s", api.Formats)
+			}
+			return done(c, document, "ashlar %s", version)
 		}}
 }
 

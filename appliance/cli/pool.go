@@ -31,6 +31,7 @@ func nodeCommand() *cli.Command {
 					table.Row{"disks", v.Disks}, table.Row{"head of volumes", v.Heads}, table.Row{"fault domain", dash(v.Domain)}, table.Row{"drained", yes(v.Drained)}, table.Row{"witness", yes(v.Witness)})
 			})
 		}),
+		upgradeCheckCommand(),
 		leaf("drain", "have hosts and heads go to other nodes, until undrain", "NAME", "ashlar node drain node1", drainNode,
 			&cli.BoolFlag{Name: "data", Usage: "have its copies go to other nodes, too"}),
 		leaf("set", "say in which fault domain a node is", "NAME", "ashlar node set node1 --domain rack1", setNode,

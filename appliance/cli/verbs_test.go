@@ -110,6 +110,7 @@ var verbs = []verb{
 	{path: "events", says: []string{"EVENT", `volume "db" was created`}, keys: []string{`"events"`}, wrong: []wrong{{"--limit 0", "1 to 10000"}, {"--since x", "x"}}},
 
 	{path: "cluster set", do: "rebuild-after-node 10m", says: []string{"rebuild-after-node is 10m0s now"}, again: "rebalance off", keys: []string{`"rebalance": "off"`}, wrong: []wrong{{"rebuild-after-nod 10m", `did you mean "rebuild-after-node"?`}, {"rebalance maybe", "on or off"}, {"pool-warning 100", "per cent from 1 to 99"}, {"scrub-deep 1ms", "whole seconds"}}},
+	{path: "node upgrade-check", do: "--wait 20s", says: []string{`node "node1" can be upgraded now`}, keys: []string{`"node": "node1"`, `"formats"`, `"ready": true`}, wrong: []wrong{{"node1", "one argument too many"}, {"--formats state-0", "other formats (state-0)"}}},
 	{path: "cluster check", says: []string{"All nodes reach each other's addresses"}, keys: []string{"[]"}, wrong: []wrong{{"node1", "one argument too many"}}, tried: true},
 	{path: "cluster status", says: []string{"prod", "10m0s after a node went down", "node2", "a node's own address to discovery", "db"}, keys: []string{`"name": "prod"`, `"state"`, `"nodes"`, `"settings"`}},
 	{path: "status", do: "--exit-code", says: []string{"node1, ready", "prod, leader node", "data     safe: all copies of all volumes are in sync", "There is nothing to do."}, keys: []string{`"name": "node1"`, `"health"`, `"data": "safe"`, `"why": []`}, wrong: []wrong{{"node1", "one argument too many"}}, alone: true},

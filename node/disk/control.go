@@ -51,7 +51,7 @@ func (c *control) marshal(nonce [16]byte) []byte {
 	le := binary.LittleEndian
 	le.PutUint32(b[0:], controlMagic)
 	le.PutUint32(b[8:], uint32(length))
-	le.PutUint32(b[12:], formatVersion)
+	le.PutUint32(b[12:], FormatVersion)
 	copy(b[16:], nonce[:])
 	le.PutUint64(b[32:], c.number)
 	le.PutUint64(b[40:], c.tail)

@@ -175,7 +175,7 @@ func TestAnotherFormatIsRefused(t *testing.T) {
 	}
 	s := superblock{Identity{}, g}
 	b := s.marshal()
-	for format, want := range map[byte]error{formatVersion - 1: ErrTooOld, formatVersion: nil, formatVersion + 1: ErrTooNew} {
+	for format, want := range map[byte]error{FormatVersion - 1: ErrTooOld, FormatVersion: nil, FormatVersion + 1: ErrTooNew} {
 		b[12] = format
 		sealSuperblock(b)
 		if err := new(superblock).unmarshal(b); !errors.Is(err, want) {

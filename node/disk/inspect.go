@@ -45,7 +45,7 @@ func inspectIdentity(dev Device) (*Inspection, *superblock, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	in := &Inspection{Identity: sb.id, Format: formatVersion, Size: sb.size}
+	in := &Inspection{Identity: sb.id, Format: FormatVersion, Size: sb.size}
 	l := loadLabels(dev, &sb.geometry, sb.id.Nonce)
 	in.Label, in.LabelErr = l.newest.data, l.err
 	return in, sb, nil

@@ -45,7 +45,7 @@ type labels struct {
 func (l *label) marshal(b []byte, nonce [16]byte) {
 	le := binary.LittleEndian
 	le.PutUint32(b[0:], labelMagic)
-	le.PutUint32(b[8:], formatVersion)
+	le.PutUint32(b[8:], FormatVersion)
 	le.PutUint32(b[12:], uint32(len(l.data)))
 	copy(b[16:], nonce[:])
 	le.PutUint64(b[32:], l.number)

@@ -10,6 +10,9 @@ import (
 	"ashlar/replication/wire"
 )
 
+// FormatVersion is that of a store. A program opens no other.
+const FormatVersion = 2
+
 const (
 	blockSize   = wire.BlockSize
 	chunkBlocks = 32 // 4 KiB blocks in a chunk, the unit of allocation
@@ -17,10 +20,9 @@ const (
 	groupChunks = 4 // chunks that one metadata page describes
 	groupBlocks = groupChunks * chunkBlocks
 
-	formatVersion = 2
-	edge          = 128 << 10 // kept at both ends of the device for superblocks
-	minDevice     = 64 << 20
-	minJournal    = 256 << 10
+	edge       = 128 << 10 // kept at both ends of the device for superblocks
+	minDevice  = 64 << 20
+	minJournal = 256 << 10
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -116,7 +118,7 @@ func (s *superblock) marshal() []byte {
 	b := alignedBytes(blockSize)
 	copy(b, superblockMagic[:])
 	e := b[12:12]
-	e = binary.LittleEndian.AppendUint32(e, formatVersion)
+	e = binary.LittleEndian.AppendUint32(e, FormatVersion)
 	e = append(e, s.id.Cluster[:]...)
 	e = append(e, s.id.Disk[:]...)
 	e = append(e, s.id.Nonce[:]...)
@@ -143,10 +145,10 @@ func (s *superblock) unmarshal(b []byte) error {
 		return fmt.Errorf("%w: superblock checksum", ErrDamaged)
 	}
 	switch v := binary.LittleEndian.Uint32(b[12:]); {
-	case v > formatVersion:
-		return fmt.Errorf("%w: format %d, this release reads format %d alone", ErrTooNew, v, formatVersion)
-	case v < formatVersion:
-		return fmt.Errorf("%w: format %d, this release reads format %d alone", ErrTooOld, v, formatVersion)
+	case v > FormatVersion:
+		return fmt.Errorf("%w: format %d, this release reads format %d alone", ErrTooNew, v, FormatVersion)
+	case v < FormatVersion:
+		return fmt.Errorf("%w: format %d, this release reads format %d alone", ErrTooOld, v, FormatVersion)
 	}
 	b = b[16:]
 	b = b[copy(s.id.Cluster[:], b):]

@@ -35,7 +35,7 @@ type page struct {
 func (p *page) marshal(b []byte, nonce [16]byte) {
 	le := binary.LittleEndian
 	le.PutUint32(b[0:], pageMagic)
-	le.PutUint32(b[8:], formatVersion)
+	le.PutUint32(b[8:], FormatVersion)
 	le.PutUint32(b[12:], p.group)
 	copy(b[16:], nonce[:])
 	le.PutUint64(b[32:], p.instance)

@@ -163,7 +163,7 @@ func recordSize(entriesBytes int, blocks uint32) (header, data int64) {
 func (r *record) marshalHeader(b []byte, nonce [16]byte) {
 	le := binary.LittleEndian
 	le.PutUint32(b[0:], recordMagic)
-	le.PutUint32(b[8:], formatVersion)
+	le.PutUint32(b[8:], FormatVersion)
 	le.PutUint32(b[12:], uint32(len(b)))
 	le.PutUint32(b[16:], uint32(len(r.data)/blockSize))
 	le.PutUint32(b[20:], uint32(len(r.entries)))
@@ -181,7 +181,7 @@ func (r *record) marshalHeader(b []byte, nonce [16]byte) {
 // headerLength checks the first block of a record: the length of header and data, bytes.
 func headerLength(b []byte, nonce [16]byte) (header, data int64, err error) {
 	le := binary.LittleEndian
-	if le.Uint32(b) != recordMagic || [16]byte(b[40:56]) != nonce || le.Uint32(b[8:]) != formatVersion {
+	if le.Uint32(b) != recordMagic || [16]byte(b[40:56]) != nonce || le.Uint32(b[8:]) != FormatVersion {
 		return 0, 0, errBadRecord
 	}
 	header, data = int64(le.Uint32(b[12:])), int64(le.Uint32(b[16:]))*blockSize
