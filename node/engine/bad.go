@@ -37,30 +37,21 @@ func (e *Engine) Bad(s *disk.Store, b *disk.ChecksumError) {
 	}
 }
 
-// bookkeeper has the cluster count bad blocks.
-func (e *Engine) bookkeeper() {
-	t := time.NewTicker(badEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-e.ctx.Done():
-			return
-		case <-t.C:
+// countBad has the cluster count bad blocks.
+func (e *Engine) countBad() {
+	e.mu.Lock()
+	all := e.bad
+	e.bad = map[cluster.DiskID][]cluster.BadBlock{}
+	e.mu.Unlock()
+	st := e.Consensus.State()
+	for id, list := range all {
+		d := st.Disks[id]
+		if d == nil || d.Failed {
+			continue
 		}
-		e.mu.Lock()
-		all := e.bad
-		e.bad = map[cluster.DiskID][]cluster.BadBlock{}
-		e.mu.Unlock()
-		st := e.Consensus.State()
-		for id, list := range all {
-			d := st.Disks[id]
-			if d == nil || d.Failed {
-				continue
-			}
-			list = slices.DeleteFunc(list, d.Counted)
-			for part := range slices.Chunk(list, badAtOnce) {
-				e.propose(cluster.Command{BadBlocks: &cluster.BadBlocks{Disk: id, Blocks: part}})
-			}
+		list = slices.DeleteFunc(list, d.Counted)
+		for part := range slices.Chunk(list, badAtOnce) {
+			e.propose(cluster.Command{BadBlocks: &cluster.BadBlocks{Disk: id, Blocks: part}})
 		}
 	}
 }

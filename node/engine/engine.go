@@ -97,12 +97,26 @@ func Start(c Config) (*Engine, error) {
 	e.tasks.Go(e.control.run)
 	e.tasks.Go(e.watch)
 	e.tasks.Go(e.cleaner)
-	e.tasks.Go(e.bookkeeper)
-	e.tasks.Go(e.fillWatcher)
+	e.tasks.Go(func() { e.every(badEvery, e.countBad) })
+	e.tasks.Go(func() { e.every(fillEvery, e.noteFill) })
 	e.tasks.Go(func() { e.scrubber(false) })
 	e.tasks.Go(func() { e.scrubber(true) })
 	e.tasks.Go(e.worker)
 	return e, nil
+}
+
+// every does f again and again until the engine ends.
+func (e *Engine) every(d time.Duration, f func()) {
+	t := time.NewTicker(d)
+	defer t.Stop()
+	for {
+		select {
+		case <-e.ctx.Done():
+			return
+		case <-t.C:
+			f()
+		}
+	}
 }
 
 // Close ends all that the engine does. The stores remain their owner's.

@@ -43,24 +43,15 @@ func (e *Engine) OwnSpace() map[cluster.DiskID]disk.Stats {
 
 const fillEvery = 10 * time.Second
 
-// fillWatcher has the cluster note it where the pool fills, or has room again, while this node leads.
-func (e *Engine) fillWatcher() {
-	t := time.NewTicker(fillEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-e.ctx.Done():
-			return
-		case <-t.C:
-		}
-		if !e.Consensus.IsLeader() || !e.registered.Load() {
-			continue
-		}
-		space, st := e.Space(e.ctx), e.Consensus.State()
-		percent, known := used(st, space)
-		if fill := st.FillAfter(percent); known && fill != st.Fill {
-			e.propose(cluster.Command{NoteFill: &cluster.NoteFill{Fill: fill, Percent: percent}}) //nolint:errcheck // it is looked at again
-		}
+// noteFill has the cluster note it where the pool fills, or has room again, while this node leads.
+func (e *Engine) noteFill() {
+	if !e.Consensus.IsLeader() || !e.registered.Load() {
+		return
+	}
+	space, st := e.Space(e.ctx), e.Consensus.State()
+	percent, known := used(st, space)
+	if fill := st.FillAfter(percent); known && fill != st.Fill {
+		e.propose(cluster.Command{NoteFill: &cluster.NoteFill{Fill: fill, Percent: percent}}) //nolint:errcheck // it is looked at again
 	}
 }
 
