@@ -20,6 +20,7 @@ import (
 	"ashlar/node/freeport"
 	"ashlar/node/identity"
 	"ashlar/replication/wire"
+	"ashlar/target"
 	"ashlar/target/iscsi/session"
 	"ashlar/target/targettest/initiator"
 )
@@ -30,6 +31,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	newStallWatch = func() *target.StallWatch { return target.NewStallWatchOn(func() int64 { return 0 }) }
 	flag.Set("test.parallel", "6") // unless ordered: the tests mostly wait, for elections and leases
 	os.Exit(m.Run())
 }

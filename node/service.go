@@ -114,10 +114,14 @@ func (s *service) registration() *cluster.Register {
 	return r
 }
 
+// newStallWatch is other where a node's hosts are in its own process, as tests have
+// them: they stand still with it.
+var newStallWatch = target.NewStallWatch
+
 // start begins to serve the other nodes, and hosts as soon as the cluster has
 // agreed on this incarnation.
 func (s *service) start() {
-	s.watch = target.NewStallWatch()
+	s.watch = newStallWatch()
 	s.server = iscsi.NewServer(iscsi.Config{Directory: s.directory, Watch: s.watch, Generation: s.generation, Log: s.log})
 	s.nvme = nvmetcp.NewServer(nvmetcp.Config{Directory: s.spaces, Watch: s.watch, Generation: s.ownGeneration, Log: s.log})
 	s.network.Serve()
