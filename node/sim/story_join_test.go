@@ -171,6 +171,33 @@ func madeAnewWhenProposed(t *testing.T, bug string) *Result {
 	return s.verdictWith(s.differing())
 }
 
+// A write that was refused, since the copy in the set has no space, is still in the device's hands of a copy
+// that catches up, and gave up meanwhile: it catches up again, with the write or without it.
+func refusedLate(t *testing.T, bug string) *Result {
+	s, h := filled(t, bug)
+	s.zero(h, 3)
+	s.zero(h, 5)
+	s.server(2).kill()
+	s.until(10*second, func() bool { return s.insync() == 1 })
+	s.write(h, 5)
+	near, far := s.server(1).disk, s.server(2).disk
+	near.full, near.low, far.full = true, true, true
+	s.server(2).start()
+	s.until(5*second, func() bool { return s.server(1).process.out[2] != nil })
+	far.slow = 300 * millisecond
+	s.copying() // block 5, for which there is no space
+	s.hold(2)
+	s.begin(h, wire.OpWrite, 3)
+	s.until(second, func() bool { return len(s.server(1).process.reign(1).head.Progress()) == 0 })
+	far.full = false
+	s.release(2)
+	s.until(2500*millisecond, func() bool { return s.insync() == 2 })
+	s.finish(2)
+	s.until(5*second, func() bool { return s.insync() == 2 })
+	s.run(millisecond)
+	return s.verdictWith(s.differing())
+}
+
 var joinStories = []aStory{
 	{"a copy that comes back", comesBack, []string{"NoDelta", "JoinEarly", "FirstPageOnly", "ZerosSkipped"}},
 	{"writes when a copy has caught up", writesAfterwards, []string{"ConfigReordered"}},
@@ -179,5 +206,6 @@ var joinStories = []aStory{
 	{"a joiner that hears of commit points", commitToJoiner, []string{"CommitJoiner"}},
 	{"a head whose copy is out of the set", headOutOfSet, []string{"ReadOutOfSync"}},
 	{"a joiner that is lost when it is proposed", lostWhenProposed, []string{"ProposedDropped"}},
+	{"a refused write that a joiner has late", refusedLate, []string{"JoinOverWrites"}},
 	{"a copy made anew when it is proposed", madeAnewWhenProposed, []string{"CopyByNode"}},
 }

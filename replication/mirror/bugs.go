@@ -32,6 +32,7 @@ type Bugs struct {
 	BadTaken         bool // blocks that a copy calls bad are taken as they come
 	JoinerKept       bool // a copy that catches up may hold writes up for ever
 	JoinUndrained    bool // a catch-up begins before the writes that the joiner was not sent are done
+	JoinOverWrites   bool // a joiner shows its changes while older writes are under way
 	RewriteUnlocked  bool // what is there is written again without the lock of its blocks
 	PrepareUndrained bool // tails are shown while older writes are under way
 	NotResent        bool // requests are forgotten when their session ends

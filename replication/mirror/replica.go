@@ -1,6 +1,10 @@
 package mirror
 
-import "ashlar/replication/wire"
+import (
+	"slices"
+
+	"ashlar/replication/wire"
+)
 
 // Replica is a node's side of all its copies: it keeps the promises. The store
 // is somebody else's; Jobs say what to ask of it, in any order and concurrently
@@ -16,8 +20,9 @@ type Replica struct {
 // copies are those of one volume.
 type copies struct {
 	promised uint64
-	writing  int   // writes that the store has not finished
-	waiting  []Job // promises whose tails are asked for when writing is 0
+	begun    uint64   // writes so far
+	writing  []uint64 // those that the store has not finished, by their number; ascending
+	waiting  []Job    // questions about all writes that were begun before; ascending
 	claims   memory
 	forgot   uint64 // claims of this epoch and lower may be missing
 	asked    bool   // for a promise, in this run
@@ -29,6 +34,8 @@ type Job struct {
 	Session uint64 // where the request came from
 	Msg     wire.Message
 	Promise bool
+
+	number uint64 // of a write among its volume's; of a question, that of the last write that it waits for
 }
 
 // Reply is an answer for a session.
@@ -99,11 +106,17 @@ func (r *Replica) Receive(now int64, session uint64, m wire.Message) {
 		c.forgets(c.claims.obey(now, m))
 		return
 	case *wire.Write:
-		c.writing++
+		c.begun++
+		job.number = c.begun
+		c.writing = append(c.writing, job.number)
 		c.forgets(c.claims.begin(now, m))
 	case *wire.Changes:
 		if m.Own {
 			c.claims.forget(m.Segment)
+			// What it was sent before, when it caught up or was in the set, is in the answer, whether or not the
+			// head still waits for it.
+			r.ask(c, job, r.bugs.JoinOverWrites)
+			return
 		}
 	}
 	r.out.Jobs = append(r.out.Jobs, job)
@@ -219,8 +232,7 @@ func (r *Replica) Done(now int64, job Job, answer wire.Message) {
 	case *wire.Prepare:
 		if job.Promise && answer == nil {
 			job.Promise = false
-			c.waiting = append(c.waiting, job)
-			r.drained(c)
+			r.ask(c, job, r.bugs.PrepareUndrained)
 			return
 		}
 		if p, ok := answer.(*wire.Prepared); ok && p.Status == wire.OK && !job.Promise {
@@ -231,7 +243,9 @@ func (r *Replica) Done(now int64, job Job, answer wire.Message) {
 	case *wire.Write:
 		a, ok := answer.(*wire.Ack)
 		c.claims.end(m, ok && a.Status == wire.OK)
-		c.writing--
+		if i, ok := slices.BinarySearch(c.writing, job.number); ok {
+			c.writing = slices.Delete(c.writing, i, i+1)
+		}
 		r.drained(c)
 	case *wire.Read, *wire.Changes, *wire.Extents, *wire.Check:
 		// Checked after the I/O: what was read before a higher promise, or
@@ -247,12 +261,25 @@ func (r *Replica) Done(now int64, job Job, answer wire.Message) {
 	}
 }
 
-func (r *Replica) drained(c *copies) {
-	if c.writing > 0 && !r.bugs.PrepareUndrained {
+// ask has the store asked once all writes that were begun before are done.
+func (r *Replica) ask(c *copies, question Job, atOnce bool) {
+	if atOnce {
+		r.out.Jobs = append(r.out.Jobs, question)
 		return
 	}
-	r.out.Jobs = append(r.out.Jobs, c.waiting...)
-	c.waiting = nil
+	question.number = c.begun
+	c.waiting = append(c.waiting, question)
+	r.drained(c)
+}
+
+// drained asks what waits for no write any more.
+func (r *Replica) drained(c *copies) {
+	n := 0
+	for n < len(c.waiting) && (len(c.writing) == 0 || c.waiting[n].number < c.writing[0]) {
+		n++
+	}
+	r.out.Jobs = append(r.out.Jobs, c.waiting[:n]...)
+	c.waiting = slices.Delete(c.waiting, 0, n)
 }
 
 func (r *Replica) reply(session uint64, m wire.Message) {
