@@ -378,7 +378,7 @@ type relayed struct {
 // relay has the copies here promise. The promise is durable when it is told.
 func (c *control) relay(leader wire.NodeID, r failover.Relay) {
 	if v := c.e.volume(r.Volume); v != nil && r.Node == c.e.Self {
-		v.Request(&relayed{c, leader, r, v}, &wire.Prepare{Volume: r.Volume, Epoch: r.Epoch})
+		v.RequestLater(&relayed{c, leader, r, v}, &wire.Prepare{Volume: r.Volume, Epoch: r.Epoch})
 	}
 }
 

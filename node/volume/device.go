@@ -68,7 +68,7 @@ func (v *Volume) Submit(op *target.Op) {
 	if op.Kind == target.Reserve {
 		r.Data = encode(v.reserveAsk(op.Request))
 	}
-	if !v.postOpen(event{kind: evSubmit, request: r}) {
+	if !v.doOpen(event{kind: evSubmit, request: r}) {
 		op.Status = target.Gone
 		op.Done(op)
 	}

@@ -19,7 +19,7 @@ const tailChanges = 128 << 10
 // work has the store do a job; the answer comes back as an event. What may wait
 // for the disk runs in a goroutine of its own.
 func (v *Volume) work(j mirror.Job) {
-	done := func(m wire.Message) { v.post(event{kind: evJob, job: j, msg: m}) }
+	done := func(m wire.Message) { v.do(event{kind: evJob, job: j, msg: m}) }
 	if v.outranked(j.Msg) {
 		done(mirror.RefuseStale(j.Msg))
 		return

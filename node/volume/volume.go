@@ -61,6 +61,7 @@ type Volume struct {
 	mu        sync.Mutex
 	queue     []event
 	closed    bool
+	running   bool          // somebody has a turn, and looks at the queue at its end
 	wake      chan struct{} // capacity 1
 	stopped   chan struct{}
 	listeners map[int]func(target.Event)
@@ -68,7 +69,7 @@ type Volume struct {
 
 	traffic [classes]counters
 
-	// The loop's own.
+	// Of whoever has the turn.
 	state    *cluster.State
 	agreed   *cluster.Volume
 	portal   *mirror.Portal
@@ -81,6 +82,7 @@ type Volume struct {
 	tellings map[uint64]*telling
 	links    map[wire.NodeID]bool // nodes to which a session for requests lives
 	local    []event              // for ourselves, before anything else
+	batch    []event              // that is handled
 	held     []mirror.Job         // for disks that are silent
 	measured int64                // when the load was last
 	gone     bool
@@ -155,14 +157,19 @@ func (v *Volume) Close() {
 // State gives the volume what the cluster has agreed on now.
 func (v *Volume) State(st *cluster.State) { v.post(event{kind: evState, state: st}) }
 
-// Request is a message for this node's copies or head. session is nil from here.
+// Request is a message for this node's copies or head.
 func (v *Volume) Request(s Session, m wire.Message) {
+	v.do(event{kind: evRequest, session: s, msg: m})
+}
+
+// RequestLater is Request by who must not wait for what it comes to.
+func (v *Volume) RequestLater(s Session, m wire.Message) {
 	v.post(event{kind: evRequest, session: s, msg: m})
 }
 
 // Reply is a node's answer to a request.
 func (v *Volume) Reply(from wire.NodeID, m wire.Message) {
-	v.post(event{kind: evReply, from: from, msg: m})
+	v.do(event{kind: evReply, from: from, msg: m})
 }
 
 // Connected says that a session for requests to a node began.
@@ -199,24 +206,62 @@ func (v *Volume) Status() *Status { return v.status.Load() }
 
 func (v *Volume) run(f func()) { v.post(event{kind: evRun, run: f}) }
 
-func (v *Volume) post(e event) {
-	v.mu.Lock()
-	v.queue = append(v.queue, e)
-	v.mu.Unlock()
-	v.signal()
-}
+// post queues an event for the loop.
+func (v *Volume) post(e event) { v.put(e, false, false) }
 
 // postOpen posts unless the volume is closed.
-func (v *Volume) postOpen(e event) bool {
+func (v *Volume) postOpen(e event) bool { return v.put(e, false, true) }
+
+// do queues an event, which an idle volume handles before do returns, so that nobody has to be
+// woken for it: the caller holds no lock that a front end or a store takes.
+func (v *Volume) do(e event) { v.put(e, true, false) }
+
+// doOpen does unless the volume is closed.
+func (v *Volume) doOpen(e event) bool { return v.put(e, true, true) }
+
+func (v *Volume) put(e event, here, open bool) bool {
 	v.mu.Lock()
-	if v.closed {
+	if v.closed && open {
 		v.mu.Unlock()
 		return false
 	}
 	v.queue = append(v.queue, e)
+	mine := here && v.enter()
+	idle := !v.running
 	v.mu.Unlock()
-	v.signal()
+	switch {
+	case mine:
+		v.turn()
+	case idle:
+		v.signal()
+	}
 	return true
+}
+
+// enter begins a turn, unless somebody is in one or there is nothing to do; mu is held.
+func (v *Volume) enter() bool {
+	if v.running || len(v.queue) == 0 || v.closed {
+		return false
+	}
+	v.running = true
+	v.batch, v.queue = v.queue, v.batch[:0]
+	return true
+}
+
+// turn handles a batch. What came meanwhile is the loop's.
+func (v *Volume) turn() {
+	for i := range v.batch {
+		v.handle(&v.batch[i])
+		v.batch[i] = event{}
+		v.carryOut()
+	}
+	v.mu.Lock()
+	v.running = false
+	more := len(v.queue) > 0 || v.closed
+	v.mu.Unlock()
+	if more {
+		v.signal()
+	}
 }
 
 func (v *Volume) signal() {
@@ -226,27 +271,21 @@ func (v *Volume) signal() {
 	}
 }
 
+// loop has the turns that nobody else has.
 func (v *Volume) loop() {
 	defer close(v.stopped)
-	var batch []event
 	for range v.wake {
-		for {
-			v.mu.Lock()
-			batch, v.queue = v.queue, batch[:0]
-			closed := v.closed
-			v.mu.Unlock()
-			for i := range batch {
-				v.handle(&batch[i])
-				batch[i] = event{}
-				v.carryOut()
-			}
-			if closed {
-				v.end()
-				return
-			}
-			if len(batch) == 0 {
-				break
-			}
+		v.mu.Lock()
+		ends := v.closed && !v.running
+		v.running = v.running || ends // for good
+		idle := !ends && v.enter()
+		v.mu.Unlock()
+		switch {
+		case ends:
+			v.end()
+			return
+		case idle:
+			v.turn()
 		}
 	}
 }
