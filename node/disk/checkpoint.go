@@ -114,18 +114,16 @@ func (s *Store) freeze() *image {
 	return img
 }
 
-// writeBack writes the data of all groups and builds their pages, several at a time.
+// writeBack writes the data of all groups, and meanwhile builds their pages, several at a time.
 func (s *Store) writeBack(img *image) error {
+	written := make(chan error, 1)
+	go func() { written <- s.dev.writeEach(s.pieces(img), s.o.Writers) }()
 	work := make(chan *frozenGroup)
-	errs := make([]error, s.o.Writers)
-	var wg sync.WaitGroup
-	for i := range errs {
-		wg.Go(func() {
-			buffer := alignedBytes(chunkBytes)
+	var builders sync.WaitGroup
+	for range s.o.Writers {
+		builders.Go(func() {
 			for f := range work {
-				if errs[i] == nil {
-					errs[i] = s.writeBackGroup(f, img.number, buffer)
-				}
+				s.buildPage(f, img.number)
 			}
 		})
 	}
@@ -133,36 +131,33 @@ func (s *Store) writeBack(img *image) error {
 		work <- f
 	}
 	close(work)
-	wg.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	builders.Wait()
+	return <-written
 }
 
-func (s *Store) writeBackGroup(f *frozenGroup, number uint64, buffer []byte) error {
-	for at := uint32(0); at < groupBlocks; {
-		b := f.delta.get(at)
-		if b == nil || b.data == nil {
-			at++
-			continue
-		}
-		// A run of changed blocks of one chunk is one write.
-		start, n := at, 0
-		for ; at < groupBlocks && at/chunkBlocks == start/chunkBlocks; at++ {
-			if b = f.delta.get(at); b == nil || b.data == nil {
-				break
+// pieces are the data of all groups, by where it goes: a run of changed blocks of one chunk is one write.
+func (s *Store) pieces(img *image) (list []piece) {
+	n := 0
+	for _, f := range img.groups {
+		n += len(f.delta.blocks)
+	}
+	blocks := make([]*[blockSize]byte, 0, n) // of all pieces
+	for _, f := range img.groups {
+		for at := uint32(0); at < groupBlocks; at++ {
+			b := f.delta.get(at)
+			if b == nil || b.data == nil {
+				continue
 			}
-			n += copy(buffer[n:], b.data[:])
-		}
-		if _, err := s.dev.WriteAt(buffer[:n], s.blockAt(f.before.place[start/chunkBlocks], start)); err != nil {
-			return err
+			off := s.blockAt(f.before.place[at/chunkBlocks], at)
+			blocks = append(blocks, b.data)
+			if n := len(list); n > 0 && at%chunkBlocks != 0 && list[n-1].off+int64(len(list[n-1].blocks))*blockSize == off {
+				list[n-1].blocks = list[n-1].blocks[:len(list[n-1].blocks)+1]
+				continue
+			}
+			list = append(list, piece{off, blocks[len(blocks)-1:]})
 		}
 	}
-	s.buildPage(f, number)
-	return nil
+	return list
 }
 
 // blockAt is where a group's block lies, given the place of its chunk.

@@ -2,6 +2,8 @@ package disk
 
 import (
 	"io"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"unsafe"
 )
@@ -43,6 +45,52 @@ func isAligned(b []byte) bool {
 	return uintptr(unsafe.Pointer(unsafe.SliceData(b)))%blockSize == 0
 }
 
+// piece is a write of whole blocks that lie one after the other in the device, and anywhere in memory.
+type piece struct {
+	off    int64
+	blocks []*[blockSize]byte
+}
+
+// unaligned says whether direct I/O would refuse it.
+func (p piece) unaligned() bool {
+	return slices.ContainsFunc(p.blocks, func(b *[blockSize]byte) bool { return !isAligned(b[:]) })
+}
+
+// writeSideBySide writes pieces, so many at once, and returns the first error, after which no more are begun.
+func writeSideBySide(write func([]byte, int64) (int, error), pieces []piece, atOnce int) (first error) {
+	var mu sync.Mutex
+	next := func() (p piece, ok bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(pieces) == 0 || first != nil {
+			return piece{}, false
+		}
+		p, pieces = pieces[0], pieces[1:]
+		return p, true
+	}
+	var writers sync.WaitGroup
+	for range min(atOnce, len(pieces)) {
+		writers.Go(func() {
+			buffer := alignedBytes(chunkBytes)
+			for p, ok := next(); ok; p, ok = next() {
+				n := 0
+				for _, b := range p.blocks {
+					n += copy(buffer[n:], b[:])
+				}
+				if _, err := write(buffer[:n], p.off); err != nil {
+					mu.Lock()
+					if first == nil {
+						first = err
+					}
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	writers.Wait()
+	return first
+}
+
 // gate is the device as the store writes it: shut for writes by the first one that fails (I11).
 type gate struct {
 	Device
@@ -78,6 +126,22 @@ func (g *gate) write(write func([]byte, int64) (int, error), p []byte, off int64
 		g.shut.Store(true)
 	}
 	return n, err
+}
+
+// writeEach is WriteAt of pieces of at most a chunk, in any order; so many at once, unless the device knows better.
+func (g *gate) writeEach(pieces []piece, atOnce int) error {
+	d, ok := g.Device.(interface{ writeEach([]piece) error })
+	if !ok {
+		return writeSideBySide(g.WriteAt, pieces, atOnce)
+	}
+	if g.shut.Load() {
+		return ErrFailed
+	}
+	err := d.writeEach(pieces)
+	if err != nil {
+		g.shut.Store(true)
+	}
+	return err
 }
 
 func (g *gate) Sync() error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 )
@@ -18,6 +19,7 @@ type File struct {
 	size    int64
 	direct  bool
 	bounce  sync.Pool // *[]byte, aligned, bounceBytes long
+	async   *queue    // nil: there is none
 }
 
 const bounceBytes = 1 << 20
@@ -101,8 +103,15 @@ func (f *File) claim(path string) (err error) {
 		flags |= syscall.O_DIRECT
 	}
 	f.durable, err = os.OpenFile(path, flags, 0)
+	if err == nil && f.direct {
+		f.async, _ = newQueue(asyncWrites)
+	}
 	return err
 }
+
+// asyncWrites is how many writes are under way at once where many are to be done. A journal record may
+// have to wait for them in the device.
+const asyncWrites = 16
 
 // Direct says whether the page cache is bypassed.
 func (f *File) Direct() bool { return f.direct }
@@ -121,6 +130,14 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 
 func (f *File) WriteAt(p []byte, off int64) (int, error)      { return f.write(f.data, p, off) }
 func (f *File) WriteThrough(p []byte, off int64) (int, error) { return f.write(f.durable, p, off) }
+
+// writeEach is WriteAt of all pieces.
+func (f *File) writeEach(pieces []piece) error {
+	if f.async == nil || slices.ContainsFunc(pieces, piece.unaligned) {
+		return writeSideBySide(f.WriteAt, pieces, asyncWrites)
+	}
+	return f.async.write(f.data, pieces)
+}
 
 func (f *File) write(file *os.File, p []byte, off int64) (int, error) {
 	return f.aligned(p, func(at int, buffer, p []byte) error {
@@ -157,6 +174,9 @@ func (f *File) Sync() error {
 }
 
 func (f *File) Close() error {
+	if f.async != nil {
+		f.async.close()
+	}
 	if f.durable == nil {
 		return f.data.Close()
 	}

@@ -1,0 +1,155 @@
+package disk
+
+import (
+	"io"
+	"os"
+	"runtime"
+	"sync"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Linux's asynchronous I/O (io_submit(2)) gives the device many writes by one system call, and waits
+// for several of them by another: of many small writes the calls and the switches of
+// threads would cost more than all else. Only direct I/O is asynchronous.
+
+// iocb is struct iocb of <linux/aio_abi.h>, little-endian.
+type iocb struct {
+	data     uint64 // given back with the event
+	key      uint32
+	rwFlags  uint32
+	opcode   uint16
+	priority int16
+	file     uint32
+	vector   *iovec
+	vectors  uint64
+	offset   int64
+	reserved uint64
+	flags    uint32
+	resultFD uint32
+}
+
+const opcodePwritev = 8 // IOCB_CMD_PWRITEV
+
+// iovec is struct iovec.
+type iovec struct {
+	base   *byte
+	length uint64
+}
+
+// ioEvent is struct io_event.
+type ioEvent struct {
+	data, object    uint64
+	result, result2 int64
+}
+
+// queue is a context of asynchronous I/O.
+type queue struct {
+	mu      sync.Mutex // one write at a time
+	context uintptr
+	events  []ioEvent // as many as are under way at once
+}
+
+// newQueue is for so many writes at once. It fails where the system has no room (fs.aio-max-nr), or forbids it.
+func newQueue(atOnce int) (*queue, error) {
+	q := &queue{events: make([]ioEvent, atOnce)}
+	if _, _, errno := unix.Syscall(unix.SYS_IO_SETUP, uintptr(atOnce), uintptr(unsafe.Pointer(&q.context)), 0); errno != 0 {
+		return nil, os.NewSyscallError("io_setup", errno)
+	}
+	return q, nil
+}
+
+func (q *queue) close() { unix.Syscall(unix.SYS_IO_DESTROY, q.context, 0, 0) }
+
+// write gives the pieces to a file, in any order, and returns when none is under way: with the
+// first error, after which no more are begun. More are begun whenever half of those under way are done.
+func (q *queue) write(file *os.File, pieces []piece) (first error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	todo, atOnce := iocbs(file, pieces), len(q.events)
+	for begun, done := 0, 0; done < begun || begun < len(todo) && first == nil; {
+		for begun < len(todo) && begun-done < atOnce && first == nil {
+			n, err := q.submit(todo[begun:min(begun+atOnce-(begun-done), len(todo))])
+			begun += n
+			if err == unix.EAGAIN && begun > done {
+				break // when some are done
+			}
+			first = err
+		}
+		least := begun - done
+		if begun < len(todo) && first == nil {
+			least = (least + 1) / 2
+		}
+		n, err := q.wait(least, pieces)
+		done += n
+		if first == nil {
+			first = err
+		}
+	}
+	runtime.KeepAlive(todo)
+	runtime.KeepAlive(pieces)
+	return first
+}
+
+// iocbs are what the kernel is asked, by number of the piece.
+func iocbs(file *os.File, pieces []piece) []*iocb {
+	blocks := 0
+	for _, p := range pieces {
+		blocks += len(p.blocks)
+	}
+	vectors, all, list := make([]iovec, 0, blocks), make([]iocb, len(pieces)), make([]*iocb, len(pieces))
+	for i, p := range pieces {
+		from := len(vectors)
+		for _, b := range p.blocks {
+			if n := len(vectors); n > from && uintptr(unsafe.Pointer(vectors[n-1].base))+uintptr(vectors[n-1].length) == uintptr(unsafe.Pointer(b)) {
+				vectors[n-1].length += blockSize // they lie side by side
+				continue
+			}
+			vectors = append(vectors, iovec{&b[0], blockSize})
+		}
+		all[i] = iocb{data: uint64(i), opcode: opcodePwritev, file: uint32(file.Fd()), vector: &vectors[from], vectors: uint64(len(vectors) - from), offset: p.off}
+		list[i] = &all[i]
+	}
+	return list
+}
+
+// submit begins writes, perhaps not all.
+func (q *queue) submit(list []*iocb) (n int, err error) {
+	for {
+		n, _, errno := unix.Syscall(unix.SYS_IO_SUBMIT, q.context, uintptr(len(list)), uintptr(unsafe.Pointer(&list[0])))
+		switch errno {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+			continue
+		case unix.EAGAIN:
+			return 0, unix.EAGAIN
+		}
+		return 0, os.NewSyscallError("io_submit", errno)
+	}
+}
+
+// wait returns when at least so many writes are done, with the first error among them.
+func (q *queue) wait(least int, pieces []piece) (done int, first error) {
+	for done < least {
+		n, _, errno := unix.Syscall6(unix.SYS_IO_GETEVENTS, q.context, uintptr(least-done), uintptr(len(q.events)), uintptr(unsafe.Pointer(&q.events[0])), 0, 0)
+		if errno == unix.EINTR {
+			continue
+		}
+		if errno != 0 {
+			panic(os.NewSyscallError("io_getevents", errno)) // the kernel still has our memory
+		}
+		for _, e := range q.events[:n] {
+			switch want := int64(len(pieces[e.data].blocks)) * blockSize; {
+			case first != nil || e.result == want:
+			case e.result < 0:
+				first = os.NewSyscallError("pwritev", unix.Errno(-e.result))
+			default:
+				first = io.ErrShortWrite
+			}
+		}
+		done += int(n)
+	}
+	return done, first
+}
