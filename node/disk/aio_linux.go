@@ -62,15 +62,32 @@ func newQueue(atOnce int) (*queue, error) {
 
 func (q *queue) close() { unix.Syscall(unix.SYS_IO_DESTROY, q.context, 0, 0) }
 
+// asyncBlocks bounds what is under way, beside the number of writes: a few long ones keep a device as
+// busy as many short ones, and a journal record waits in it behind them all.
+const asyncBlocks = 128
+
 // write gives the pieces to a file, in any order, and returns when none is under way: with the
 // first error, after which no more are begun. More are begun whenever half of those under way are done.
 func (q *queue) write(file *os.File, pieces []piece) (first error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	todo, atOnce := iocbs(file, pieces), len(q.events)
-	for begun, done := 0, 0; done < begun || begun < len(todo) && first == nil; {
-		for begun < len(todo) && begun-done < atOnce && first == nil {
-			n, err := q.submit(todo[begun:min(begun+atOnce-(begun-done), len(todo))])
+	todo := iocbs(file, pieces)
+	begun, done, blocks := 0, 0, 0 // blocks are those under way
+	for done < begun || begun < len(todo) && first == nil {
+		for first == nil {
+			next := begun
+			for ; next < len(todo) && next-done < len(q.events); next++ {
+				if n := len(pieces[next].blocks); next == done || blocks+n <= asyncBlocks {
+					blocks += n
+					continue
+				}
+				break
+			}
+			if next == begun {
+				break
+			}
+			n, err := q.submit(todo[begun:next])
+			blocks -= sum(pieces[begun+n : next])
 			begun += n
 			if err == unix.EAGAIN && begun > done {
 				break // when some are done
@@ -81,10 +98,12 @@ func (q *queue) write(file *os.File, pieces []piece) (first error) {
 		if begun < len(todo) && first == nil {
 			least = (least + 1) / 2
 		}
-		n, err := q.wait(least, pieces)
-		done += n
-		if first == nil {
-			first = err
+		for _, e := range q.wait(least) {
+			n := len(pieces[e.data].blocks)
+			done, blocks = done+1, blocks-n
+			if first == nil {
+				first = e.failed(n * blockSize)
+			}
 		}
 	}
 	runtime.KeepAlive(todo)
@@ -92,13 +111,16 @@ func (q *queue) write(file *os.File, pieces []piece) (first error) {
 	return first
 }
 
-// iocbs are what the kernel is asked, by number of the piece.
-func iocbs(file *os.File, pieces []piece) []*iocb {
-	blocks := 0
+func sum(pieces []piece) (blocks int) {
 	for _, p := range pieces {
 		blocks += len(p.blocks)
 	}
-	vectors, all, list := make([]iovec, 0, blocks), make([]iocb, len(pieces)), make([]*iocb, len(pieces))
+	return blocks
+}
+
+// iocbs are what the kernel is asked, by number of the piece.
+func iocbs(file *os.File, pieces []piece) []*iocb {
+	vectors, all, list := make([]iovec, 0, sum(pieces)), make([]iocb, len(pieces)), make([]*iocb, len(pieces))
 	for i, p := range pieces {
 		from := len(vectors)
 		for _, b := range p.blocks {
@@ -130,26 +152,28 @@ func (q *queue) submit(list []*iocb) (n int, err error) {
 	}
 }
 
-// wait returns when at least so many writes are done, with the first error among them.
-func (q *queue) wait(least int, pieces []piece) (done int, first error) {
+// wait returns when at least so many writes have ended.
+func (q *queue) wait(least int) []ioEvent {
+	done := 0
 	for done < least {
-		n, _, errno := unix.Syscall6(unix.SYS_IO_GETEVENTS, q.context, uintptr(least-done), uintptr(len(q.events)), uintptr(unsafe.Pointer(&q.events[0])), 0, 0)
-		if errno == unix.EINTR {
-			continue
-		}
-		if errno != 0 {
+		n, _, errno := unix.Syscall6(unix.SYS_IO_GETEVENTS, q.context, uintptr(least-done), uintptr(len(q.events)-done), uintptr(unsafe.Pointer(&q.events[done])), 0, 0)
+		if errno != 0 && errno != unix.EINTR {
 			panic(os.NewSyscallError("io_getevents", errno)) // the kernel still has our memory
 		}
-		for _, e := range q.events[:n] {
-			switch want := int64(len(pieces[e.data].blocks)) * blockSize; {
-			case first != nil || e.result == want:
-			case e.result < 0:
-				first = os.NewSyscallError("pwritev", unix.Errno(-e.result))
-			default:
-				first = io.ErrShortWrite
-			}
+		if errno == 0 {
+			done += int(n)
 		}
-		done += int(n)
 	}
-	return done, first
+	return q.events[:done]
+}
+
+// failed says why a write of so many bytes did.
+func (e *ioEvent) failed(bytes int) error {
+	switch {
+	case e.result < 0:
+		return os.NewSyscallError("pwritev", unix.Errno(-e.result))
+	case e.result != int64(bytes):
+		return io.ErrShortWrite
+	}
+	return nil
 }

@@ -140,7 +140,8 @@ func (m *copying) end() error {
 	return errors.Join(err, undo)
 }
 
-const followEvery = 500 * time.Millisecond
+// followEvery is between looks, each a process of its own.
+const followEvery = 250 * time.Millisecond
 
 // copyBeside has copies move while a host writes, for a length or until they have.
 func (c *cluster) copyBeside(w work, length time.Duration) (hosts, copied sample, err error) {
@@ -177,7 +178,7 @@ func (c *cluster) copyAlone() (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	s, _, err := m.follow(50*time.Millisecond, func() bool { return false })
+	s, _, err := m.follow(followEvery, func() bool { return false })
 	err = errors.Join(err, m.end())
 	_, undo := c.order(0, "", "cluster", "set", "rebuild-floor", "16M")
 	return s, errors.Join(err, undo)
