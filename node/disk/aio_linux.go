@@ -16,18 +16,16 @@ import (
 
 // iocb is struct iocb of <linux/aio_abi.h>, little-endian.
 type iocb struct {
-	data     uint64 // given back with the event
-	key      uint32
-	rwFlags  uint32
-	opcode   uint16
-	priority int16
-	file     uint32
-	vector   *iovec
-	vectors  uint64
-	offset   int64
-	reserved uint64
-	flags    uint32
-	resultFD uint32
+	data    uint64   // given back with the event
+	_       [2]int32 // aio_key, aio_rw_flags
+	opcode  uint16
+	_       int16 // aio_reqprio
+	file    uint32
+	vector  *iovec
+	vectors uint64
+	offset  int64
+	_       uint64    // aio_reserved2
+	_       [2]uint32 // aio_flags, aio_resfd
 }
 
 const opcodePwritev = 8 // IOCB_CMD_PWRITEV
