@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -46,10 +47,10 @@ type ioEvent struct {
 type queue struct {
 	mu      sync.Mutex // one write at a time
 	context uintptr
-	events  []ioEvent // as many as are under way at once
+	events  []ioEvent // as many as may be under way at once
 }
 
-// newQueue is for so many writes at once. It fails where the system has no room (fs.aio-max-nr), or forbids it.
+// newQueue has room for so many writes at once. It fails where the system has no room (fs.aio-max-nr), or forbids it.
 func newQueue(atOnce int) (*queue, error) {
 	q := &queue{events: make([]ioEvent, atOnce)}
 	if _, _, errno := unix.Syscall(unix.SYS_IO_SETUP, uintptr(atOnce), uintptr(unsafe.Pointer(&q.context)), 0); errno != 0 {
@@ -64,17 +65,18 @@ func (q *queue) close() { unix.Syscall(unix.SYS_IO_DESTROY, q.context, 0, 0) }
 // busy as many short ones, and a journal record waits in it behind them all.
 const asyncBlocks = 128
 
-// write gives the pieces to a file, in any order, and returns when none is under way: with the
+// write gives the pieces to a file, in any order, so many at once, and returns when none is under way: with the
 // first error, after which no more are begun. More are begun whenever half of those under way are done.
-func (q *queue) write(file *os.File, pieces []piece) (first error) {
+func (q *queue) write(file *os.File, pieces []piece, atOnce int) (first error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	todo := iocbs(file, pieces)
+	atOnce = min(atOnce, len(q.events))
 	begun, done, blocks := 0, 0, 0 // blocks are those under way
 	for done < begun || begun < len(todo) && first == nil {
 		for first == nil {
 			next := begun
-			for ; next < len(todo) && next-done < len(q.events); next++ {
+			for ; next < len(todo) && next-done < atOnce; next++ {
 				if n := len(pieces[next].blocks); next == done || blocks+n <= asyncBlocks {
 					blocks += n
 					continue
@@ -87,8 +89,11 @@ func (q *queue) write(file *os.File, pieces []piece) (first error) {
 			n, err := q.submit(todo[begun:next])
 			blocks -= sum(pieces[begun+n : next])
 			begun += n
-			if err == unix.EAGAIN && begun > done {
-				break // when some are done
+			if err == unix.EAGAIN { // the kernel has no room now: again when some are done, or soon
+				if begun == done {
+					time.Sleep(time.Millisecond)
+				}
+				break
 			}
 			first = err
 		}

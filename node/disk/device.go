@@ -128,16 +128,16 @@ func (g *gate) write(write func([]byte, int64) (int, error), p []byte, off int64
 	return n, err
 }
 
-// writeEach is WriteAt of pieces of at most a chunk, in any order; so many at once, unless the device knows better.
+// writeEach is WriteAt of pieces of at most a chunk, in any order, so many at once.
 func (g *gate) writeEach(pieces []piece, atOnce int) error {
-	d, ok := g.Device.(interface{ writeEach([]piece) error })
+	d, ok := g.Device.(interface{ writeEach([]piece, int) error })
 	if !ok {
 		return writeSideBySide(g.WriteAt, pieces, atOnce)
 	}
 	if g.shut.Load() {
 		return ErrFailed
 	}
-	err := d.writeEach(pieces)
+	err := d.writeEach(pieces, atOnce)
 	if err != nil {
 		g.shut.Store(true)
 	}

@@ -109,9 +109,8 @@ func (f *File) claim(path string) (err error) {
 	return err
 }
 
-// asyncWrites is how many writes are under way at once where many are to be done. A journal record may
-// have to wait for them in the device.
-const asyncWrites = 16
+// asyncWrites is how many asynchronous writes the kernel has room for.
+const asyncWrites = 64
 
 // Direct says whether the page cache is bypassed.
 func (f *File) Direct() bool { return f.direct }
@@ -131,12 +130,12 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 func (f *File) WriteAt(p []byte, off int64) (int, error)      { return f.write(f.data, p, off) }
 func (f *File) WriteThrough(p []byte, off int64) (int, error) { return f.write(f.durable, p, off) }
 
-// writeEach is WriteAt of all pieces.
-func (f *File) writeEach(pieces []piece) error {
+// writeEach is WriteAt of all pieces, in any order, so many at once.
+func (f *File) writeEach(pieces []piece, atOnce int) error {
 	if f.async == nil || slices.ContainsFunc(pieces, piece.unaligned) {
-		return writeSideBySide(f.WriteAt, pieces, asyncWrites)
+		return writeSideBySide(f.WriteAt, pieces, atOnce)
 	}
-	return f.async.write(f.data, pieces)
+	return f.async.write(f.data, pieces, atOnce)
 }
 
 func (f *File) write(file *os.File, p []byte, off int64) (int, error) {
