@@ -157,7 +157,7 @@ func (v *Volume) Close() {
 // State gives the volume what the cluster has agreed on now.
 func (v *Volume) State(st *cluster.State) { v.post(event{kind: evState, state: st}) }
 
-// Request is a message for this node's copies or head.
+// Request is a message for this node's copies or head; s is where its answer goes, nil: to this node's own.
 func (v *Volume) Request(s Session, m wire.Message) {
 	v.do(event{kind: evRequest, session: s, msg: m})
 }
