@@ -35,6 +35,7 @@ func (s *State) Apply(index uint64, c Command) (*State, Result) {
 		}
 	}
 	r := next.change(c)
+	next.countLosses()
 	if r.Problem != "" {
 		next = s.clone()
 		next.Index = index
@@ -229,6 +230,7 @@ func (s *State) register(c *Register) Result {
 	n.NVMe, n.Discovery = c.NVMe, c.Discovery
 	s.endSessions(n.ID)
 	s.forgetAddresses()
+	s.forget(func(r Replica) bool { return r.Node == n.ID })
 	s.settle()
 	return Result{Node: n.ID, Incarnation: n.Incarnation}
 }
@@ -290,6 +292,7 @@ func (s *State) failDisk(c *FailDisk) Result {
 		return problem(NotFound, "no disk %s", c.ID)
 	}
 	d := s.editDisk(c.ID)
+	s.forget(func(r Replica) bool { return r.Disk == c.ID && !d.Failed })
 	d.Failed, d.Outdated = true, d.Outdated || c.Outdated && !d.Failed
 	s.settle()
 	return Result{}

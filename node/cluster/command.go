@@ -147,6 +147,8 @@ type CreateVolume struct {
 	Bytes  uint64
 	Copies int
 	Tenant string `json:",omitempty"`
+
+	WriteCache bool `json:",omitempty"`
 }
 
 // DeleteVolume removes a volume that has no exports.

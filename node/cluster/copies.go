@@ -183,16 +183,22 @@ func (s *State) join(c *Join) Result {
 			continue
 		}
 		r := v.Segments[sg.Segment].On(c.Node)
-		if r == nil || r.InSync || r.Demoted || !s.Usable(*r) {
+		if r == nil || r.InSync && !v.WriteCache || r.Demoted || !s.Usable(*r) {
 			continue
+		}
+		replicas := append([]Replica(nil), v.Segments[sg.Segment].Replicas...)
+		if r.InSync && !relearned(replicas, c.Node) {
+			continue
+		} else if !r.InSync {
+			for k := range replicas {
+				replicas[k].InSync = replicas[k].InSync || replicas[k].Node == c.Node
+				replicas[k].Forgot = replicas[k].Forgot && replicas[k].Node != c.Node
+				replicas[k].Stored = false
+			}
 		}
 		if !some {
 			v = s.editVolume(c.Volume)
 			some = true
-		}
-		replicas := append([]Replica(nil), v.Segments[sg.Segment].Replicas...)
-		for k := range replicas {
-			replicas[k].InSync = replicas[k].InSync || replicas[k].Node == c.Node
 		}
 		v.editReplicas(sg.Segment, replicas)
 	}

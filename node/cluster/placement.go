@@ -14,6 +14,8 @@ func (s *State) createVolume(c *CreateVolume) Result {
 		return problem(Exists, "a volume named %q is there already", c.Name)
 	case c.Copies < 1 || c.Copies > 3:
 		return problem(Invalid, "a volume has 1, 2 or 3 copies, not %d", c.Copies)
+	case c.WriteCache && c.Copies < 2:
+		return problem(Invalid, "a write cache needs 2 copies or more: what is in the memory of one node alone is lost with it")
 	case !validSize(c.Bytes):
 		return badSize(c.Bytes)
 	}
@@ -25,7 +27,7 @@ func (s *State) createVolume(c *CreateVolume) Result {
 		return tooFewDomains(c.Copies, len(domains))
 	}
 	s.LastVolume++
-	v := &Volume{ID: s.LastVolume, Name: c.Name, Bytes: c.Bytes, Copies: c.Copies, MinInSync: max(1, c.Copies-1), Tenant: c.Tenant}
+	v := &Volume{ID: s.LastVolume, Name: c.Name, Bytes: c.Bytes, Copies: c.Copies, MinInSync: max(1, c.Copies-1), Tenant: c.Tenant, WriteCache: c.WriteCache}
 	home := s.leastHeads(domains)
 	v.Segments = s.place(s.segmentsOf(c.Bytes), c.Copies, home, domains)
 	s.Volumes[v.ID] = v

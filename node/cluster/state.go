@@ -144,6 +144,9 @@ type Volume struct {
 	Scrubs *Scrubs `json:",omitempty"` // nil: nobody thought of it yet
 
 	Tenant string `json:",omitempty"` // whose it is; empty: the operator's own
+
+	WriteCache bool   `json:",omitempty"` // acknowledged may mean in the memories of two copies' nodes, until it is flushed
+	Losses     uint64 `json:",omitempty"` // how often what was not flushed may have been lost
 }
 
 // Reign is a run of a node's in which it was a head.
@@ -164,6 +167,9 @@ type Replica struct {
 	Disk   DiskID
 	InSync bool   // holds every acknowledged write; may be read, promoted, copied from
 	Made   uint64 `json:",omitempty"` // generation of the segment's that it came with, which no other of its copies did; 0: made with the segment
+
+	Forgot bool `json:",omitempty"` // in a set of a volume with a write cache: lacks what was in its node's memory
+	Stored bool `json:",omitempty"` // was alone in such a set with all on its disk
 
 	Demoted bool `json:",omitempty"` // was slow: not in sync, and not to catch up before it is readmitted
 

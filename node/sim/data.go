@@ -200,7 +200,7 @@ func (p *process) submitted(s *session, m *wire.Submit) {
 		return
 	}
 	now := p.now()
-	r.head.Submit(now, &mirror.Op{Kind: m.Op, Command: m.Command, First: m.First, Nexus: m.Nexus, Stamp: m.Stamp, Offset: m.Offset, Length: m.Length, Data: m.Data,
+	r.head.Submit(now, &mirror.Op{Kind: m.Op, Command: m.Command, First: m.First, Nexus: m.Nexus, Stamp: m.Stamp, Offset: m.Offset, Length: m.Length, Data: m.Data, FUA: m.FUA, Losses: m.Losses,
 		Deadline: now + m.Wait, Private: origin{s, m.Req}})
 }
 
@@ -436,12 +436,15 @@ func (p *process) work(v wire.VolumeID, job mirror.Job) {
 	}
 	told := job
 	told.Msg = p.withoutCommit(job.Msg)
-	p.s.disk.begin(told, unknown, func(m wire.Message) {
+	held := p.s.disk.begin(told, unknown, func(m wire.Message) {
 		p.run(fromDisk, func() {
 			p.countBad(v, job.Msg, m)
 			p.replicas[v-1].Done(p.now(), job, m)
 		})
 	})
+	if held {
+		p.replicas[v-1].Held(p.now(), job)
+	}
 }
 
 func (p *process) refusesToRead(v wire.VolumeID, s wire.Segment, job mirror.Job) bool {

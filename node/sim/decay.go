@@ -108,7 +108,7 @@ func (d *disk) tear(r *replica, m *wire.Write) {
 		whole = whole && torn.CRC[i] == m.CRC[i]
 	}
 	if whole || d.bugs.TornKept {
-		d.put(r, &torn)
+		d.put(r, &torn, false)
 	}
 }
 

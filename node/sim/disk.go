@@ -121,8 +121,9 @@ func (d *disk) replicaIDs() []replicaID {
 const cacheFlush = second
 
 // begin carries out a job; answer is called once, unless the node crashes before
-// or the job has none. Of unknown segments it knows nothing.
-func (d *disk) begin(job mirror.Job, unknown map[wire.Segment]bool, answer func(wire.Message)) {
+// or the job has none. Of unknown segments it knows nothing. It says whether it holds a write
+// that it will have room for.
+func (d *disk) begin(job mirror.Job, unknown map[wire.Segment]bool, answer func(wire.Message)) (held bool) {
 	switch m := job.Msg.(type) {
 	case *wire.Prepare:
 		if job.Promise {
@@ -131,7 +132,7 @@ func (d *disk) begin(job mirror.Job, unknown map[wire.Segment]bool, answer func(
 			d.after(d.latency()/2, func() { answer(d.tails(m, unknown)) })
 		}
 	case *wire.Write:
-		d.write(m, answer)
+		held = d.write(m, answer)
 	case *wire.Read:
 		d.read(m, answer)
 	case *wire.Commit:
@@ -149,6 +150,7 @@ func (d *disk) begin(job mirror.Job, unknown map[wire.Segment]bool, answer func(
 	default:
 		panic("sim: no job for a disk: " + m.String())
 	}
+	return held
 }
 
 func (d *disk) latency() int64 {
@@ -253,7 +255,7 @@ func (d *disk) setCommit(id replicaID, v wire.Version) {
 	})
 }
 
-func (d *disk) write(m *wire.Write, answer func(wire.Message)) {
+func (d *disk) write(m *wire.Write, answer func(wire.Message)) (held bool) {
 	id := replicaID{m.Volume, m.Segment}
 	r := d.replicas[id]
 	refuse := func() { answer(&wire.Ack{Req: m.Req, Status: wire.Failed}) }
@@ -263,24 +265,26 @@ func (d *disk) write(m *wire.Write, answer func(wire.Message)) {
 	switch {
 	case d.failed:
 		d.after(0, refuse)
-		return
+		return false
 	case r == nil:
 		d.after(0, func() { answer(&wire.Ack{Req: m.Req, Status: wire.Missing}) })
-		return
+		return false
 	}
 	if (m.Commit != wire.Version{}) {
 		d.setCommit(id, m.Commit)
 	}
 	status := wire.OK
-	p := &pendingWrite{apply: func() { status = d.put(r, m) }, refuse: refuse}
+	held = m.Cache && !d.low && !d.full
+	p := &pendingWrite{apply: func() { status = d.put(r, m, held) }, refuse: refuse}
 	if m.Data != nil {
 		p.tear = func() { d.tear(r, m) }
 	}
 	d.durably(p, func() { answer(&wire.Ack{Req: m.Req, Status: status, Low: d.low}) })
+	return held
 }
 
-// put is the moment in which a write becomes durable, all of it or nothing.
-func (d *disk) put(r *replica, m *wire.Write) wire.Status {
+// put is the moment in which a write becomes durable, all of it or nothing; room says that there was some for it.
+func (d *disk) put(r *replica, m *wire.Write, room bool) wire.Status {
 	version := func(i uint32) wire.Version {
 		if m.Versions != nil {
 			return m.Versions[i]
@@ -292,7 +296,7 @@ func (d *disk) put(r *replica, m *wire.Write) wire.Status {
 			return wire.Failed
 		}
 	}
-	if m.Data != nil && !d.holds(r, m.Block, m.Count) {
+	if m.Data != nil && !room && !d.holds(r, m.Block, m.Count) {
 		return wire.NoSpace
 	}
 	if d.bugs.VolatileCache {

@@ -15,6 +15,8 @@ type hostConn struct {
 	host       *host
 	volume     wire.VolumeID
 	generation uint64
+	since      int64  // when it logged in
+	losses     uint64 // of the volume's, then
 	ready      bool
 	over       bool
 	ended      int64 // when it was over
@@ -32,6 +34,7 @@ type (
 		offset uint64
 		length uint64
 		data   []byte
+		fua    bool
 	}
 	answer struct {
 		id     int
@@ -81,7 +84,8 @@ func (hc *hostConn) read(msg any) {
 		p.w.operations[m.id>>8-1].arrived(m.id&255, p.w.now)
 		hc.pending = append(hc.pending, x)
 		hc.portal().Submit(p.now(), &mirror.Request{Kind: m.kind, Nexus: hc.nexus(), Stamp: hc.portal().Stamp(), Read: p.now(),
-			Offset: m.offset, Length: m.length, Data: m.data, Private: x})
+			Offset: m.offset, Length: m.length, Data: m.data, Private: x,
+			Cached: p.st.Volumes[hc.volume].WriteCache, FUA: m.fua, Losses: hc.losses})
 	case acknowledge:
 		hc.settle(m.id, true)
 	case reset:
@@ -127,6 +131,7 @@ func (hc *hostConn) login() {
 		}
 	}
 	p.hosts = append(p.hosts, hc)
+	hc.since, hc.losses = p.w.now, p.st.Volumes[hc.volume].Losses
 	p.generation++
 	hc.generation = uint64(p.incarnation)<<32 | p.generation
 	done := func(bool) {

@@ -45,6 +45,7 @@ type operation struct {
 	kind     wire.OpKind
 	offset   uint64
 	length   uint64
+	fua      bool
 	tag      tag // of the data written; 0: zeros
 	expected tag // compare-and-write
 	path     *path
@@ -209,7 +210,7 @@ func (op *operation) send(x *path) {
 	w := op.h.w
 	op.attempts = append(op.attempts, w.now)
 	n := len(op.attempts)
-	m := &command{id: op.id<<8 | n&255, kind: op.kind, offset: op.offset, length: op.length}
+	m := &command{id: op.id<<8 | n&255, kind: op.kind, offset: op.offset, length: op.length, fua: op.fua}
 	switch op.kind {
 	case wire.OpWrite:
 		m.data = make([]byte, op.length)
@@ -271,7 +272,7 @@ func (x *path) answered(a *answer) {
 	w := x.h.w
 	w.note("answer", int64(op.id), int64(a.status))
 	switch a.status {
-	case wire.OK, wire.Miscompare:
+	case wire.OK, wire.Miscompare, wire.CacheLost:
 		x.forget(op)
 		op.from = a.from
 		op.end(a)
@@ -331,7 +332,7 @@ func (op *operation) learn() {
 		switch {
 		case op.kind == wire.OpRead:
 			op.h.known[c] = op.read[i]
-		case op.status == wire.OK:
+		case op.status == wire.OK && op.kind != wire.OpFlush:
 			op.h.known[c] = op.tag
 		}
 	}

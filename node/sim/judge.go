@@ -223,6 +223,10 @@ func (w *world) judgeCell(r *Result, c cell, touching []*operation) {
 			history = append(history, op.history(c.sector, w.now)...)
 		}
 	}
+	if w.raft.last().Volumes[c.volume].Losses > 0 {
+		w.judgeFlushed(r, c, touching)
+		return
+	}
 	final := porcupine.Operation{Input: access{kind: wire.OpRead}, Call: w.now + 1, Return: w.now + 2, Output: outcome{tag: w.holds(c)}}
 	model := register
 	if slices.ContainsFunc(history, func(o porcupine.Operation) bool { return o.Input.(access).cut }) {
@@ -247,6 +251,41 @@ func (w *world) judgeCell(r *Result, c cell, touching []*operation) {
 			w.tell("  %v", op)
 		}
 	}
+}
+
+// judgeFlushed is what is left to ask of a volume whose write cache was lost: what a cell holds is not older than
+// what hosts know to be on stable storage.
+func (w *world) judgeFlushed(r *Result, c cell, touching []*operation) {
+	holds := w.holds(c)
+	for _, must := range touching {
+		if !must.covers(c.sector) || !must.mayWrite() || must.status == wire.Miscompare || must.ended == 0 || !w.stored(must) {
+			continue
+		}
+		if holds != must.tag && !slices.ContainsFunc(touching, func(op *operation) bool {
+			return op.covers(c.sector) && op.mayWrite() && op.tag == holds && (op.ended == 0 || op.ended >= must.attempts[0])
+		}) {
+			r.Lost++
+			w.tell("LOST although flushed: %+v holds %d, after\n  %v", c, holds, must)
+		}
+	}
+}
+
+// mayWrite says whether an operation may have changed what it covers: a comparison that failed may have held in an
+// attempt before, of which the host never heard.
+func (op *operation) mayWrite() bool {
+	return op.kind == wire.OpWrite || op.kind == wire.OpZero || op.kind == wire.OpCompareAndWrite && (op.status != wire.Miscompare || len(op.attempts) > 1)
+}
+
+// stored says whether a host knows that a write is on stable storage: it was told so at once, or a FLUSH that began
+// later has ended well, on a session that was there when the write ended.
+func (w *world) stored(op *operation) bool {
+	if op.fua || op.kind == wire.OpCompareAndWrite {
+		return true
+	}
+	return slices.ContainsFunc(w.operations, func(f *operation) bool {
+		return f.kind == wire.OpFlush && f.volume == op.volume && f.ended != 0 && f.status == wire.OK && f.attempts[len(f.attempts)-1] > op.ended &&
+			f.from.since < op.ended
+	})
 }
 
 // history is an operation as the checker sees it.

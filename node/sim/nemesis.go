@@ -133,7 +133,7 @@ func (w *world) unsynced() (n int) {
 	for _, v := range st.Volumes {
 		for _, g := range v.Segments {
 			for _, r := range g.Replicas {
-				if !r.InSync {
+				if !r.InSync || r.Forgot {
 					n++
 				}
 			}

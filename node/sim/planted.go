@@ -34,5 +34,6 @@ type Planted struct {
 	TornKept          bool // recovery takes torn records
 	VolatileCache     bool // a write is answered before it is on stable storage
 	WriteErrorIgnored bool // a failed write is answered as a good one
+	LossUncounted     bool // a node that begins anew is taken to remember what was in its memory
 	LossUnnoticed     bool // blocks of a lost metadata page seem never to have been written
 }

@@ -45,6 +45,19 @@ func (p *planted) state(r *raft, next *cluster.State, c cluster.Command) *cluste
 		changed := *next
 		changed.Disks, next = disks, &changed
 	}
+	if bugs.LossUncounted && c.Register != nil {
+		for _, id := range next.VolumeIDs() {
+			next = edit(next, id, func(v *cluster.Volume) {
+				v.Losses = before.Volumes[id].Losses
+				for i, g := range v.Segments {
+					v.Segments[i].Replicas = slices.Clone(g.Replicas)
+					for k := range g.Replicas {
+						v.Segments[i].Replicas[k].Forgot = false
+					}
+				}
+			})
+		}
+	}
 	if bugs.EpochReused && c.Register != nil {
 		for _, id := range next.VolumeIDs() {
 			if old := before.Volumes[id]; old.Head == c.Register.Node {

@@ -185,10 +185,11 @@ func (p *process) place() {
 }
 
 // behind says whether this node does not know yet what is agreed of a segment's
-// copies up to a generation: the copy here may be about to be another one.
+// copies up to a generation: the copy here may be about to be another one. With a write cache it is
+// as bad if the asker does not know: this run of the node may have forgotten what that one counts on.
 func (p *process) behind(v wire.VolumeID, s wire.Segment, gen uint64) bool {
-	known := p.st.Volumes[v].Segments
-	return int(s) >= len(known) || known[s].Gen < gen
+	known := p.st.Volumes[v]
+	return int(s) >= len(known.Segments) || known.Segments[s].Gen < gen || known.WriteCache && (!p.active || known.Segments[s].Gen > gen)
 }
 
 func (p *process) peers() (ids []wire.NodeID) {
@@ -220,7 +221,7 @@ func (p *process) reignOver(v *cluster.Volume) {
 	if present == nil {
 		present = p.crown(v, now)
 	}
-	view := mirror.View{Bytes: v.Bytes, MinInSync: v.MinInSync}
+	view := mirror.View{Bytes: v.Bytes, MinInSync: v.MinInSync, WriteCache: v.WriteCache, Losses: v.Losses}
 	for _, n := range p.st.NodeIDs() {
 		k := p.st.Nodes[n]
 		view.Nodes = append(view.Nodes, mirror.NodeView{Portal: wire.Portal{Node: n, Incarnation: k.Incarnation}, Up: k.Up})
@@ -230,7 +231,7 @@ func (p *process) reignOver(v *cluster.Volume) {
 		sv := mirror.SegmentView{Gen: g.Gen}
 		for _, r := range g.Replicas {
 			sv.Members = append(sv.Members, mirror.Member{Node: r.Node, Incarnation: p.st.Nodes[r.Node].Incarnation, Made: r.Made,
-				InSync: r.InSync, Usable: p.st.Usable(r) && (!r.Demoted || p.w.bugs.DemotedJoins)})
+				InSync: r.InSync, Forgot: r.Forgot, Stored: r.Stored, Usable: p.st.Usable(r) && (!r.Demoted || p.w.bugs.DemotedJoins)})
 		}
 		view.Segments = append(view.Segments, sv)
 	}

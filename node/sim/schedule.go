@@ -18,6 +18,7 @@ const (
 // volumePlan is a volume of the world.
 type volumePlan struct {
 	segments, copies int
+	cache            bool // writes are answered from memory
 }
 
 // Options choose a schedule and what is watched of it.
@@ -178,7 +179,7 @@ func (w *world) firstState(voters int) *cluster.State {
 	}
 	for i, v := range w.volumes {
 		do(cluster.Command{CreateVolume: &cluster.CreateVolume{Name: fmt.Sprintf("v%d", i+1),
-			Bytes: uint64(v.segments) * segmentBytes, Copies: v.copies}})
+			Bytes: uint64(v.segments) * segmentBytes, Copies: v.copies, WriteCache: v.cache}})
 	}
 	return st
 }
@@ -262,6 +263,11 @@ func Run(o Options) (r *Result) {
 }
 
 func (w *world) report(r *Result) {
+	for _, v := range w.raft.last().Volumes {
+		if v.Losses > 0 {
+			w.kinds["write cache lost"]++
+		}
+	}
 	r.Hash, r.Events, r.Operations, r.Commands = w.hash, w.events, len(w.operations), w.raft.commands
 	r.Faults, r.Busy, r.Mended, r.Reigns, r.SimulatedNS, r.Violations = w.kinds, w.counts.busy, w.counts.mended, w.counts.reigns, w.now, w.violations
 	if w.trace != nil {
@@ -289,7 +295,7 @@ func (w *world) concluded(p *process, r *reign, op *mirror.Op) {
 		return
 	}
 	v := w.raft.last().Volumes[r.volume]
-	if v.Epoch != r.epoch {
+	if v.Epoch != r.epoch || v.WriteCache && !op.FUA {
 		return
 	}
 	for at := uint64(0); at < op.Length; at += wire.BlockSize {

@@ -274,7 +274,7 @@ func fullDiskIsLast(t *testing.T, bug string) *Result {
 // A copy that catches up has no space for a write over two segments' border: it is
 // given up, which ends the one segment's part of the write, and not the other's, too.
 func fullDiskOfAJoiner(t *testing.T, bug string) *Result {
-	s := tellOf(t, 3, volumePlan{2, 3}, bug)
+	s := tellOf(t, 3, volumePlan{segments: 2, copies: 3}, bug)
 	s.leaderIs(3)
 	h := s.host(1)
 	s.server(2).disk.slow = 20 * millisecond

@@ -17,7 +17,7 @@ type story struct {
 // tell begins a story with nodes that all vote and one volume, whose head is
 // node 1 and whose other copies are on the nodes after it.
 func tell(t *testing.T, nodes, copies int, bug string) *story {
-	return tellOf(t, nodes, volumePlan{1, copies}, bug)
+	return tellOf(t, nodes, volumePlan{segments: 1, copies: copies}, bug)
 }
 
 // tellOf is the same with a volume of several segments.
@@ -501,7 +501,7 @@ var stories = []aStory{
 }
 
 func allStories() []aStory {
-	return slices.Concat(stories, swapStories, orderStories, joinStories, diskStories, scrubStories, slowStories, moveStories)
+	return slices.Concat(stories, swapStories, orderStories, joinStories, diskStories, scrubStories, slowStories, moveStories, cacheStories)
 }
 
 // TestEveryPlantedBugHasAStory keeps the switches and the stories together.

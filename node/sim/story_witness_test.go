@@ -9,7 +9,7 @@ import (
 
 // tellWitness is a story of two nodes with a copy each and a witness, node 3.
 func tellWitness(t *testing.T) *story {
-	s := &story{newWorld(Options{Seed: 1, Trace: testing.Verbose()}, 3, 3, 1, 0, []volumePlan{{1, 2}}), t}
+	s := &story{newWorld(Options{Seed: 1, Trace: testing.Verbose()}, 3, 3, 1, 0, []volumePlan{{segments: 1, copies: 2}}), t}
 	s.working = true
 	s.run(3 * second)
 	return s

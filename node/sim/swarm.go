@@ -42,10 +42,10 @@ func swarm(o Options) *world {
 	if nodes == 5 && pick.chance(0.5) {
 		voters = 5
 	}
-	volumes, hosts := []volumePlan{{2 + pick.rng.IntN(2), 2}, {2, 3}}, 3+pick.rng.IntN(2)
+	volumes, hosts := []volumePlan{{segments: 2 + pick.rng.IntN(2), copies: 2}, {segments: 2, copies: 3}}, 3+pick.rng.IntN(2)
 	if pick.chance(0.5) { // all of it on one small volume
 		nodes, voters = 3+pick.rng.IntN(2), 3
-		volumes, hosts = []volumePlan{{2, 2 + pick.rng.IntN(2)}}, 2+pick.rng.IntN(3)
+		volumes, hosts = []volumePlan{{segments: 2, copies: 2 + pick.rng.IntN(2)}}, 2+pick.rng.IntN(3)
 	}
 	f := faults{duplicates: pick.chance(0.4), lasts: pick.between(8*second, 18*second), every: map[string]int64{}}
 	share, least, most := 0.3, second, 8*second
@@ -66,6 +66,10 @@ func swarm(o Options) *world {
 		for i := range volumes {
 			volumes[i].copies = 2
 		}
+	}
+	caches := newTimeline(o.Seed ^ 0xcac4ed)
+	for i := range volumes {
+		volumes[i].cache = caches.chance(0.35)
 	}
 	w := newWorld(o, nodes, voters, witnesses, hosts, volumes)
 	w.faults = f

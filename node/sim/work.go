@@ -94,6 +94,14 @@ func (h *host) draw(v wire.VolumeID, reader bool) *operation {
 	case wire.OpCompareAndWrite:
 		op.expected = h.known[cell{v, op.offset / sector}]
 	}
+	if w.volumes[v-1].cache {
+		switch {
+		case w.chance(0.15):
+			op.kind, op.offset, op.length, op.tag = wire.OpFlush, 0, 0, 0
+		case kind == wire.OpWrite || kind == wire.OpZero:
+			op.fua = w.chance(0.2)
+		}
+	}
 	return op
 }
 

@@ -50,5 +50,10 @@ type Bugs struct {
 	ScrubUnlocked    bool // copies are compared, and mended, without the lock of their blocks
 	ScrubOlder       bool // what differs is mended from any copy in the set
 	OlderRead        bool // where the newest of a block cannot be read, an older one is taken for it
+	CacheAlone       bool // a write is answered from the memory of one copy
+	CacheOvertaken   bool // what comes after a write that is held in memory does not wait for it
+	CommitHeld       bool // the commit point covers what is held in memory
+	FlushNothing     bool // a FLUSH waits for nothing
+	LossUntold       bool // a FLUSH does not tell of what was lost
 	ClaimsForgotten  bool // a command that nobody remembers counts as not carried out
 }

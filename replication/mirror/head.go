@@ -39,6 +39,8 @@ const pieceBlocks = 256
 type View struct {
 	Bytes        uint64 // its size, if it has grown since the reign began
 	MinInSync    int
+	WriteCache   bool   // writes may be answered from memory
+	Losses       uint64 // how often what was in memory alone may have been lost
 	Segments     []SegmentView
 	Reservations Reservations // nil: there are none
 	Nodes        []NodeView   // all that may have portals
@@ -73,6 +75,8 @@ type Member struct {
 	Incarnation wire.Incarnation // of Node, as registered
 	Made        uint64           // generation of the segment's that it came with: with another one it is another copy
 	InSync      bool
+	Forgot      bool // in the set, and lacks what was in its memory
+	Stored      bool // alone in the set, with all on its disk
 	Usable      bool // its node is up and its disk has not failed; or, out of the set, it may catch up
 }
 
@@ -87,6 +91,8 @@ type Op struct {
 	Stamp    wire.Stamp
 	Offset   uint64 // bytes, a multiple of 512
 	Length   uint64 // bytes, a multiple of 512
+	FUA      bool   // to stable storage before the answer
+	Losses   uint64 // View.Losses when the host's session began
 	Data     []byte // write, verify: Length bytes; compare-and-write: 2 x Length; read: filled; reserve: the request
 	Deadline int64  // when to answer Busy
 	Private  any    // the submitter's
@@ -147,6 +153,12 @@ type Head struct {
 	now       int64
 	lease     int64 // when this node's lease ends
 	minInSync int
+
+	writeCache    bool
+	losses        uint64
+	unstable      []*flight // that may be answered from memory, and are not stored by all; in their order
+	unstableBytes int
+
 	deposed   bool
 	segments  []*segment
 	peers     map[wire.NodeID]*peer
@@ -200,6 +212,7 @@ type call struct {
 	msg   wire.Message
 	sent  int64
 	reply func(wire.Message)
+	held  func() // a copy has a write in memory
 	lost  func()
 }
 
@@ -273,6 +286,7 @@ func (h *Head) Lost(now int64, node wire.NodeID) {
 		h.dropJoins(node)
 	}
 	h.redirect(node, func(wire.Message) bool { return true })
+	h.forget(node)
 }
 
 func (h *Head) callsTo(node wire.NodeID) (reqs []uint64) {
@@ -337,6 +351,11 @@ func (h *Head) Receive(now int64, from wire.NodeID, m wire.Message) {
 			h.prepare(from)
 		}
 		return // asked again when it has promised
+	case wire.Held:
+		if c.held != nil {
+			c.held()
+		}
+		return // and answered again
 	}
 	delete(h.calls, req)
 	if ordered(c.msg) {
@@ -347,7 +366,7 @@ func (h *Head) Receive(now int64, from wire.NodeID, m wire.Message) {
 
 // answers are the kinds of message that answer each request to a copy.
 var answers = map[wire.Kind]wire.Kind{
-	wire.KindPrepare: wire.KindPrepared, wire.KindWrite: wire.KindAck, wire.KindReserve: wire.KindAck,
+	wire.KindPrepare: wire.KindPrepared, wire.KindWrite: wire.KindAck, wire.KindCachedWrite: wire.KindAck, wire.KindReserve: wire.KindAck,
 	wire.KindRead: wire.KindBlocks, wire.KindChanges: wire.KindPage, wire.KindExtents: wire.KindRuns, wire.KindRetire: wire.KindAck,
 	wire.KindCheck: wire.KindChecked,
 }
@@ -386,7 +405,7 @@ func (h *Head) Outranked(now int64, epoch uint64) {
 func (h *Head) depose() {
 	h.deposed = true
 	h.calls = map[uint64]*call{}
-	h.retries, h.leaseless, h.changes, h.clearings, h.beyond = nil, nil, nil, nil, nil
+	h.retries, h.leaseless, h.changes, h.clearings, h.beyond, h.unstable = nil, nil, nil, nil, nil, nil
 	h.breakOffScrubs()
 	for _, op := range h.order {
 		if !op.answered {
@@ -420,6 +439,7 @@ func (h *Head) Tick(now int64) {
 	h.commitTick()
 	h.giveUpJoins()
 	h.joinTick()
+	h.remembers()
 	h.complain()
 	h.clearTick()
 	h.claims.expire(h.now)
@@ -527,8 +547,10 @@ func (h *Head) Submit(now int64, op *Op) {
 		h.out.Reserve = append(h.out.Reserve, op)
 	case !h.allows(op):
 		h.drop(op, wire.Conflict)
-	case op.Kind == wire.OpFlush || op.Length == 0:
-		h.conclude(op, wire.OK) // what was acknowledged is on stable storage already
+	case op.Kind == wire.OpFlush:
+		h.startFlush(op)
+	case op.Length == 0:
+		h.conclude(op, wire.OK)
 	default:
 		h.admit(op)
 	}

@@ -349,6 +349,9 @@ func (h *Head) Refused(now int64, c Caught) {
 		return
 	}
 	s := h.segments[c.Segment]
+	if r := s.relearning[c.Node]; r != nil && r.asked == c.Gen {
+		r.asked = 0
+	}
 	j := s.joiners[c.Node]
 	switch {
 	case j == nil || j.asked != c.Gen:

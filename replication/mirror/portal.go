@@ -28,6 +28,10 @@ type Request struct {
 	Data    []byte
 	Private any
 
+	Cached bool   // the volume has a write cache
+	FUA    bool   // to stable storage before the answer
+	Losses uint64 // how often the cache had been lost when the host's session began
+
 	Status wire.Status
 	Miss   uint64
 	Runs   []uint32
@@ -241,7 +245,8 @@ func (p *Portal) pump() {
 		}
 		p.sent[r.req] = r
 		p.out.Sends = append(p.out.Sends, Send{p.head, &wire.Submit{Req: r.req, Volume: p.volume, Op: r.Kind, Nexus: r.Nexus,
-			Command: wire.Command{Portal: p.self, Number: r.number}, First: first, Stamp: stamp, Wait: r.Read + HoldMax - p.now, Offset: r.Offset, Length: r.Length, Data: r.Data}})
+			Command: wire.Command{Portal: p.self, Number: r.number}, First: first, Stamp: stamp, Wait: r.Read + HoldMax - p.now, Offset: r.Offset, Length: r.Length, Data: r.Data,
+			Cached: r.Cached, FUA: r.FUA, Losses: r.Losses}})
 	}
 }
 

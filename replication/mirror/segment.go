@@ -33,6 +33,8 @@ type segment struct {
 	joiners  map[wire.NodeID]*joiner
 	shown    []shown // claims of copies, while preparing
 	forgot   uint64  // claims of reigns up to this one may have been forgotten by a copy that had them alone
+
+	relearning map[wire.NodeID]*relearner
 }
 
 // flight is a write on its way to all copies.
@@ -48,6 +50,7 @@ type flight struct {
 	changes []*claim          // that it ends
 	fate    func(wire.Status) // OK: on all must-ack copies. NoSpace: on none
 	send    func(wire.NodeID) // to a copy, which is pending then
+	cached  *cached           // nil: it is answered when it is stored
 }
 
 // Configure takes what the cluster has agreed on now.
@@ -57,6 +60,7 @@ func (h *Head) Configure(now int64, v View) {
 		return
 	}
 	h.minInSync, h.reserved = v.MinInSync, v.Reservations
+	h.writeCache, h.losses = v.WriteCache, v.Losses
 	h.bytes = max(h.bytes, v.Bytes) // a volume never shrinks
 	h.nodesAre(v.Nodes)
 	h.agreed()
@@ -426,11 +430,15 @@ func (h *Head) store(s *segment, block, count uint32, data []byte, by *Op, fate 
 			crc[i] = wire.BlockCRC(h.volume, s.index, block+uint32(i), data[i*wire.BlockSize:(i+1)*wire.BlockSize])
 		}
 	}
+	if h.caches(s, f, by) {
+		h.cache(s, f, len(data))
+	}
 	f.send = func(n wire.NodeID) {
 		f.pending[n] = h.call(n, func(req uint64) wire.Message {
 			return &wire.Write{Req: req, Volume: h.volume, Segment: s.index, Epoch: h.epoch, Seq: f.seq,
-				Commit: h.commitFor(s, n), Block: block, Count: count, Claims: carried, CRC: crc, Data: data}
+				Commit: h.commitFor(s, n), Block: block, Count: count, Cache: f.cached != nil, Claims: carried, CRC: crc, Data: data}
 		}, func(m wire.Message) { h.acked(s, f, n, m.(*wire.Ack)) }, nil)
+		h.calls[f.pending[n]].held = func() { h.holds(f, n) }
 	}
 	for _, n := range h.mustAck(s) {
 		if h.bugs.AckUnremoved && n != h.self && !h.peer(n).connected {
@@ -550,10 +558,15 @@ func (h *Head) settled(s *segment, f *flight) {
 	f.done = true
 	h.claimed(f, stored)
 	h.advance(s)
-	if !stored {
+	switch {
+	case f.cached != nil && f.cached.answered:
+	case !stored:
 		f.fate(wire.NoSpace)
-	} else {
+	default:
 		f.fate(wire.OK)
+	}
+	if f.cached != nil {
+		h.stable(f, stored)
 	}
 }
 
@@ -594,8 +607,8 @@ func (h *Head) advance(s *segment) {
 		return
 	}
 	v := wire.Version{Epoch: h.epoch, Seq: s.seq}
-	if len(s.flight) > 0 && !h.bugs.CommitEarly {
-		v.Seq = s.flight[0].seq - 1
+	if i := slices.IndexFunc(s.flight, func(f *flight) bool { return !h.bugs.CommitHeld || f.cached == nil || !f.cached.answered }); i >= 0 && !h.bugs.CommitEarly {
+		v.Seq = s.flight[i].seq - 1
 	}
 	if s.commit.Less(v) {
 		s.commit = v
@@ -618,6 +631,8 @@ func (h *Head) dropPending(s *segment) {
 		}
 		if len(f.pending) == 0 {
 			h.settled(s, f)
+		} else {
+			h.answerEarly(f)
 		}
 	}
 }

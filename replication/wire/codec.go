@@ -44,8 +44,8 @@ func newMessage(kind Kind) Message {
 		return new(Prepare)
 	case KindPrepared:
 		return new(Prepared)
-	case KindWrite:
-		return new(Write)
+	case KindWrite, KindCachedWrite:
+		return &Write{Cache: kind == KindCachedWrite}
 	case KindAck:
 		return new(Ack)
 	case KindRead:
@@ -64,8 +64,8 @@ func newMessage(kind Kind) Message {
 		return new(Extents)
 	case KindRuns:
 		return new(Runs)
-	case KindSubmit:
-		return new(Submit)
+	case KindSubmit, KindCachedSubmit:
+		return &Submit{Cached: kind == KindCachedSubmit}
 	case KindDone:
 		return new(Done)
 	case KindFence:
@@ -378,14 +378,22 @@ func (m *Submit) append(b []byte) []byte {
 	b = u64(command(u64(u64(b, m.Req), uint64(m.Volume)), m.Command), m.First)
 	b = nexus(u8(b, uint8(m.Op)), m.Nexus)
 	b = u64(u64(u64(b, m.Stamp.Epoch), uint64(m.Stamp.Token)), uint64(m.Wait))
-	return bytesOf(u64(u64(b, m.Offset), m.Length), m.Data)
+	b = u64(u64(b, m.Offset), m.Length)
+	if m.Cached {
+		b = u64(flag(b, m.FUA), m.Losses)
+	}
+	return bytesOf(b, m.Data)
 }
 
 func (m *Submit) parse(p *parser) {
 	m.Req, m.Volume, m.Command, m.First = p.u64(), VolumeID(p.u64()), p.command(), p.u64()
 	m.Op, m.Nexus = OpKind(p.u8()), p.nexus()
 	m.Stamp, m.Wait = Stamp{p.u64(), int64(p.u64())}, int64(p.u64())
-	m.Offset, m.Length, m.Data = p.u64(), p.u64(), p.bytes(DataMax)
+	m.Offset, m.Length = p.u64(), p.u64()
+	if m.Cached {
+		m.FUA, m.Losses = p.flag(), p.u64()
+	}
+	m.Data = p.bytes(DataMax)
 	if p.err == nil && m.Op > OpReserve {
 		p.err = fmt.Errorf("unknown operation %d", m.Op)
 	}

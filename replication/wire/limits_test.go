@@ -29,7 +29,7 @@ func TestWhatIsMalformedIsRefused(t *testing.T) {
 		"an unknown operation":           &Submit{Op: OpReserve + 1},
 		"an unknown scope":               &Fence{Scope: FenceTasks + 1},
 		"an unknown scope to clear":      &Clear{Scope: FenceTasks + 1},
-		"an unknown status":              &Ack{Status: Conflict + 1},
+		"an unknown status":              &Ack{Status: CacheLost + 1},
 		"an unknown status of a tail":    &Prepared{Segments: []Tail{{Status: 255}}},
 	} {
 		if got, err := Unmarshal(m.Kind(), Marshal(nil, m)); !errors.Is(err, ErrMalformed) || got != nil {

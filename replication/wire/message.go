@@ -36,6 +36,9 @@ const (
 	KindCheck    Kind = 24
 	KindChecked  Kind = 25
 	KindRetire   Kind = 26
+
+	KindCachedWrite  Kind = 27
+	KindCachedSubmit Kind = 28
 )
 
 // Message is one of the structs below.
@@ -67,10 +70,13 @@ const (
 	Miscompare         // Done.Offset says where
 	MediumError        // no copy has good data
 	Conflict           // another host's reservation forbids it
+	Held               // the write is in the copy's memory, with room for it on its disk; it is answered again when it is stored
+	CacheLost          // what was acknowledged from memory alone may be gone
 )
 
 var statusNames = [...]string{"ok", "stale epoch", "unprepared", "lease lapsed", "disk failed", "no space", "no replica",
-	"corrupt", "not head", "old token", "busy", "window full", "aborted", "out of range", "miscompare", "medium error", "reservation conflict"}
+	"corrupt", "not head", "old token", "busy", "window full", "aborted", "out of range", "miscompare", "medium error", "reservation conflict",
+	"held in memory", "write cache lost"}
 
 func (s Status) String() string {
 	if int(s) < len(statusNames) {
@@ -120,7 +126,8 @@ type Tail struct {
 	Next    uint32 // where the changes go on (see Changes); 0: that was all
 }
 
-// Write puts blocks on a copy. Ack OK means that they are on stable storage.
+// Write puts blocks on a copy. Ack OK means that they are on stable storage. With
+// Cache the copy may say Held before that, once.
 // Without Data the blocks become zero. With Versions it is a copy of what other
 // members hold, a version for each block; else all get (Epoch, Seq).
 type Write struct {
@@ -132,6 +139,7 @@ type Write struct {
 	Commit   Version // every write up to here is on all in-sync copies; zero: nothing to say
 	Block    uint32
 	Count    uint32
+	Cache    bool
 	Versions []Version
 	Claims   []Claim  // that the blocks have by it: to be remembered once they are stored
 	CRC      []uint32 // one a block, with Data
@@ -271,6 +279,10 @@ type Submit struct {
 	Offset  uint64
 	Length  uint64
 	Data    []byte
+
+	Cached bool   // the volume has a write cache; else the others are not told
+	FUA    bool   // to stable storage before the answer
+	Losses uint64 // how often the cache had been lost when the host's session began
 }
 
 // Done answers Submit.
@@ -330,7 +342,6 @@ type Token struct {
 
 func (*Prepare) Kind() Kind  { return KindPrepare }
 func (*Prepared) Kind() Kind { return KindPrepared }
-func (*Write) Kind() Kind    { return KindWrite }
 func (*Ack) Kind() Kind      { return KindAck }
 func (*Read) Kind() Kind     { return KindRead }
 func (*Blocks) Kind() Kind   { return KindBlocks }
@@ -340,13 +351,28 @@ func (*Page) Kind() Kind     { return KindPage }
 func (*Reserve) Kind() Kind  { return KindReserve }
 func (*Extents) Kind() Kind  { return KindExtents }
 func (*Runs) Kind() Kind     { return KindRuns }
-func (*Submit) Kind() Kind   { return KindSubmit }
 func (*Done) Kind() Kind     { return KindDone }
 func (*Fence) Kind() Kind    { return KindFence }
 func (*Fenced) Kind() Kind   { return KindFenced }
 func (*Token) Kind() Kind    { return KindToken }
 func (*Tell) Kind() Kind     { return KindTell }
 func (*Told) Kind() Kind     { return KindTold }
+
+// Kind is another one with Cache, so that who does not know it refuses it.
+func (m *Write) Kind() Kind {
+	if m.Cache {
+		return KindCachedWrite
+	}
+	return KindWrite
+}
+
+// Kind is another one of a volume with a write cache.
+func (m *Submit) Kind() Kind {
+	if m.Cached {
+		return KindCachedSubmit
+	}
+	return KindSubmit
+}
 
 func (m *Prepare) String() string {
 	return fmt.Sprintf("prepare #%d volume %d epoch %d segments %v", m.Req, m.Volume, m.Epoch, m.Segments)
@@ -355,8 +381,12 @@ func (m *Prepared) String() string {
 	return fmt.Sprintf("prepared #%d %v epoch %d %+v claims %v forgot %d", m.Req, m.Status, m.Epoch, m.Segments, m.Claims, m.Forgot)
 }
 func (m *Write) String() string {
-	return fmt.Sprintf("write #%d %d/%d %d+%d at %d.%d commit %v (%d bytes, %d versions) claims %v",
-		m.Req, m.Volume, m.Segment, m.Block, m.Count, m.Epoch, m.Seq, m.Commit, len(m.Data), len(m.Versions), m.Claims)
+	cached := ""
+	if m.Cache {
+		cached = "cached "
+	}
+	return fmt.Sprintf("%swrite #%d %d/%d %d+%d at %d.%d commit %v (%d bytes, %d versions) claims %v",
+		cached, m.Req, m.Volume, m.Segment, m.Block, m.Count, m.Epoch, m.Seq, m.Commit, len(m.Data), len(m.Versions), m.Claims)
 }
 func (m *Ack) String() string { return fmt.Sprintf("ack #%d %v low=%v", m.Req, m.Status, m.Low) }
 func (m *Read) String() string {
@@ -382,8 +412,12 @@ func (m *Extents) String() string {
 }
 func (m *Runs) String() string { return fmt.Sprintf("runs #%d %v %v", m.Req, m.Status, m.Runs) }
 func (m *Submit) String() string {
-	return fmt.Sprintf("submit #%d volume %d command %v first %d op %d %d+%d %+v stamp %+v wait %d (%d bytes)",
-		m.Req, m.Volume, m.Command, m.First, m.Op, m.Offset, m.Length, m.Nexus, m.Stamp, m.Wait, len(m.Data))
+	cached := ""
+	if m.Cached {
+		cached = fmt.Sprintf(" cached fua %v losses %d", m.FUA, m.Losses)
+	}
+	return fmt.Sprintf("submit #%d volume %d command %v first %d op %d %d+%d %+v stamp %+v wait %d (%d bytes)%s",
+		m.Req, m.Volume, m.Command, m.First, m.Op, m.Offset, m.Length, m.Nexus, m.Stamp, m.Wait, len(m.Data), cached)
 }
 func (m *Done) String() string {
 	return fmt.Sprintf("done #%d %v offset %d runs %v (%d bytes)", m.Req, m.Status, m.Offset, m.Runs, len(m.Data))

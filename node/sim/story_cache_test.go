@@ -1,0 +1,143 @@
+package sim
+
+import (
+	"testing"
+
+	"ashlar/replication/wire"
+)
+
+// cachedVolume is a world whose volume has a write cache, with a host that comes in through a node without a copy.
+func cachedVolume(t *testing.T, bug string) (*story, *host) {
+	s := tellOf(t, 3, volumePlan{segments: 1, copies: 2, cache: true}, bug)
+	s.leaderIs(3)
+	h := s.host(3)
+	for b := range uint64(segmentBlocks) {
+		s.write(h, b)
+	}
+	s.run(second)
+	return s, h
+}
+
+// loseMemories ends the processes of both copies before anything of their memories is on disks, and starts them again.
+func (s *story) loseMemories() {
+	for n := wire.NodeID(1); n <= 2; n++ {
+		s.forget(n)
+		s.server(n).kill()
+		s.release(n)
+	}
+	s.run(100 * millisecond)
+	s.server(1).start()
+	s.server(2).start()
+	s.until(10*second, func() bool { return s.insync() == 2 })
+}
+
+// A copy that is alone in its set answers for what is on its disk.
+func aloneWithACache(t *testing.T, bug string) *Result {
+	s, h := cachedVolume(t, bug)
+	s.server(2).kill()
+	s.until(10*second, func() bool { return s.insync() == 1 })
+	s.run(second)
+	s.hold(1)
+	w := s.begin(h, wire.OpWrite, 3)
+	s.run(200 * millisecond)
+	s.forget(1)
+	s.server(1).kill()
+	s.release(1)
+	s.server(1).start()
+	s.server(2).start()
+	s.ends(w)
+	return s.verdict()
+}
+
+// A write is answered long before it is on a disk, and read at once.
+func readFromACache(t *testing.T, bug string) *Result {
+	s, h := cachedVolume(t, bug)
+	s.server(1).disk.slow, s.server(2).disk.slow = 200*millisecond, 200*millisecond
+	for b := range uint64(segmentBlocks) {
+		began := s.now
+		if s.write(h, b); s.now-began > 20*millisecond {
+			s.Fatalf("a write to memory took %d ms", (s.now-began)/millisecond)
+		}
+		s.read(h, b)
+	}
+	return s.verdict()
+}
+
+// A copy has a write in memory only when a second has gone by, and loses it; its head is gone, too.
+func commitOfACache(t *testing.T, bug string) *Result {
+	s, h := cachedVolume(t, bug)
+	s.hold(2)
+	s.write(h, 3)
+	s.run(1950 * millisecond) // its node is complained of after two seconds
+	s.forget(2)
+	s.server(2).kill()
+	s.server(1).kill()
+	s.release(2)
+	s.run(100 * millisecond)
+	s.server(1).start()
+	s.server(2).start()
+	s.until(10*second, func() bool { return s.insync() == 2 })
+	return s.verdict()
+}
+
+// A FLUSH is under way when all memories are lost.
+func lostUnderFlush(t *testing.T, bug string) *Result {
+	s, h := cachedVolume(t, bug)
+	s.hold(1)
+	s.hold(2)
+	s.write(h, 3)
+	f := s.beginOf(h, wire.OpFlush, 0, 0)
+	s.run(100 * millisecond)
+	s.loseMemories()
+	s.ends(f)
+	return s.verdict()
+}
+
+// A FLUSH comes when all memories were lost, on a session from before; it is told so. On one from after it is not.
+func lostBeforeFlush(t *testing.T, bug string) *Result {
+	s, h := cachedVolume(t, bug)
+	s.hold(1)
+	s.hold(2)
+	s.write(h, 3)
+	s.loseMemories()
+	for range 2 {
+		if f := s.ends(s.beginOf(h, wire.OpFlush, 0, 0)); bug == "" && f.status != wire.CacheLost {
+			s.Fatalf("a FLUSH after the loss ends with %v", f.status)
+		}
+	}
+	if f := s.ends(s.beginOf(s.host(3), wire.OpFlush, 0, 0)); f.status != wire.OK {
+		s.Fatalf("a FLUSH of a later session ends with %v", f.status)
+	}
+	return s.verdict()
+}
+
+// One of two begins anew, and then the other is gone for good.
+func oneMemoryAfterTheOther(t *testing.T, bug string) *Result {
+	s, h := cachedVolume(t, bug)
+	s.hold(1)
+	s.hold(2)
+	s.write(h, 3)
+	s.forget(2)
+	s.server(2).kill()
+	s.release(2)
+	s.server(2).start()
+	s.run(50 * millisecond)
+	s.forget(1)
+	s.server(1).crash()
+	s.release(1)
+	s.until(20*second, func() bool { return s.volume().Head == 2 })
+	f := s.ends(s.beginOf(h, wire.OpFlush, 0, 0))
+	if v := s.volume(); bug == "" && (f.status == wire.CacheLost) != (v.Losses > 0) {
+		s.Fatalf("the FLUSH ends with %v, losses: %d", f.status, v.Losses)
+	}
+	return s.verdict()
+}
+
+var cacheStories = []aStory{
+	{"alone with a write cache", aloneWithACache, []string{"CacheAlone"}},
+	{"read from a write cache", readFromACache, []string{"CacheOvertaken"}},
+	{"a commit point and a write cache", commitOfACache, []string{"CommitHeld"}},
+	{"a write cache lost under a FLUSH", lostUnderFlush, []string{"FlushNothing"}},
+	{"a write cache lost before a FLUSH", lostBeforeFlush, []string{"LossUntold", "LossUncounted"}},
+	{"one memory lost after the other", oneMemoryAfterTheOther, nil},
+}
