@@ -27,6 +27,7 @@ type op struct {
 	data   []byte
 	write  *Write // that it is the whole of, or
 	finish func(error)
+	held   bool             // it was promised room
 	pages  map[uint32]*page // that checkVersions asked for, by group
 }
 
@@ -53,17 +54,29 @@ func (s *Store) enqueue(ops ...*op) {
 	}
 }
 
-// enqueueOne is enqueue without a slice to allocate.
-func (s *Store) enqueueOne(o *op) {
+// enqueueOne is enqueue without a slice to allocate. It says whether o is held, where that is asked.
+func (s *Store) enqueueOne(o *op, hold bool) bool {
 	s.mu.Lock()
 	err := s.refuses()
 	if err == nil {
+		o.held = hold && s.hasRoomFor(o)
 		s.push(o)
 	}
 	s.mu.Unlock()
 	if err != nil {
 		go o.end(err)
+		return false
 	}
+	return o.held
+}
+
+// hasRoomFor promises a write room, whatever is before it in the queue: at worst each of its blocks needs a chunk and a group of its own.
+func (s *Store) hasRoomFor(o *op) bool {
+	if s.replicas[o.Replica] == nil || min(s.chunkMap.free(), s.maxGroups()-s.groups) < s.heldBlocks+o.count {
+		return false
+	}
+	s.heldBlocks += o.count
+	return true
 }
 
 func (s *Store) push(o *op) {
@@ -77,6 +90,9 @@ func (s *Store) push(o *op) {
 func (s *Store) pop() *op {
 	o := s.queue.pop()
 	s.queuedBlocks -= o.blocks()
+	if o.held {
+		s.heldBlocks -= o.count
+	}
 	return o
 }
 
@@ -383,7 +399,7 @@ func (s *Store) acceptWrite(b *batch, o *op) error {
 		return nil
 	}
 	if !o.zero || o.versions != nil {
-		if err := s.allocate(rep, o.block, o.count, !o.zero); err != nil {
+		if err := s.allocate(rep, o.block, o.count, !o.zero, s.heldByOthers(o)); err != nil {
 			return err
 		}
 	}
@@ -392,6 +408,14 @@ func (s *Store) acceptWrite(b *batch, o *op) error {
 		raise(rep, e)
 	})
 	return nil
+}
+
+// heldByOthers is what room, in chunks and in groups, a write has to leave.
+func (s *Store) heldByOthers(o *op) uint32 {
+	if o.held {
+		return s.heldBlocks - o.count
+	}
+	return s.heldBlocks
 }
 
 // raise keeps group.max above every accepted version, and notes what is given data.

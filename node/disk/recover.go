@@ -272,7 +272,7 @@ func (s *Store) replayEntry(e *entry, data []byte) error {
 			return nil
 		}
 		if !e.zero || e.versions != nil {
-			if err := s.allocate(rep, e.block, e.count, !e.zero); err != nil {
+			if err := s.allocate(rep, e.block, e.count, !e.zero, 0); err != nil {
 				return fmt.Errorf("%w: %w", ErrDamaged, err)
 			}
 		}

@@ -70,6 +70,7 @@ type Store struct {
 	// applied: tail <= head <= placed.
 	queue        fifo[*op]
 	queuedBlocks uint32   // of data
+	heldBlocks   uint32   // of queued writes that were promised room
 	flight       []*batch // placed and not applied, in the order of their records
 	tail         uint64   // oldest record that a crash would replay
 	head         uint64   // end of the last applied record
@@ -228,7 +229,7 @@ func (s *Store) Promised(volume wire.VolumeID) uint64 {
 // order puts an entry through the journal and waits for it.
 func (s *Store) order(e entry) error {
 	done := make(chan error, 1)
-	s.enqueueOne(&op{entry: e, finish: func(err error) { done <- err }})
+	s.enqueueOne(&op{entry: e, finish: func(err error) { done <- err }}, false)
 	return <-done
 }
 

@@ -38,6 +38,7 @@ type Write struct {
 	CRC          []uint32  // wire.BlockCRC of each block; nil with nil Data
 	Version      Version   // of all blocks
 	Versions     []Version // if set: one per block, instead of Version (a copy from another replica)
+	Cache        bool      // asks whether it is held: see Store.Write
 	// Done is called exactly once, from a goroutine of the store, and must not
 	// block. Err is nil when the write is on stable storage, else ErrVersion,
 	// ErrNoSpace, ErrNoReplica, ErrRange, ErrDamaged, ErrFailed, ErrClosed or *ChecksumError.

@@ -12,18 +12,21 @@ import (
 //
 // A write is atomic per block. It is refused as a whole, with ErrVersion, when any of its
 // blocks has a newer version; one of more than 1 MiB is several writes in this respect.
-func (s *Store) Write(w *Write) {
+//
+// With w.Cache it says whether w is held: then there will be room for it, and nothing but the end of the process, of the
+// replica, or of the disk keeps it from stable storage. A read does not see it before it is Done.
+func (s *Store) Write(w *Write) (held bool) {
 	if err := s.checkWrite(w); err != nil {
 		w.Err = err
 		go w.Done(w)
-		return
+		return false
 	}
 	if n := s.partBlocks(w); w.Count > n {
 		s.enqueue(parts(w, n)...)
-		return
+		return false
 	}
 	w.op = op{entry: w.entry(0, w.Count), data: w.Data, write: w, runs: w.op.runs[:0]}
-	s.enqueueOne(&w.op)
+	return s.enqueueOne(&w.op, w.Cache)
 }
 
 // checkWrite verifies form and checksums.
@@ -133,7 +136,7 @@ func (s *Store) Reserve(r Replica, block, count uint32) error {
 	if !s.inSegment(block, count) {
 		return ErrRange
 	}
-	if err := s.allocate(rep, block, count, true); err != nil {
+	if err := s.allocate(rep, block, count, true, s.heldBlocks); err != nil {
 		return err
 	}
 	return spans(block, count, func(p span) error {
@@ -147,8 +150,9 @@ func (s *Store) Reserve(r Replica, block, count uint32) error {
 	})
 }
 
-// allocate gives a range its groups and, where it is to hold data, its chunks, all or nothing. mu is held.
-func (s *Store) allocate(rep *replica, block, count uint32, data bool) error {
+// allocate gives a range its groups and, where it is to hold data, its chunks, all or nothing, and leaves so many of
+// each. mu is held.
+func (s *Store) allocate(rep *replica, block, count uint32, data bool, leave uint32) error {
 	var groups, chunks uint32
 	spans(block, count, func(p span) error {
 		g := rep.group(p.group)
@@ -162,7 +166,7 @@ func (s *Store) allocate(rep *replica, block, count uint32, data bool) error {
 		}
 		return nil
 	})
-	if groups > s.maxGroups()-s.groups || chunks > s.chunkMap.free() {
+	if groups > 0 && groups+leave > s.maxGroups()-s.groups || chunks > 0 && chunks+leave > s.chunkMap.free() {
 		return ErrNoSpace
 	}
 	return spans(block, count, func(p span) error {
