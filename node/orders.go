@@ -13,12 +13,12 @@ import (
 
 // CreateVolume makes a volume of that many bytes and copies.
 func (n *Node) CreateVolume(ctx context.Context, name string, size uint64, copies int) error {
-	return n.CreateVolumeFor(ctx, "", name, size, copies)
+	return n.CreateVolumeAs(ctx, cluster.CreateVolume{Name: name, Bytes: size, Copies: copies})
 }
 
-// CreateVolumeFor makes a tenant's volume.
-func (n *Node) CreateVolumeFor(ctx context.Context, tenant, name string, size uint64, copies int) error {
-	return n.order(ctx, cluster.Command{CreateVolume: &cluster.CreateVolume{Name: name, Bytes: size, Copies: copies, Tenant: tenant}})
+// CreateVolumeAs makes a volume with what else there is to choose.
+func (n *Node) CreateVolumeAs(ctx context.Context, c cluster.CreateVolume) error {
+	return n.order(ctx, cluster.Command{CreateVolume: &c})
 }
 
 // ResizeVolume makes a volume larger, while hosts use it.

@@ -182,7 +182,8 @@ func (s *service) live() {
 	if s.ctx.Err() != nil {
 		return
 	}
-	e, err := engine.Start(engine.Config{Self: s.record.Node, Incarnation: incarnation, Consensus: s.consensus, Network: s.network, Log: s.log})
+	e, err := engine.Start(engine.Config{Self: s.record.Node, Incarnation: incarnation, Consensus: s.consensus, Network: s.network, Log: s.log,
+		Session: func() uint32 { return uint32(s.sessions.Load()) }})
 	if err != nil {
 		s.node.end(fmt.Errorf("the data path cannot start: %w", err))
 		return

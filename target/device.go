@@ -52,11 +52,12 @@ const (
 	Protected          // the device or this host's access to it is read-only
 	Gone               // the volume or its export is no more
 	Conflict           // another host's reservation forbids it
+	CacheLost          // Flush: what was acknowledged before may be gone
 )
 
 func (s Status) String() string {
 	return [...]string{"ok", "busy", "full", "aborted", "out of range", "miscompare", "no space",
-		"medium error", "protected", "gone", "reservation conflict"}[s]
+		"medium error", "protected", "gone", "reservation conflict", "write cache lost"}[s]
 }
 
 // Nexus is an I_T nexus (SAM-5 4.7): a host's port logged in to one of our ports.

@@ -198,7 +198,8 @@ func (s server) volumes(a huma.API) {
 			if err != nil {
 				return Volume{}, err
 			}
-			if err := s.node.CreateVolumeFor(ctx, owner, in.Body.Name, in.Body.Size, in.Body.Copies); err != nil {
+			v := cluster.CreateVolume{Name: in.Body.Name, Bytes: in.Body.Size, Copies: in.Body.Copies, Tenant: owner, WriteCache: in.Body.WriteCache}
+			if err := s.node.CreateVolumeAs(ctx, v); err != nil {
 				return Volume{}, err
 			}
 			return find(s.node, volumeViews, "volume", in.Body.Name, func(v Volume) string { return v.Name })

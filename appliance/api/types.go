@@ -116,6 +116,9 @@ type Volume struct {
 	NSID     uint32   `json:"nsid" doc:"Its namespace there"`
 	Exports  []Export `json:"exports" nullable:"false"`
 	Tenant   string   `json:"tenant,omitempty" doc:"Whose it is; none: the operator's own"`
+
+	WriteCache bool   `json:"write_cache,omitempty" doc:"Writes are answered from the memories of two nodes or more, and are on disks when they are flushed"`
+	Losses     uint64 `json:"write_cache_losses,omitempty" doc:"How often what was not flushed may have been lost"`
 }
 
 // VolumeDetail is a volume with where its copies are.
@@ -284,6 +287,8 @@ type NewVolume struct {
 	Size   uint64 `json:"size"`
 	Copies int    `json:"copies,omitempty" default:"2"`
 	Tenant string `json:"tenant,omitempty" maxLength:"64" doc:"Whose it is to be; a tenant's own in any case"`
+
+	WriteCache bool `json:"write_cache,omitempty" doc:"Answer writes from the memories of two nodes or more; what hosts flush is on disks"`
 }
 
 // Size is what a volume is to have.

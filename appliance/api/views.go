@@ -163,7 +163,7 @@ func volumeViews(_ *node.Node, s *cluster.State) []Volume {
 }
 
 func volumeView(s *cluster.State, v *cluster.Volume) Volume {
-	out := Volume{ID: uint64(v.ID), Name: v.Name, Size: v.Bytes, Copies: v.Copies, State: "healthy",
+	out := Volume{ID: uint64(v.ID), Name: v.Name, Size: v.Bytes, Copies: v.Copies, State: "healthy", WriteCache: v.WriteCache, Losses: v.Losses,
 		Head: nodeName(s, v.Head), Epoch: v.Epoch, Segments: len(v.Segments), IQN: s.IQN(v), NQN: s.NQN(v), NSID: v.OwnNSID(), Exports: []Export{}, Tenant: v.Tenant}
 	for _, g := range v.Segments {
 		if s.Doubled(g) != nil {

@@ -14,7 +14,8 @@ func volumeCommand() *cli.Command {
 	return group("volume", "virtual disks",
 		leaf("create", "make a volume", "NAME", "ashlar volume create db --size 10G --copies 2", createVolume,
 			&cli.StringFlag{Name: "size", Usage: "like 10G; needed"},
-			&cli.IntFlag{Name: "copies", Value: 2, Usage: "1, 2 or 3, each on another node"}, ownerFlag()),
+			&cli.IntFlag{Name: "copies", Value: 2, Usage: "1, 2 or 3, each on another node"},
+			&cli.StringFlag{Name: "write-cache", Value: "off", Usage: "on: answer writes from the memories of two nodes or more; what hosts flush is on disks"}, ownerFlag()),
 		leaf("list", "all volumes", "", "ashlar volume list", func(c *cli.Context, n *api.Client) error {
 			all, err := n.Volumes(c.Context)
 			if err != nil {
@@ -51,7 +52,12 @@ func createVolume(c *cli.Context, n *api.Client) error {
 	if err != nil {
 		return err
 	}
-	v, err := n.CreateVolume(c.Context, api.NewVolume{Name: c.Args().First(), Size: size, Copies: c.Int("copies"), Tenant: c.String("tenant")})
+	cache := c.String("write-cache")
+	if cache != "on" && cache != "off" {
+		return misuse("--write-cache is on or off, not %q", cache)
+	}
+	v, err := n.CreateVolume(c.Context, api.NewVolume{Name: c.Args().First(), Size: size, Copies: c.Int("copies"), Tenant: c.String("tenant"),
+		WriteCache: cache == "on"})
 	if err != nil {
 		return err
 	}
@@ -79,6 +85,17 @@ func listVolumes(c *cli.Context, all []api.Volume) error {
 
 func inSync(v api.Volume) string { return fmt.Sprintf("%d of %d", v.InSync, v.Replicas) }
 
+// writeCache tells of a volume's, and of what it has lost.
+func writeCache(v api.Volume) string {
+	switch {
+	case !v.WriteCache:
+		return "off"
+	case v.Losses == 0:
+		return "on"
+	}
+	return fmt.Sprintf("on; what was not flushed may have been lost, so often: %d (hosts that were logged in then have to log in again)", v.Losses)
+}
+
 func hostsOf(v api.Volume) string {
 	var hosts []string
 	for _, e := range v.Exports {
@@ -100,7 +117,7 @@ func showVolume(c *cli.Context, n *api.Client) error {
 	}
 	return show(c, v, func() {
 		facts(c, table.Row{"volume", v.Name}, table.Row{"number", v.ID}, table.Row{"size", formatSize(v.Size)}, table.Row{"state", v.State},
-			table.Row{"copies", v.Copies}, table.Row{"in sync", inSync(v.Volume)}, table.Row{"head", dash(v.Head)}, table.Row{"epoch", v.Epoch},
+			table.Row{"copies", v.Copies}, table.Row{"write cache", writeCache(v.Volume)}, table.Row{"in sync", inSync(v.Volume)}, table.Row{"head", dash(v.Head)}, table.Row{"epoch", v.Epoch},
 			table.Row{"iqn", v.IQN}, table.Row{"nqn", fmt.Sprintf("%s, namespace %d (nvme connect-all -t tcp -a ADDRESS)", v.NQN, v.NSID)}, table.Row{"hosts", hostsOf(v.Volume)})
 		fmt.Fprintln(c.App.Writer)
 		t := newTable(c)

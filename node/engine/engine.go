@@ -39,6 +39,7 @@ type Config struct {
 	Consensus   Consensus
 	Network     *peer.Network
 	Log         *slog.Logger
+	Session     func() uint32 // number of the newest host session, the low half of its generation
 }
 
 // Engine is one incarnation's data path. All methods may be called from any goroutine.
@@ -104,6 +105,9 @@ func Start(c Config) (*Engine, error) {
 	e.tasks.Go(e.worker)
 	return e, nil
 }
+
+// Sessions is volume.Node's.
+func (e *Engine) Sessions() uint32 { return e.Session() }
 
 // every does f again and again until the engine ends.
 func (e *Engine) every(d time.Duration, f func()) {

@@ -61,7 +61,7 @@ func (v *Volume) Submit(op *target.Op) {
 		return
 	}
 	r := &mirror.Request{Kind: kinds[op.Kind], Nexus: nexus(op.Nexus), Stamp: wire.Stamp{Epoch: op.Stamp.Epoch, Token: op.Stamp.Token},
-		Read: op.Stamp.Read, Offset: op.LBA * uint64(info.BlockSize), Length: length, Private: op}
+		Read: op.Stamp.Read, Offset: op.LBA * uint64(info.BlockSize), Length: length, FUA: op.FUA, Private: op}
 	if op.Kind == target.Write || op.Kind == target.CompareAndWrite || op.Kind == target.Verify {
 		r.Data = slices.Clone(op.Data)
 	}
@@ -82,7 +82,7 @@ func nexus(n target.Nexus) wire.Nexus {
 var statuses = map[wire.Status]target.Status{
 	wire.OK: target.OK, wire.Busy: target.Busy, wire.Window: target.Full, wire.Aborted: target.Aborted, wire.OutOfRange: target.OutOfRange,
 	wire.Miscompare: target.Miscompare, wire.NoSpace: target.NoSpace, wire.MediumError: target.MediumError,
-	wire.Conflict: target.Conflict,
+	wire.Conflict: target.Conflict, wire.CacheLost: target.CacheLost,
 }
 
 // answer gives a host's operation back to its front end.

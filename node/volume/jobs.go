@@ -37,7 +37,7 @@ func (v *Volume) work(j mirror.Job) {
 		}
 		stores := make([]*disk.Store, len(m.Segments))
 		for i, s := range m.Segments {
-			if !v.behind(s, m.Gens[i]) {
+			if !v.behind(s, m.Gens[i]) && !v.ahead(s, m.Gens[i]) {
 				stores[i] = v.store(s)
 			}
 		}
@@ -49,7 +49,7 @@ func (v *Volume) work(j mirror.Job) {
 			}
 		}
 	case *wire.Write:
-		v.write(m, done)
+		v.write(j, m, done)
 	case *wire.Read:
 		if !v.counts(m.Segment) {
 			done(mirror.Refuse(m))
@@ -118,6 +118,13 @@ func (v *Volume) outranked(m wire.Message) bool {
 // a segment's copies up to gen: the copy here may be about to be another one.
 func (v *Volume) behind(i wire.Segment, gen uint64) bool {
 	return v.agreed == nil || int(i) >= len(v.agreed.Segments) || v.agreed.Segments[i].Gen < gen
+}
+
+// ahead says, with a write cache, whether who asks does not know yet what the cluster agreed on of a
+// segment's copies; then it may count on what this run of the node has forgotten. So it may where this node itself
+// does not know yet that the run has begun.
+func (v *Volume) ahead(i wire.Segment, gen uint64) bool {
+	return v.agreed.WriteCache && (v.state.Nodes[v.self].Incarnation < v.incarnation || v.agreed.Segments[i].Gen > gen)
 }
 
 // store is the disk that the cluster has placed this node's copy on, nil if it
@@ -252,7 +259,7 @@ func appendChanges(to []wire.Change, from []disk.Change) []wire.Change {
 	return to
 }
 
-func (v *Volume) write(m *wire.Write, done func(wire.Message)) {
+func (v *Volume) write(j mirror.Job, m *wire.Write, done func(wire.Message)) {
 	s := v.store(m.Segment)
 	if s == nil {
 		done(&wire.Ack{Req: m.Req, Status: wire.Missing})
@@ -262,7 +269,8 @@ func (v *Volume) write(m *wire.Write, done func(wire.Message)) {
 	if m.Commit != (wire.Version{}) && v.counts(m.Segment) {
 		s.SetCommit(r, m.Commit)
 	}
-	w := &disk.Write{Replica: r, Block: m.Block, Count: m.Count, Data: m.Data, CRC: m.CRC, Version: wire.Version{Epoch: m.Epoch, Seq: m.Seq}, Versions: m.Versions}
+	w := &disk.Write{Replica: r, Block: m.Block, Count: m.Count, Data: m.Data, CRC: m.CRC, Version: wire.Version{Epoch: m.Epoch, Seq: m.Seq}, Versions: m.Versions,
+		Cache: m.Cache}
 	w.Done = func(w *disk.Write) {
 		if w.Err != nil {
 			v.log.Warn("write", "volume", v.id, "segment", m.Segment, "block", m.Block, "error", w.Err)
@@ -279,7 +287,9 @@ func (v *Volume) write(m *wire.Write, done func(wire.Message)) {
 		}()
 		return
 	}
-	s.Write(w)
+	if s.Write(w) {
+		v.local = append(v.local, event{kind: evHeld, job: j})
+	}
 }
 
 func (v *Volume) read(m *wire.Read, done func(wire.Message)) {

@@ -17,6 +17,10 @@ func (v *Volume) apply(now int64, st *cluster.State) {
 	if agreed == nil || v.state != nil && st.Index < v.state.Index {
 		return
 	}
+	if v.agreed != nil && agreed.Losses > v.agreed.Losses {
+		v.losses = append(v.losses, loss{before: v.agreed.Losses, sessions: v.node.Sessions()})
+		v.log.Warn("write cache lost", "volume", agreed.Name)
+	}
 	v.state, v.agreed = st, agreed
 	v.publish(st)
 	mine := agreed.Head == v.self && agreed.HeadIncarnation == v.incarnation
@@ -43,9 +47,26 @@ func (v *Volume) apply(now int64, st *cluster.State) {
 	v.follow(now)
 }
 
+// loss is of what was acknowledged from memory.
+type loss struct {
+	before   uint64 // how many there were before
+	sessions uint32 // number of the newest host session of then
+}
+
+// knownLosses is how many losses there had been when a session began.
+func (v *Volume) knownLosses(n wire.Nexus) uint64 {
+	for _, l := range v.losses {
+		if uint32(n.Generation) <= l.sessions {
+			return l.before
+		}
+	}
+	return v.agreed.Losses
+}
+
 // view is the volume as the head machine wants it.
 func (v *Volume) view() mirror.View {
-	w := mirror.View{Bytes: v.agreed.Bytes, MinInSync: v.agreed.MinInSync, Segments: make([]mirror.SegmentView, len(v.agreed.Segments))}
+	w := mirror.View{Bytes: v.agreed.Bytes, MinInSync: v.agreed.MinInSync, WriteCache: v.agreed.WriteCache, Losses: v.agreed.Losses,
+		Segments: make([]mirror.SegmentView, len(v.agreed.Segments))}
 	if r := v.agreed.Reservations; r != nil {
 		w.Reservations = rules{r}
 	}
@@ -59,7 +80,7 @@ func (v *Volume) view() mirror.View {
 		s.Gen = g.Gen
 		for _, r := range g.Replicas {
 			s.Members = append(s.Members, mirror.Member{Node: r.Node, Incarnation: v.state.Nodes[r.Node].Incarnation, Made: r.Made,
-				InSync: r.InSync, Usable: v.state.Usable(r) && !r.Demoted})
+				InSync: r.InSync, Forgot: r.Forgot, Stored: r.Stored, Usable: v.state.Usable(r) && !r.Demoted})
 		}
 	}
 	return w
@@ -136,7 +157,7 @@ const company = 0x02A51A
 
 // info names the volume for ever: by its cluster's random identity and its number.
 func info(st *cluster.State, v *cluster.Volume) *target.Info {
-	i := &target.Info{ID: uint64(v.ID), Name: v.Name, BlockSize: logicalBlock, Physical: wire.BlockSize, Blocks: v.Bytes / logicalBlock,
+	i := &target.Info{ID: uint64(v.ID), Name: v.Name, WriteCache: v.WriteCache, BlockSize: logicalBlock, Physical: wire.BlockSize, Blocks: v.Bytes / logicalBlock,
 		Atomic: 128 << 10} // a piece of one copy, journaled whole; segments begin at multiples of it
 	// NAA 6: 4 bits of type, 24 of company, 36 vendor specific, 64 more (SPC-4 7.8.6.6.5).
 	id, err := hex.DecodeString(st.ID)

@@ -30,6 +30,7 @@ type Node interface {
 	Token(from wire.NodeID) int64                         // the newest of the incarnation that is up
 	Send(to wire.NodeID, v wire.VolumeID, m wire.Message) // a request; lost where no session lives
 	Store(d cluster.DiskID) *disk.Store                   // nil: no such disk is open here
+	Sessions() uint32                                     // number of the newest host session, the low half of its generation
 	Pace() uint64                                         // of each head's copying, bytes per second; 0: as fast as it goes
 	Suspended(d cluster.DiskID) bool                      // the disk is silent: its copies answer nothing
 	Stores() []*disk.Store                                // all that are open
@@ -86,6 +87,7 @@ type Volume struct {
 	held     []mirror.Job         // for disks that are silent
 	measured int64                // when the load was last
 	gone     bool
+	losses   []loss // since the volume was opened here
 }
 
 // place is where the head is, for Stamp and Groups.
@@ -123,7 +125,8 @@ const (
 	evReply               // to this node's head or portal, from node from
 	evConnected           // a session for requests to node from
 	evLost
-	evJob // the store's answer (msg) to job
+	evJob  // the store's answer (msg) to job
+	evHeld // job is a write that the store has in memory, and room for
 	evSubmit
 	evTick
 	evRun
@@ -353,7 +356,10 @@ func (v *Volume) handle(e *event) {
 		v.follow(now)
 	case evJob:
 		v.replica.Done(now, e.job, e.msg)
+	case evHeld:
+		v.replica.Held(now, e.job)
 	case evSubmit:
+		e.request.Cached, e.request.Losses = v.agreed.WriteCache, v.knownLosses(e.request.Nexus)
 		v.portal.Submit(now, e.request)
 	case evTick:
 		v.tick(now)
@@ -445,7 +451,7 @@ func (v *Volume) submit(now int64, s Session, m *wire.Submit) {
 	}
 	v.head.Lease(now, v.node.Lease())
 	v.head.Submit(now, &mirror.Op{Kind: m.Op, Command: m.Command, First: m.First, Nexus: m.Nexus, Stamp: m.Stamp, Offset: m.Offset, Length: m.Length,
-		Data: m.Data, Deadline: now + m.Wait, Private: &asker{session: s, req: m.Req}})
+		FUA: m.FUA, Losses: m.Losses, Data: m.Data, Deadline: now + m.Wait, Private: &asker{session: s, req: m.Req}})
 }
 
 // reply sends an answer to a session, or back into our own queue.

@@ -204,6 +204,7 @@ func TestEachOutcomeOfADeviceHasItsStatus(t *testing.T) {
 		target.OutOfRange: LBAOutOfRange | DoNotRetry, target.NoSpace: CapacityExceeded | DoNotRetry,
 		target.MediumError: UnrecoveredRead | DoNotRetry, target.Protected: WriteProtected | DoNotRetry,
 		target.Gone: InvalidNamespace | DoNotRetry, target.Conflict: ReservationConflict | DoNotRetry,
+		target.CacheLost: WriteFault | DoNotRetry,
 	} {
 		r.device.Intercept(func(*target.Op) targettest.Verdict { return targettest.Verdict{Status: device} })
 		done := r.start(r.Controller, 1, ranged(Write, 0, 1, 0), blocks(1, 1))
@@ -216,7 +217,7 @@ func TestEachOutcomeOfADeviceHasItsStatus(t *testing.T) {
 	r.device.Intercept(nil)
 	// The latest error comes first in the log.
 	page := r.good(0, log(logErrors, 128), nil).Data
-	if le.Uint64(page) != 9 || le.Uint64(page[64:]) != 8 || page[29] != 3 {
+	if le.Uint64(page) != 10 || le.Uint64(page[64:]) != 9 || page[29] != 3 {
 		t.Errorf("the error log begins with %d, %d", le.Uint64(page), le.Uint64(page[64:]))
 	}
 }

@@ -57,6 +57,7 @@ const (
 	InvalidQueueType       Status = 0x185
 	CommandSizeLimit       Status = 0x183 // Copy: of the I/O command set
 	AuthenticationRequired Status = 0x191
+	WriteFault             Status = 0x280
 	UnrecoveredRead        Status = 0x281
 	CompareFailure         Status = 0x285
 	InternalPathError      Status = 0x300
@@ -87,4 +88,5 @@ var outcomes = [...]Status{
 	target.Protected:   WriteProtected | DoNotRetry,
 	target.Gone:        InvalidNamespace | DoNotRetry,
 	target.Conflict:    ReservationConflict | DoNotRetry,
+	target.CacheLost:   WriteFault | DoNotRetry,
 }

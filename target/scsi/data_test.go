@@ -235,7 +235,7 @@ func TestADeviceStatusIsToldAsTheStandardHasIt(t *testing.T) {
 	r.memory.Intercept(func(*target.Op) targettest.Verdict { return targettest.Verdict{Status: inject} })
 	for status, want := range map[target.Status]string{
 		target.Busy: "08", target.Full: "28", target.Aborted: "08", target.Conflict: "18",
-		target.OutOfRange: "02 5/2100", target.NoSpace: "02 7/2707", target.MediumError: "02 3/1100",
+		target.OutOfRange: "02 5/2100", target.NoSpace: "02 7/2707", target.MediumError: "02 3/1100", target.CacheLost: "02 3/0c00",
 		target.Protected: "02 7/2700", target.Gone: "02 5/2500", target.Miscompare: "02 e/1d00 at 0",
 	} {
 		inject = status

@@ -50,6 +50,7 @@ const senseRoom = 40
 
 var (
 	noSense                 = sense{key: keyNoSense}
+	writeError              = sense{key: keyMediumError, code: 0x0C00}
 	unrecoveredReadError    = sense{key: keyMediumError, code: 0x1100}
 	parameterListLength     = sense{key: keyIllegalRequest, code: 0x1A00}
 	invalidOpcode           = sense{key: keyIllegalRequest, code: 0x2000}
@@ -185,4 +186,5 @@ var outcomes = [...]outcome{
 	target.Protected:   {StatusCheckCondition, writeProtected},
 	target.Gone:        {StatusCheckCondition, noLogicalUnit},
 	target.Conflict:    {status: StatusReservationConflict},
+	target.CacheLost:   {StatusCheckCondition, writeError},
 }
