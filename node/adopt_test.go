@@ -173,7 +173,7 @@ func TestAnOldImageOfADiskIsNeverTaken(t *testing.T) {
 		_, err := n.AddDisk(limit(t), path, 64<<20, false)
 		must(t, err)
 	}
-	must(t, n.CreateVolume(limit(t), "db", 8<<20, 1))
+	createVolume(t, n, "db", 8<<20, 1)
 	labelled(t, n)
 	must(t, n.Close())
 	image, err := os.ReadFile(paths[0])

@@ -73,7 +73,7 @@ func TestATaskSetIsClearedThroughEveryNode(t *testing.T) {
 	t.Parallel()
 	nodes := newThree(t)
 	paths := threePaths(t, nodes, 4<<20, 3)
-	must(t, nodes[0].MoveHead(limit(t), "db", "node3"))
+	moveHead(t, nodes[0], "db", "node3")
 	const accessState = 0x2A06
 	for _, p := range paths {
 		expectAttentions(t, "a path", p, 0, accessState)

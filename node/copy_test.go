@@ -45,7 +45,7 @@ func TestVolumesAreCopiedWhereverTheirHeadsAre(t *testing.T) {
 	first, second := "", ""
 	for i := 0; second == ""; i++ {
 		name := fmt.Sprintf("v%d", i)
-		must(t, nodes[0].CreateVolume(limit(t), name, 16<<20, 2))
+		createVolume(t, nodes[0], name, 16<<20, 2)
 		switch s := state(t, nodes[0]); {
 		case first == "":
 			first = name
@@ -104,7 +104,7 @@ func TestVolumesAreCopiedWhereverTheirHeadsAre(t *testing.T) {
 
 	// A host with numbered volumes copies between them, and to one with a target of its own.
 	must(t, nodes[0].AddHost(limit(t), "vm", host("vm")))
-	must(t, nodes[0].CreateVolume(limit(t), "alone", 16<<20, 2))
+	createVolume(t, nodes[0], "alone", 16<<20, 2)
 	must(t, nodes[0].PublishAs(limit(t), first, "vm", 1, false))
 	must(t, nodes[0].PublishAs(limit(t), second, "vm", 300, false))
 	publish("alone", "vm", false)

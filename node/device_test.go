@@ -53,7 +53,7 @@ func TestAMirroredVolumeIsADeviceLikeAnyOther(t *testing.T) {
 			targettest.Suite(t, func() target.Device {
 				made++
 				name := fmt.Sprintf("v%d", made)
-				must(t, n.CreateVolume(limit(t), name, 16<<20, 2))
+				createVolume(t, n, name, 16<<20, 2)
 				e, id := n.service.Load().engine.Load(), state(t, n).VolumeNamed(name).ID
 				eventually(t, "the volume is open", func() bool { return e.Device(id) != nil })
 				t.Cleanup(func() {

@@ -79,7 +79,7 @@ func sessions(n *Node) int { return len(n.service.Load().drain.here()) }
 func TestADrainedNodesHostsGoElsewhereAndComeBack(t *testing.T) {
 	t.Parallel()
 	nodes := newThree(t)
-	must(t, nodes[0].CreateVolume(limit(t), "db", 4<<20, 3))
+	createVolume(t, nodes[0], "db", 4<<20, 3)
 	must(t, nodes[0].AddHost(limit(t), "web", webIQN))
 	must(t, nodes[0].Publish(limit(t), "db", "web", false))
 	s := state(t, nodes[0])
@@ -197,7 +197,7 @@ func TestAHeadMovesWithoutAnErrorForItsHosts(t *testing.T) {
 	for i := range moves {
 		v := state(t, nodes[i%3]).VolumeNamed("db")
 		to := fmt.Sprintf("node%d", v.Head%3+1)
-		must(t, nodes[i%3].MoveHead(limit(t), "db", to))
+		moveHead(t, nodes[i%3], "db", to)
 		if now := state(t, nodes[i%3]); now.Nodes[now.VolumeNamed("db").Head].Name != to {
 			t.Errorf("the head is not %s", to)
 		}
@@ -223,9 +223,9 @@ func TestANodeThatStopsLeavesNobodyWaiting(t *testing.T) {
 	t.Parallel()
 	nodes := newThree(t)
 	paths := threePaths(t, nodes, 4<<20, 3)
-	must(t, nodes[0].CreateVolume(limit(t), "other", 4<<20, 3))
+	createVolume(t, nodes[0], "other", 4<<20, 3)
 	must(t, nodes[0].Publish(limit(t), "other", "web", false))
-	must(t, nodes[1].MoveHead(limit(t), "db", "node1"))
+	moveHead(t, nodes[1], "db", "node1")
 	eventually(t, "there are three voters", func() bool { return len(state(t, nodes[1]).Voters()) == 3 })
 	s := state(t, nodes[1])
 	host := newPolite(t, nodes[0], s.IQN(s.VolumeNamed("other")))

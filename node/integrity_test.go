@@ -55,7 +55,7 @@ func TestBadBlocksAreRepairedAndCountedAndTheThirdEjectsTheDisk(t *testing.T) {
 	nodes := newThreeWith(t, 128<<20)
 	const host = "iqn.2026-11.com.example:web"
 	must(t, nodes[0].AddHost(limit(t), "web", host))
-	must(t, nodes[0].CreateVolume(limit(t), "v", 2*segmentBytes, 2))
+	createVolume(t, nodes[0], "v", 2*segmentBytes, 2)
 	must(t, nodes[0].Publish(limit(t), "v", "web", false))
 	must(t, nodes[0].Set(limit(t), cluster.Settings{RebuildAfterDisk: 1}))
 	v := state(t, nodes[0]).VolumeNamed("v")
@@ -151,7 +151,7 @@ func TestAScrubRepairsWhatNobodyReads(t *testing.T) {
 	nodes := newThreeWith(t, 128<<20)
 	const host = "iqn.2026-11.com.example:web"
 	must(t, nodes[0].AddHost(limit(t), "web", host))
-	must(t, nodes[0].CreateVolume(limit(t), "v", segmentBytes, 2))
+	createVolume(t, nodes[0], "v", segmentBytes, 2)
 	must(t, nodes[0].Publish(limit(t), "v", "web", false))
 	v := state(t, nodes[0]).VolumeNamed("v")
 	head := int(v.Head) - 1

@@ -38,7 +38,7 @@ func TestAJobOutlivesTheNodeThatStartedItAndTheHeadThatBeganIt(t *testing.T) {
 	nodes := newThreeWith(t, 256<<20)
 	const segments = 128
 	must(t, nodes[0].AddHost(limit(t), "web", "iqn.2026-11.com.example:web"))
-	must(t, nodes[0].CreateVolume(limit(t), "v", segments*segmentBytes, 3))
+	createVolume(t, nodes[0], "v", segments*segmentBytes, 3)
 	must(t, nodes[0].Publish(limit(t), "v", "web", false))
 	asked, other := nodes[0], nodes[1]
 	s := steady(t, other, "web", state(t, other).IQN(state(t, other).VolumeNamed("v")))
@@ -63,7 +63,7 @@ func TestAJobOutlivesTheNodeThatStartedItAndTheHeadThatBeganIt(t *testing.T) {
 		must(t, err)
 		for _, n := range []*Node{other, asked} {
 			time.Sleep(calm.Took / 4)
-			must(t, other.MoveHead(limit(t), "v", n.Config().Name))
+			moveHead(t, other, "v", n.Config().Name)
 		}
 		eventually(t, "a head that is none any more has noted how far it was", func() bool {
 			noted, err = other.Job(id)

@@ -34,7 +34,7 @@ func TestAHostFindsItsNumberedVolumesBesideEachOther(t *testing.T) {
 	_, err := n.AddDisk(limit(t), filepath.Join(t.TempDir(), "disk"), 64<<20, false)
 	must(t, err)
 	for _, v := range []string{"a", "b", "c"} {
-		must(t, n.CreateVolume(limit(t), v, 8<<20, 1))
+		createVolume(t, n, v, 8<<20, 1)
 	}
 	must(t, n.AddHost(limit(t), "web", webIQN))
 	must(t, n.AddHost(limit(t), "mail", "iqn.2026-11.com.example:mail"))

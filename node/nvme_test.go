@@ -48,7 +48,7 @@ func nvmeCluster(t *testing.T) *Node {
 	n := newClusterOf(t, nvmeConfig(t, "node1"))
 	_, err := n.AddDisk(limit(t), filepath.Join(t.TempDir(), "disk"), 64<<20, false)
 	must(t, err)
-	must(t, n.CreateVolume(limit(t), "db", 8<<20, 1))
+	createVolume(t, n, "db", 8<<20, 1)
 	must(t, n.AddHostAs(limit(t), cluster.AddHost{Name: "web", IQN: webIQN, NQN: webNQN}))
 	must(t, n.AddHostAs(limit(t), cluster.AddHost{Name: "mail", NQN: mailNQN}))
 	must(t, n.Publish(limit(t), "db", "web", false))
@@ -59,7 +59,7 @@ func nvmeCluster(t *testing.T) *Node {
 func nvmeThree(t *testing.T) []*Node {
 	t.Helper()
 	nodes := newThreeOf(t, 64<<20, nvmeConfig)
-	must(t, nodes[0].CreateVolume(limit(t), "db", 8<<20, 3))
+	createVolume(t, nodes[0], "db", 8<<20, 3)
 	must(t, nodes[0].AddHostAs(limit(t), cluster.AddHost{Name: "web", IQN: webIQN, NQN: webNQN}))
 	must(t, nodes[0].AddHostAs(limit(t), cluster.AddHost{Name: "mail", NQN: mailNQN}))
 	must(t, nodes[0].Publish(limit(t), "db", "web", false))
@@ -191,8 +191,8 @@ func TestAHostThatMayOnlyReadDoesNotWriteWithNVMe(t *testing.T) {
 func TestAHostFindsItsNumberedNamespacesBesideEachOther(t *testing.T) {
 	t.Parallel()
 	n := nvmeCluster(t)
-	must(t, n.CreateVolume(limit(t), "a", 4<<20, 1))
-	must(t, n.CreateVolume(limit(t), "b", 4<<20, 1))
+	createVolume(t, n, "a", 4<<20, 1)
+	createVolume(t, n, "b", 4<<20, 1)
 	must(t, n.PublishAs(limit(t), "a", "web", 5, false))
 	nqn := state(t, n).ClusterNQN()
 	nsid := func(volume string) uint32 { return state(t, n).VolumeNamed(volume).NSID }
@@ -492,7 +492,7 @@ func TestEachNodeIsAPathOfOneSubsystem(t *testing.T) {
 		}
 	}
 	next := (head + 1) % 3
-	must(t, nodes[0].MoveHead(limit(t), "db", nodes[next].Config().Name))
+	moveHead(t, nodes[0], "db", nodes[next].Config().Name)
 	eventually(t, "the path to the new head is the optimized one", func() bool { return heads() == next })
 	must(t, paths[head].IO[0].Write(limit(t), nsid, 0, pattern(4096, 9), 512))
 }

@@ -11,13 +11,8 @@ import (
 	"ashlar/node/cluster"
 )
 
-// CreateVolume makes a volume of that many bytes and copies.
-func (n *Node) CreateVolume(ctx context.Context, name string, size uint64, copies int) error {
-	return n.CreateVolumeAs(ctx, cluster.CreateVolume{Name: name, Bytes: size, Copies: copies})
-}
-
-// CreateVolumeAs makes a volume with what else there is to choose.
-func (n *Node) CreateVolumeAs(ctx context.Context, c cluster.CreateVolume) error {
+// CreateVolume makes a volume.
+func (n *Node) CreateVolume(ctx context.Context, c cluster.CreateVolume) error {
 	return n.order(ctx, cluster.Command{CreateVolume: &c})
 }
 

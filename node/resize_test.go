@@ -72,7 +72,7 @@ func capacity(t *testing.T, s *initiator.Session) uint64 {
 // threePaths are a host's sessions to a new volume through each node.
 func threePaths(t *testing.T, nodes []*Node, size uint64, copies int) (paths []*initiator.Session) {
 	t.Helper()
-	must(t, nodes[0].CreateVolume(limit(t), "db", size, copies))
+	createVolume(t, nodes[0], "db", size, copies)
 	must(t, nodes[0].AddHost(limit(t), "web", webIQN))
 	must(t, nodes[0].Publish(limit(t), "db", "web", false))
 	s := state(t, nodes[0])

@@ -72,7 +72,7 @@ func TestCompareAndWritesAreCountedOnceWhileTheHeadMoves(t *testing.T) {
 		t.Run(hosts[0]+" and "+hosts[1], func(t *testing.T) {
 			t.Parallel()
 			nodes := newThree(t)
-			must(t, nodes[0].CreateVolume(limit(t), "db", 4<<20, 3))
+			createVolume(t, nodes[0], "db", 4<<20, 3)
 			s := state(t, nodes[0])
 			var counters []*counter
 			for i, name := range hosts {
@@ -89,10 +89,10 @@ func TestCompareAndWritesAreCountedOnceWhileTheHeadMoves(t *testing.T) {
 			countDuring(t, counters, func(progress *atomic.Int64) {
 				for i := range 7 {
 					at := progress.Load()
-					must(t, nodes[0].MoveHead(limit(t), "db", fmt.Sprintf("node%d", (i+1)%3+1)))
+					moveHead(t, nodes[0], "db", fmt.Sprintf("node%d", (i+1)%3+1))
 					eventually(t, "they count", func() bool { return progress.Load() >= at+10 })
 				}
-				must(t, nodes[0].MoveHead(limit(t), "db", "node3"))
+				moveHead(t, nodes[0], "db", "node3")
 				at := progress.Load()
 				must(t, nodes[2].Close())
 				eventually(t, "they count without node 3", func() bool { return progress.Load() >= at+40 })

@@ -18,7 +18,7 @@ func TestAVerificationOutlivesItsHeads(t *testing.T) {
 	nodes := newThreeWith(t, 128<<20)
 	must(t, nodes[0].AddHost(limit(t), "web", "iqn.2026-11.com.example:web"))
 	const segments = 8
-	must(t, nodes[0].CreateVolume(limit(t), "v", segments*segmentBytes, 3))
+	createVolume(t, nodes[0], "v", segments*segmentBytes, 3)
 	must(t, nodes[0].Publish(limit(t), "v", "web", false))
 	s := steady(t, nodes[0], "web", state(t, nodes[0]).IQN(state(t, nodes[0]).VolumeNamed("v")))
 

@@ -199,7 +199,7 @@ func (s server) volumes(a huma.API) {
 				return Volume{}, err
 			}
 			v := cluster.CreateVolume{Name: in.Body.Name, Bytes: in.Body.Size, Copies: in.Body.Copies, Tenant: owner, WriteCache: in.Body.WriteCache}
-			if err := s.node.CreateVolumeAs(ctx, v); err != nil {
+			if err := s.node.CreateVolume(ctx, v); err != nil {
 				return Volume{}, err
 			}
 			return find(s.node, volumeViews, "volume", in.Body.Name, func(v Volume) string { return v.Name })

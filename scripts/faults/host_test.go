@@ -37,6 +37,7 @@ const (
 	statusTaskFull = 0x28
 
 	keyNotReady  = 0x2
+	keyMedium    = 0x3
 	keyAttention = 0x6
 	keyAborted   = 0xb
 	keyMiscomp   = 0xe

@@ -132,8 +132,19 @@ func (c *Cluster) Data() []*Node { return c.Nodes[:len(c.Nodes)-c.plan.Witnesses
 // waits until each node has heard of it.
 func (c *Cluster) Publish(name, size string, copies int, iqns ...string) api.Volume {
 	c.t.Helper()
+	return c.publish(name, []string{"--size", size, "--copies", strconv.Itoa(copies)}, iqns)
+}
+
+// PublishCached is Publish of a volume with a write cache.
+func (c *Cluster) PublishCached(name, size string, copies int, iqns ...string) api.Volume {
+	c.t.Helper()
+	return c.publish(name, []string{"--size", size, "--copies", strconv.Itoa(copies), "--write-cache", "on"}, iqns)
+}
+
+func (c *Cluster) publish(name string, options, iqns []string) api.Volume {
+	c.t.Helper()
 	first := c.Nodes[0]
-	first.Must("volume", "create", name, "--size", size, "--copies", strconv.Itoa(copies))
+	first.Must(append([]string{"volume", "create", name}, options...)...)
 	for i, iqn := range append([]string{HostIQN}, iqns...) {
 		if c.hosts[iqn] == "" {
 			c.hosts[iqn] = fmt.Sprintf("%s-host%d", name, i)
