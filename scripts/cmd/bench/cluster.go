@@ -26,6 +26,7 @@ type cluster struct {
 
 	head, other *server // paths of the volume v
 	full        uint64  // bytes of v that are written
+	memory      *server // a path of a volume like v with a write cache, once there is one
 }
 
 type clusterKind struct{ nodes, copies int }
@@ -49,7 +50,7 @@ func (b *bench) clusterOf(nodes, copies int) (*cluster, error) {
 		iqn, err = c.volume("v", volumeBytes, copies)
 	}
 	if err == nil && nodes > 1 {
-		_, err = c.order(0, "", "volume", "move-head", "v", "node1")
+		_, err = c.order(0, "", "volume", "move-head", "v", nodeName(0))
 	}
 	c.head, c.other = c.path(0, iqn), c.path(nodes-1, iqn)
 	if err == nil {
@@ -95,12 +96,13 @@ func (b *bench) newCluster(name string, nodes int, create ...string) (c *cluster
 	return c, err
 }
 
+func nodeName(k int) string          { return fmt.Sprintf("node%d", k+1) }
 func (c *cluster) dir(k int) string  { return filepath.Join(c.b.scratch, c.name, c.ips[k]) }
 func (c *cluster) disk(k int) string { return filepath.Join(c.dir(k), "disk") }
 
 // serve starts a node's process.
 func (c *cluster) serve(k int) (err error) {
-	c.pids[k], _, err = c.b.start(c.program, "serve", "--dir", c.dir(k), "--name", fmt.Sprintf("node%d", k+1), "--address", c.ips[k],
+	c.pids[k], _, err = c.b.start(c.program, "serve", "--dir", c.dir(k), "--name", nodeName(k), "--address", c.ips[k],
 		"--peer-port", strconv.Itoa(int(c.ports[0])), "--gossip-port", strconv.Itoa(int(c.ports[1])), "--iscsi-port", strconv.Itoa(int(c.ports[2])),
 		"--nvme-port", "0", "--nvme-discovery-port", "0", "--api-port", "0")
 	return err
@@ -127,9 +129,9 @@ func (c *cluster) ask(into any, args ...string) error {
 }
 
 // volume makes one and publishes it, and gives the name of its target.
-func (c *cluster) volume(name string, bytes uint64, copies int) (iqn string, err error) {
+func (c *cluster) volume(name string, bytes uint64, copies int, options ...string) (iqn string, err error) {
 	for _, args := range [][]string{
-		{"volume", "create", name, "--size", strconv.FormatUint(bytes, 10), "--copies", strconv.Itoa(copies)},
+		append([]string{"volume", "create", name, "--size", strconv.FormatUint(bytes, 10), "--copies", strconv.Itoa(copies)}, options...),
 		{"export", "add", name, "bench"},
 	} {
 		if _, err := c.order(0, "", args...); err != nil {
@@ -139,6 +141,27 @@ func (c *cluster) volume(name string, bytes uint64, copies int) (iqn string, err
 	var v struct{ IQN string }
 	err = c.ask(&v, "volume", "show", name)
 	return v.IQN, err
+}
+
+// cached is a volume with a write cache beside v, through its head. It is made once.
+func (c *cluster) cached(copies int) (*server, error) {
+	if c.memory != nil {
+		return c.memory, nil
+	}
+	iqn, err := c.volume("cached", volumeBytes, copies, "--write-cache", "on")
+	if err != nil {
+		return nil, err
+	}
+	var v struct{ Head string }
+	if err := c.ask(&v, "volume", "show", "cached"); err != nil {
+		return nil, err
+	}
+	k := slices.IndexFunc(c.ips, func(ip string) bool { return v.Head == nodeName(slices.Index(c.ips, ip)) })
+	if k < 0 {
+		return nil, fmt.Errorf("the head of the volume with a write cache is %q, no node of this cluster", v.Head)
+	}
+	c.memory = c.path(k, iqn)
+	return c.memory, nil
 }
 
 // volumes are small ones beside v, of which there are at least n; they are made once.

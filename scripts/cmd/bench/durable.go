@@ -178,6 +178,34 @@ func (b *bench) durableCases() (all []benchCase) {
 	return all
 }
 
+// cacheCases are writes of a volume with a write cache, beside those of one without.
+func (b *bench) cacheCases() (all []benchCase) {
+	for _, depth := range []int{1, 32} {
+		w := work{write: true, bytes: kib4, depth: depth, sessions: 1, span: volumeBytes}
+		all = append(all, benchCase{name: fmt.Sprintf("d-write-%d", depth), about: fmt.Sprintf("3 nodes, 2 copies, %v, with a write cache", w),
+			goals: []goal{
+				{what: "rate", of: rate, ours: ours, to: through},
+				{what: "p50", of: p50, ours: ours, to: through},
+				{what: "p50", of: p50, ours: ours, to: rawName},
+			},
+			rivals: func() ([]rival, error) {
+				c, err := b.clusterOf(3, 2)
+				if err != nil {
+					return nil, err
+				}
+				cached, err := c.cached(2)
+				if err != nil {
+					return nil, err
+				}
+				if err := b.startLimit(); err != nil {
+					return nil, err
+				}
+				return []rival{{ours, drive(cached, w)}, {through, drive(c.head, w)}, {rawName, b.rawLimit(w)}}, nil
+			}})
+	}
+	return all
+}
+
 // sharedCases share a depth of 32 out, to volumes and to sessions of one volume.
 func (b *bench) sharedCases() (all []benchCase) {
 	const depth = 32
@@ -215,8 +243,10 @@ func (b *bench) sharedCases() (all []benchCase) {
 	return all
 }
 
-// forwarded is through the portal of a node that is not the head's.
-const forwarded = "forwarded"
+const (
+	forwarded = "forwarded" // through the portal of a node that is not the head's
+	through   = "through"   // a volume that has no write cache
+)
 
 // syncedTgt is tgtd on the same file system, with each write on stable storage
 // before it is answered.

@@ -72,7 +72,7 @@ func (c *cluster) drain() (*copying, error) {
 	}
 	for _, g := range v.Placement {
 		for _, r := range g.Replicas {
-			if r.Node != "node1" {
+			if r.Node != nodeName(0) {
 				_, err := c.order(0, "", "disk", "drain", r.Disk)
 				return &copying{c, r.Disk}, err
 			}
