@@ -292,6 +292,31 @@ func atOnce(t *testing.T, bug string) *Result {
 	return s.verdict()
 }
 
+// A portal answers Busy to what it has sent with a young token a moment before: that is under way for
+// longer, and comes to the head when the host has carried it out through another portal, and gone on.
+func busyUnderWay(t *testing.T, bug string) *Result {
+	s := tell(t, 3, 2, bug)
+	s.leaderIs(2)
+	h := s.host(3, 2)
+	portal, head := s.server(3).at, s.server(1).at
+	s.net.sever(portal, head)
+	first := s.begin(h, wire.OpWrite, 0)
+	s.run(3300 * millisecond)
+	s.net.sever(head, portal)
+	s.net.mend(portal, head)
+	s.run(10 * millisecond) // the head refuses it: it is old
+	s.net.sever(portal, head)
+	s.net.mend(head, portal)
+	s.until(second, func() bool { return len(first.resent) > 0 })
+	h.paths[0] = h.paths[0][1:] // it turns to the other once that one has answered
+	s.until(second, func() bool { return len(first.attempts) > 1 })
+	s.ends(first)
+	s.write(h, 0)
+	s.net.mend(portal, head)
+	s.run(2 * second)
+	return s.verdict()
+}
+
 // A copy catches up and its node dies in the midst of it: what was on its way
 // there is not taken for copied.
 func halfCopied(t *testing.T, bug string) *Result {
@@ -496,6 +521,7 @@ var stories = []aStory{
 	{"an old head speaks first", oldHeadFirst, []string{"NoPromise"}},
 	{"old bytes in a portal that stood still", oldBytes, nil},
 	{"a host that retries at once", atOnce, []string{"NoTokens"}},
+	{"a portal that gives a command up which is under way", busyUnderWay, []string{"LateTaken"}},
 	{"a joiner dies while it is copied to", halfCopied, []string{"LostCopied"}},
 	{"the only copy with the tail is gone", tailGone, []string{"TailHolder"}},
 }

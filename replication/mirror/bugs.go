@@ -6,6 +6,7 @@ package mirror
 type Bugs struct {
 	NoLease        bool // heads answer without a lease
 	NoTokens       bool // any command is sequenced, however old
+	LateTaken      bool // a command is sequenced though its portal may have answered Busy meanwhile
 	NoEpochCheck   bool // replicas obey any epoch
 	NoPromise      bool // replicas forget their promise when they restart
 	AckEarly       bool // a write is answered when the first copy has it

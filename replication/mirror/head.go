@@ -529,14 +529,15 @@ func (h *Head) Submit(now int64, op *Op) {
 		h.full = now
 		h.reject(op, wire.Window)
 		return
-	case !h.fresh(op) || h.awaits(op.Command.Portal):
-		h.reject(op, wire.Old)
-		return
 	}
 	// How long it was under way is not known, but not longer than its token is
 	// old: that counts as held, so that nothing is sequenced after the portal,
 	// or the host, has given it up.
 	op.Deadline -= max(0, min(h.now-op.Stamp.Token, TokenMax))
+	if !h.fresh(op) || h.awaits(op.Command.Portal) {
+		h.reject(op, wire.Old)
+		return
+	}
 	op.begun = now
 	h.ops[op] = struct{}{}
 	h.order = append(h.order, op)
@@ -587,12 +588,13 @@ func (h *Head) reject(op *Op, s wire.Status) {
 	h.out.Done = append(h.out.Done, op)
 }
 
-// fresh is invariant I8: only then may an operation be sequenced.
+// fresh is invariant I8: only then may an operation be sequenced. After its deadline its portal
+// has answered Busy, so its host may have carried it out elsewhere, and gone on.
 func (h *Head) fresh(op *Op) bool {
 	if h.bugs.NoTokens {
 		return true
 	}
-	return op.Stamp.Epoch == h.epoch && h.now-op.Stamp.Token < TokenMax
+	return op.Stamp.Epoch == h.epoch && h.now-op.Stamp.Token < TokenMax && (h.now < op.Deadline || h.bugs.LateTaken)
 }
 
 // admit lets an operation claim its range once all its segments take such operations.
