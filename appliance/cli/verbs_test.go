@@ -53,7 +53,8 @@ var verbs = []verb{
 	{path: "disk inspect", do: "-", wrong: []wrong{{"{dir}/nothing", "no such file"}}},
 
 	{path: "volume create", do: "db --size 8M --copies 2", says: []string{`volume "db" created: 8 MiB, copies: 2`, "ashlar export add db HOST"}, again: "logs --size 8M",
-		keys: []string{`"name": "logs"`, `"size": 8388608`, `"copies": 2`, `"iqn": "iqn.2026-11.io.ashlar:prod.logs"`}, wrong: []wrong{{"db --size 8M", `"db" is there already`}, {"v", "needs a size"}, {"v --size 8M --copies 3", "3 copies need 3 nodes"}}},
+		keys: []string{`"name": "logs"`, `"size": 8388608`, `"copies": 2`, `"iqn": "iqn.2026-11.io.ashlar:prod.logs"`}, wrong: []wrong{{"db --size 8M", `"db" is there already`}, {"v", "needs a size"}, {"v --size 8M --copies 3", "3 copies need 3 nodes"},
+			{"v --size 8M --write-cache maybe", `is on or off, not "maybe"`}, {"v --size 8M --copies 1 --write-cache on", "2 copies or more"}}},
 	{path: "volume list", says: []string{"VOLUME", "db", "8 MiB", "4 of 4"}, keys: []string{`"name": "db"`, `"name": "logs"`}},
 	{path: "volume show", do: "db", says: []string{"iqn.2026-11.io.ashlar:prod.db", "SEGMENT", "node1", "node2"}, keys: []string{`"name": "db"`, `"placement"`, `"in_sync": true`}, wrong: []wrong{{"dbb", `did you mean "db"?`}, {"xyzzy", "ashlar volume list"}}},
 	{path: "volume resize", do: "db 16M", says: []string{`volume "db" has 16 MiB now`}, again: "db 20M", keys: []string{`"size": 20971520`}, wrong: []wrong{{"db 8M", "cannot be made smaller"}, {"dbb 99M", `did you mean "db"?`}}},

@@ -283,6 +283,61 @@ func TestFullDiskRefusesAndRecoversSpace(t *testing.T) {
 	check(t, s.Close())
 }
 
+// TestAWriteThatIsHeldHasRoom, whatever else waits beside it on a disk that is nearly full.
+func TestAWriteThatIsHeldHasRoom(t *testing.T) {
+	dev := disktest.NewFaulty(formatted(t))
+	s := open(t, dev)
+	const left = 32 // chunks
+	const chunkBlocks, chunkBytes = 32, 128 << 10
+	const chunks = testSegment / chunkBlocks // of a segment
+	full := 0
+	for ; s.Stats().Free > left*chunkBytes; full++ {
+		r := replica(1, full/chunks)
+		if full%chunks == 0 {
+			check(t, s.Create(r))
+		}
+		check(t, put(s, r, uint32(full%chunks*chunkBlocks), 1, v(1, 1)))
+	}
+	const writes = 4 * left
+	for i := range (writes + chunks - 1) / chunks {
+		check(t, s.Create(replica(2, i)))
+	}
+	release := dev.Hold() // all wait in the queue
+	var held [writes]bool
+	all := make(chan struct{}, writes)
+	var writing [writes]*disk.Write
+	for i := range writing {
+		w := dataWrite(replica(2, i/chunks), uint32(i%chunks*chunkBlocks), 1, v(1, 1))
+		w.Cache = i >= left && i%3 > 0 // those before would take all that there is
+		w.Done = func(*disk.Write) { all <- struct{}{} }
+		writing[i] = w
+		held[i] = s.Write(w)
+	}
+	release()
+	for range writing {
+		<-all
+	}
+	n, refused := 0, 0
+	for i, w := range writing {
+		switch {
+		case held[i] && (w.Err != nil || !w.Cache):
+			t.Errorf("write %d was held: %v", i, w.Err)
+		case held[i]:
+			n++
+		case errors.Is(w.Err, disk.ErrNoSpace):
+			refused++
+		default:
+			check(t, w.Err)
+		}
+	}
+	t.Logf("of %d writes %d were held, and %d refused", writes, n, refused)
+	if n < left/2 || refused < writes-left {
+		t.Error("more should have been")
+	}
+	audit(t, s)
+	check(t, s.Close())
+}
+
 // TestCopiedZerosLeaveTheirVersion: the copy they come from had data there once,
 // and another one that still has it must learn that it is gone.
 func TestCopiedZerosLeaveTheirVersion(t *testing.T) {
