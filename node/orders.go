@@ -11,9 +11,32 @@ import (
 	"ashlar/node/cluster"
 )
 
-// CreateVolume makes a volume.
+// CreateVolume makes a volume. One with a write cache is refused while a node is up whose release does not know of them.
 func (n *Node) CreateVolume(ctx context.Context, c cluster.CreateVolume) error {
-	return n.order(ctx, cluster.Command{CreateVolume: &c})
+	command := cluster.Command{CreateVolume: &c}
+	if err := n.allKnow(ctx, command.Needs()); err != nil {
+		return err
+	}
+	return n.order(ctx, command)
+}
+
+// allKnow looks whether the releases of all nodes that are up know commands of a version.
+func (n *Node) allKnow(ctx context.Context, version int) error {
+	s, err := n.member()
+	if err != nil {
+		return err
+	}
+	state, e := s.consensus.State(), s.engine.Load()
+	if version <= state.Version || e == nil { // who joined since, or was started, knows it
+		return nil
+	}
+	known := e.Formats(ctx)
+	for _, id := range slices.Sorted(maps.Keys(state.Nodes)) {
+		if x := state.Nodes[id]; x.Up && known[id] < version {
+			return problem(cluster.Refused, "node %q has not said that its release knows of this", x.Name).next("upgrade it first (ashlar node list), or try again")
+		}
+	}
+	return nil
 }
 
 // ResizeVolume makes a volume larger, while hosts use it.

@@ -31,6 +31,22 @@ func TestAWriteCacheNeedsTwoMemories(t *testing.T) {
 	r.refuse(Invalid, Command{CreateVolume: &CreateVolume{Name: "v", Bytes: mib, Copies: 1, WriteCache: true}})
 }
 
+// TestOlderReleasesGoOnUntilThereIsAWriteCache, and refuse what they would take for something else.
+func TestOlderReleasesGoOnUntilThereIsAWriteCache(t *testing.T) {
+	r := newRig(t, 3, 3)
+	r.volume("plain", 2, 1)
+	if r.Version != 1 {
+		t.Errorf("without a write cache the state has version %d", r.Version)
+	}
+	plain, cached := Command{CreateVolume: &CreateVolume{}}, Command{CreateVolume: &CreateVolume{WriteCache: true}}
+	if plain.Needs() != 1 || cached.Needs() != 2 {
+		t.Errorf("commands need %d and %d", plain.Needs(), cached.Needs())
+	}
+	if r.cached(2); r.Version != 2 {
+		t.Errorf("with a write cache the state has version %d", r.Version)
+	}
+}
+
 func TestACopyThatBeginsAnewHasForgottenUntilTheHeadHasToldIt(t *testing.T) {
 	r := newRig(t, 2, 1)
 	v := r.cached(2)

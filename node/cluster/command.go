@@ -5,7 +5,7 @@ import "ashlar/replication/wire"
 // Command is one change, exactly one of the pointers set. Request makes it
 // idempotent: a second one with the same Request gets the first one's answer.
 type Command struct {
-	Version int
+	Version int // 0: Needs
 	Request string
 
 	Create       *Create       `json:",omitempty"`
@@ -65,6 +65,14 @@ type Command struct {
 	NoteFill *NoteFill `json:",omitempty"`
 
 	Order *Order `json:",omitempty"` // beside the one above: a client's name for it
+}
+
+// Needs is the lowest FormatVersion of which a program knows all that c says.
+func (c *Command) Needs() int {
+	if c.CreateVolume != nil && c.CreateVolume.WriteCache {
+		return cachesVersion
+	}
+	return firstVersion
 }
 
 // Create makes the cluster, and its first node, a voter.

@@ -26,6 +26,9 @@ func (s *State) createVolume(c *CreateVolume) Result {
 	if len(domains) < c.Copies {
 		return tooFewDomains(c.Copies, len(domains))
 	}
+	if c.WriteCache {
+		s.Version = max(s.Version, cachesVersion)
+	}
 	s.LastVolume++
 	v := &Volume{ID: s.LastVolume, Name: c.Name, Bytes: c.Bytes, Copies: c.Copies, MinInSync: max(1, c.Copies-1), Tenant: c.Tenant, WriteCache: c.WriteCache}
 	home := s.leastHeads(domains)

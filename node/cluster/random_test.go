@@ -346,8 +346,8 @@ func kindOf(c Command) string {
 // TestALogOfAFormatAlwaysComesToTheSameState: it is replayed after every start,
 // by nodes of any later version, and must not come to another one.
 func TestALogOfAFormatAlwaysComesToTheSameState(t *testing.T) {
-	logFile := filepath.Join("testdata", fmt.Sprintf("v%d", FormatVersion), "log.golden")
-	stateFile := filepath.Join("testdata", fmt.Sprintf("v%d", FormatVersion), "state.golden")
+	logFile := filepath.Join("testdata", fmt.Sprintf("v%d", firstVersion), "log.golden")
+	stateFile := filepath.Join("testdata", fmt.Sprintf("v%d", firstVersion), "state.golden")
 	if *update {
 		writeLog(t, logFile)
 	}

@@ -14,8 +14,14 @@ import (
 	"ashlar/target/reserve"
 )
 
-// FormatVersion is that of State and Command. A node refuses a newer one.
-const FormatVersion = 1
+// FormatVersion is the newest of State and Command that this program knows; it refuses a newer one. Each has the lowest that
+// says what is in it, so that nodes of an older release go on beside newer ones until something is ordered that they do not know.
+const FormatVersion = cachesVersion
+
+const (
+	firstVersion  = 1
+	cachesVersion = 2 // volumes with a write cache
+)
 
 // DiskID is a disk's random identity, 32 hex digits, also in its superblock.
 type DiskID string
@@ -213,7 +219,7 @@ type Answer struct {
 
 // New is the state before any command.
 func New() *State {
-	return &State{Version: FormatVersion, Nodes: map[wire.NodeID]*Node{}, Disks: map[DiskID]*Disk{},
+	return &State{Version: firstVersion, Nodes: map[wire.NodeID]*Node{}, Disks: map[DiskID]*Disk{},
 		Volumes: map[wire.VolumeID]*Volume{}, Hosts: map[string]*Host{}}
 }
 

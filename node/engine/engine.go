@@ -94,6 +94,7 @@ func Start(c Config) (*Engine, error) {
 	}
 	e.Answer(aboutSpace, e.space)
 	e.Answer(aboutLatency, e.measured)
+	e.Answer(aboutFormat, format)
 	e.control = newControl(e)
 	e.tasks.Go(e.control.run)
 	e.tasks.Go(e.watch)
@@ -440,7 +441,6 @@ func (e *Engine) Reserve(request string, c cluster.Reserve, done func(cluster.Re
 
 // propose repeats a command, under one request id, until it is answered.
 func (e *Engine) propose(c cluster.Command) (cluster.Result, error) {
-	c.Version = cluster.FormatVersion
 	if c.Request == "" {
 		c.Request = randomID()
 	}

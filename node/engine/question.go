@@ -130,3 +130,22 @@ func (c *control) answered(from wire.NodeID, r reply) {
 		close(p.done)
 	}
 }
+
+// aboutFormat is a question that nodes of the first release do not know.
+const aboutFormat = "format"
+
+func format(wire.NodeID, json.RawMessage) any { return cluster.FormatVersion }
+
+// Formats asks every node which cluster.FormatVersion its release knows. Who does not answer is not in it.
+func (e *Engine) Formats(ctx context.Context) map[wire.NodeID]int {
+	known := map[wire.NodeID]int{}
+	for from, text := range e.AskAll(ctx, aboutFormat, nil) {
+		var version int
+		if err := json.Unmarshal(text, &version); err != nil {
+			e.Log.Warn("a malformed answer about formats", "from", from, "error", err)
+			continue
+		}
+		known[from] = version
+	}
+	return known
+}

@@ -200,7 +200,7 @@ func (p *process) submitted(s *session, m *wire.Submit) {
 		return
 	}
 	now := p.now()
-	r.head.Submit(now, &mirror.Op{Kind: m.Op, Command: m.Command, First: m.First, Nexus: m.Nexus, Stamp: m.Stamp, Offset: m.Offset, Length: m.Length, Data: m.Data, FUA: m.FUA, Losses: m.Losses,
+	r.head.Submit(now, &mirror.Op{Kind: m.Op, Command: m.Command, First: m.First, Nexus: m.Nexus, Stamp: m.Stamp, Offset: m.Offset, Length: m.Length, Data: m.Data, FUA: m.FUA || !m.Cached, Losses: m.Losses,
 		Deadline: now + m.Wait, Private: origin{s, m.Req}})
 }
 

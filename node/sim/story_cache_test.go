@@ -133,11 +133,92 @@ func oneMemoryAfterTheOther(t *testing.T, bug string) *Result {
 	return s.verdict()
 }
 
+// A new head has one copy's tail to write to the other when it is asked to FLUSH; then it is gone with its copy.
+func flushBeforeSettled(t *testing.T, bug string) *Result {
+	s, h := cachedVolume(t, bug)
+	s.hold(1)
+	w := s.write(h, 3)
+	s.run(100 * millisecond)
+	s.forget(1)
+	s.server(1).kill()
+	s.release(1)
+	s.server(2).disk.slow = 600 * millisecond
+	s.server(1).start()
+	s.run(50 * millisecond)
+	s.ends(s.beginOf(h, wire.OpFlush, 0, 0))
+	s.server(2).crash()
+	s.until(20*second, func() bool { return s.volume().Head == 1 })
+	if got := s.read(h, 3); bug == "" && got != w.tag {
+		s.Fatalf("%d was flushed, and %d is read", w.tag, got)
+	}
+	return s.verdict()
+}
+
+// A copy begins anew, and its disk is found late: its node is asked for what it lacks.
+func readOfOneThatForgot(t *testing.T, bug string) *Result {
+	s := tellOf(t, 5, volumePlan{segments: 1, copies: 2, cache: true}, bug)
+	s.leaderIs(5)
+	h := s.host(3)
+	for b := range uint64(segmentBlocks) {
+		s.write(h, b)
+	}
+	s.moveHeadTo(3)
+	s.run(2 * second)
+	s.hold(1)
+	s.write(h, 3)
+	s.forget(1)
+	s.server(1).kill()
+	s.release(1)
+	d := s.server(1).disk
+	d.missing = true
+	s.server(1).start()
+	s.run(200 * millisecond)
+	s.server(1).find(d)
+	s.run(5 * millisecond)
+	s.read(h, 3)
+	return s.verdict()
+}
+
+// Two writes to one block are under way when the sessions of the head end: the copies have the newer one already
+// when they are sent the older one again.
+func sentAgainInOrder(t *testing.T, bug string) *Result {
+	s, h := cachedVolume(t, bug)
+	s.hold(1)
+	s.hold(2)
+	s.write(h, 3)
+	s.begin(h, wire.OpWrite, 3)
+	s.run(20 * millisecond)
+	s.resetSessions(1)
+	s.release(1)
+	s.release(2)
+	s.finish(1)
+	s.finish(2)
+	gen := s.volume().Segments[0].Gen
+	s.run(5 * second)
+	if bug == "" && s.volume().Segments[0].Gen != gen {
+		s.Fatalf("a copy left its set because a session ended")
+	}
+	return s.verdict()
+}
+
+// resetSessions ends those of a node with the two that have copies.
+func (s *story) resetSessions(n wire.NodeID) {
+	conns, sides := s.net.of(s.server(n).at)
+	for i, c := range conns {
+		if o := c.ends[1-sides[i]].at; o == s.server(1).at || o == s.server(2).at {
+			c.fail(sides[i])
+		}
+	}
+}
+
 var cacheStories = []aStory{
 	{"alone with a write cache", aloneWithACache, []string{"CacheAlone"}},
 	{"read from a write cache", readFromACache, []string{"CacheOvertaken"}},
 	{"a commit point and a write cache", commitOfACache, []string{"CommitHeld"}},
 	{"a write cache lost under a FLUSH", lostUnderFlush, []string{"FlushNothing"}},
 	{"a write cache lost before a FLUSH", lostBeforeFlush, []string{"LossUntold", "LossUncounted"}},
+	{"a FLUSH before a tail is settled", flushBeforeSettled, []string{"FlushUnsettled"}},
+	{"a read of a copy that has forgotten", readOfOneThatForgot, []string{"CacheOvertaken"}},
+	{"writes of one block sent again", sentAgainInOrder, nil},
 	{"one memory lost after the other", oneMemoryAfterTheOther, nil},
 }

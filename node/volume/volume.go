@@ -451,7 +451,7 @@ func (v *Volume) submit(now int64, s Session, m *wire.Submit) {
 	}
 	v.head.Lease(now, v.node.Lease())
 	v.head.Submit(now, &mirror.Op{Kind: m.Op, Command: m.Command, First: m.First, Nexus: m.Nexus, Stamp: m.Stamp, Offset: m.Offset, Length: m.Length,
-		FUA: m.FUA, Losses: m.Losses, Data: m.Data, Deadline: now + m.Wait, Private: &asker{session: s, req: m.Req}})
+		FUA: m.FUA || !m.Cached, Losses: m.Losses, Data: m.Data, Deadline: now + m.Wait, Private: &asker{session: s, req: m.Req}})
 }
 
 // reply sends an answer to a session, or back into our own queue.

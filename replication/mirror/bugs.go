@@ -55,6 +55,7 @@ type Bugs struct {
 	CacheOvertaken   bool // what comes after a write that is held in memory does not wait for it
 	CommitHeld       bool // the commit point covers what is held in memory
 	FlushNothing     bool // a FLUSH waits for nothing
+	FlushUnsettled   bool // a FLUSH does not wait for what is written again after an earlier head
 	LossUntold       bool // a FLUSH does not tell of what was lost
 	ClaimsForgotten  bool // a command that nobody remembers counts as not carried out
 }

@@ -11,7 +11,7 @@ import (
 // that; so a cache holds what is on its way to disks, and nothing else.
 //
 //   - Until a write is stored by all, it is in flight: above the commit point, and
-//     sent again to a copy whose session ended. So as long as the head lives, a copy
+//     sent again to a copy whose session ended, its blocks locked. So as long as the head lives, a copy
 //     that begins anew gets it once more; and a new head finds it in the tail of any
 //     copy that has it.
 //   - It is gone only where every copy in the set may have forgotten it. The cluster
@@ -42,39 +42,40 @@ func inSync(s *segment) (n int) {
 }
 
 // cache notes that a write may be answered from memory.
-func (h *Head) cache(s *segment, f *flight, bytes int) {
-	f.cached = &cached{segment: s, bytes: bytes}
+func (h *Head) cache(s *segment, f *flight, bytes int, by *Op) {
+	f.cached = &cached{segment: s, bytes: bytes, by: by}
 	h.unstable = append(h.unstable, f)
 	h.unstableBytes += bytes
 }
 
-// cached is what belongs to a write that may be answered from memory.
+// cached is what belongs to a write that may be answered from memory: one part of an operation.
 type cached struct {
-	segment  *segment
-	bytes    int
-	held     []wire.NodeID // have it in memory, on the session that they have now
-	answered bool
-	flushes  []*flush // that wait for it
+	segment *segment
+	bytes   int
+	by      *Op
+	nodes   []wire.NodeID // that have it in memory, on the session that they have now
+	held    bool          // by all, once
+	flushes []*flush      // that wait for it
 }
 
 // holds takes a copy's word that a write is in its memory.
 func (h *Head) holds(f *flight, n wire.NodeID) {
-	if c := f.cached; c != nil && !f.done && !slices.Contains(c.held, n) {
-		c.held = append(c.held, n)
-		h.answerEarly(f)
+	if c := f.cached; c != nil && !f.done && !slices.Contains(c.nodes, n) {
+		c.nodes = append(c.nodes, n)
+		h.heldByAll(f)
 	}
 }
 
-// answerEarly answers a write that every copy holds or has stored, two of the set at
+// heldByAll looks whether every copy holds a write or has stored it, two of the set at
 // least (invariant I3).
-func (h *Head) answerEarly(f *flight) {
+func (h *Head) heldByAll(f *flight) {
 	c := f.cached
-	if c == nil || f.done || c.answered || len(f.full) > 0 {
+	if c == nil || f.done || c.held || len(f.full) > 0 {
 		return
 	}
 	n := 0
 	for _, m := range c.segment.view.Members {
-		has := slices.Contains(c.held, m.Node) || slices.Contains(f.stored, m.Node)
+		has := slices.Contains(c.nodes, m.Node) || slices.Contains(f.stored, m.Node)
 		if _, pending := f.pending[m.Node]; pending && !has || m.InSync && !has {
 			return
 		}
@@ -82,19 +83,34 @@ func (h *Head) answerEarly(f *flight) {
 			n++
 		}
 	}
-	if n >= 2 || h.bugs.CacheAlone {
-		c.answered = true
-		f.fate(wire.OK)
-		if h.bugs.CommitHeld {
-			h.advance(c.segment)
-		}
+	if n < 2 && !h.bugs.CacheAlone {
+		return
 	}
+	c.held = true
+	c.by.heldParts++
+	h.answerEarly(c.by)
+	if h.bugs.CommitHeld {
+		h.advance(c.segment)
+	}
+}
+
+// answerEarly answers an operation all of whose parts are held or done. It keeps its lock until they are done: what comes
+// later and meets it must find it on every copy that it asks, also on one that has begun anew meanwhile.
+func (h *Head) answerEarly(op *Op) {
+	if op.heldParts < op.parts || op.answered || op.Status != wire.OK || !h.leased() {
+		return
+	}
+	op.early = true
+	if h.bugs.CacheOvertaken {
+		h.unlock(op)
+	}
+	h.answer(op, wire.OK)
 }
 
 // forget is the end of a node's session: its process may have ended with it.
 func (h *Head) forget(n wire.NodeID) {
 	for _, f := range h.unstable {
-		f.cached.held = slices.DeleteFunc(f.cached.held, func(m wire.NodeID) bool { return m == n })
+		f.cached.nodes = slices.DeleteFunc(f.cached.nodes, func(m wire.NodeID) bool { return m == n })
 	}
 }
 
@@ -104,6 +120,9 @@ func (h *Head) stable(f *flight, stored bool) {
 	i := slices.Index(h.unstable, f)
 	h.unstable = slices.Delete(h.unstable, i, i+1)
 	h.unstableBytes -= c.bytes
+	if c.held {
+		c.by.heldParts--
+	}
 	for _, w := range c.flushes {
 		w.failed = w.failed || !stored
 		w.left--
@@ -118,14 +137,16 @@ type flush struct {
 	failed bool
 }
 
-// startFlush waits, where there is a cache, until every segment serves, which means that its copies have
-// stored all that an earlier head sent them; and for what this head has answered from memory.
+// startFlush waits, where there is a cache, until all copies of every segment have what an earlier head
+// had answered, and for what this one has answered from memory.
 func (h *Head) startFlush(op *Op) {
 	switch {
 	case len(h.segments) > 0 && !h.writeCache || h.bugs.FlushNothing:
 		h.conclude(op, wire.OK)
 		return
-	case len(h.segments) == 0 || slices.ContainsFunc(h.segments, func(s *segment) bool { return s.state == preparing }):
+	case len(h.segments) == 0 || slices.ContainsFunc(h.segments, func(s *segment) bool {
+		return s.state == preparing || s.settles > 0 && !h.bugs.FlushUnsettled
+	}):
 		h.later(func() {
 			if !op.answered {
 				h.startFlush(op)
@@ -135,7 +156,7 @@ func (h *Head) startFlush(op *Op) {
 	}
 	w := &flush{op: op}
 	for _, f := range h.unstable {
-		if f.cached.answered {
+		if f.cached.by.early {
 			w.left++
 			f.cached.flushes = append(f.cached.flushes, w)
 		}
@@ -167,20 +188,20 @@ func (h *Head) remembers() {
 		for i := range s.view.Members {
 			m := &s.view.Members[i]
 			p := h.peer(m.Node)
-			if !m.InSync || !m.Forgot && (m.Stored || inSync(s) > 1) || !p.connected || !p.prepared {
+			if !m.InSync || !m.Usable || !m.Forgot && (m.Stored || inSync(s) > 1) || !p.connected || !p.prepared {
 				delete(s.relearning, m.Node)
 				continue
 			}
 			r := s.relearning[m.Node]
-			if r == nil || r.incarnation != m.Incarnation {
+			if r == nil || r.incarnation != m.Incarnation || r.gen != s.view.Gen {
 				if s.relearning == nil {
 					s.relearning = map[wire.NodeID]*relearner{}
 				}
-				r = &relearner{incarnation: m.Incarnation, barrier: s.seq}
+				r = &relearner{incarnation: m.Incarnation, gen: s.view.Gen, barrier: s.seq}
 				s.relearning[m.Node] = r
 			}
-			if r.asked != s.view.Gen && (len(s.flight) == 0 || s.flight[0].seq > r.barrier) {
-				r.asked = s.view.Gen
+			if !r.asked && (len(s.flight) == 0 || s.flight[0].seq > r.barrier) {
+				r.asked = true
 				h.out.Caught = append(h.out.Caught, Caught{Node: m.Node, Incarnation: m.Incarnation, Segment: s.index, Gen: s.view.Gen})
 			}
 		}
@@ -190,6 +211,7 @@ func (h *Head) remembers() {
 // relearner is a copy in the set that is about to have on its disk what it had in memory, or should have had.
 type relearner struct {
 	incarnation wire.Incarnation
+	gen         uint64 // of the set that this is about
 	barrier     uint64 // what came up to this sequence, it has when it is stored
-	asked       uint64 // Gen that was proposed with
+	asked       bool   // the cluster was
 }

@@ -422,6 +422,8 @@ func (h *Head) partDone(op *Op, s wire.Status) {
 	}
 	if op.parts--; op.parts == 0 {
 		h.conclude(op, op.Status)
+	} else if op.heldParts > 0 {
+		h.answerEarly(op)
 	}
 }
 

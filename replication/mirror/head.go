@@ -107,6 +107,8 @@ type Op struct {
 	answered  bool
 	waits     *segment // in whose held it is
 	parts     int      // still to be done
+	heldParts int      // of these, that all copies have in memory
+	early     bool     // it was answered from memory
 	held      int      // bytes counted against the window
 	repairs   []repair
 	started   bool           // it was allowed, and works on its range

@@ -349,8 +349,8 @@ func (h *Head) Refused(now int64, c Caught) {
 		return
 	}
 	s := h.segments[c.Segment]
-	if r := s.relearning[c.Node]; r != nil && r.asked == c.Gen {
-		r.asked = 0
+	if r := s.relearning[c.Node]; r != nil && r.gen == c.Gen {
+		r.asked = false
 	}
 	j := s.joiners[c.Node]
 	switch {

@@ -62,7 +62,8 @@ func (h *Head) giveUpJoins() {
 	}
 	for _, s := range h.segments {
 		for _, n := range joinerIDs(s) {
-			if j := s.joiners[n]; j.stage == joinPropose || !h.heldUpBy(s, n) {
+			j := s.joiners[n] // nil: it went with one before
+			if j == nil || j.stage == joinPropose || !h.heldUpBy(s, n) {
 				continue
 			}
 			p := h.peer(n)

@@ -23,8 +23,6 @@ type copies struct {
 	begun    uint64   // writes so far
 	writing  []uint64 // those that the store has not finished, by their number; ascending
 	waiting  []Job    // questions about all writes that were begun before; ascending
-	spans    []span   // of writing, those that others may meet
-	parked   []parked // jobs that meet such
 	claims   memory
 	forgot   uint64 // claims of this epoch and lower may be missing
 	asked    bool   // for a promise, in this run
@@ -121,7 +119,16 @@ func (r *Replica) Receive(now int64, session uint64, m wire.Message) {
 			return
 		}
 	}
-	r.begin(c, job)
+	r.out.Jobs = append(r.out.Jobs, job)
+}
+
+// Held says that the store has a write in memory, and will have room for it: nothing but the end of this run, or
+// a failing disk, keeps it from being stored.
+func (r *Replica) Held(now int64, job Job) {
+	r.now = now
+	if m, ok := job.Msg.(*wire.Write); ok && m.Cache {
+		r.reply(job.Session, &wire.Ack{Req: m.Req, Status: wire.Held})
+	}
 }
 
 // forgets notes that claims were dropped to make room for others.
@@ -248,7 +255,6 @@ func (r *Replica) Done(now int64, job Job, answer wire.Message) {
 		if i, ok := slices.BinarySearch(c.writing, job.number); ok {
 			c.writing = slices.Delete(c.writing, i, i+1)
 		}
-		r.unpark(c, job.number)
 		r.drained(c)
 	case *wire.Read, *wire.Changes, *wire.Extents, *wire.Check:
 		// Checked after the I/O: what was read before a higher promise, or

@@ -431,7 +431,7 @@ func (h *Head) store(s *segment, block, count uint32, data []byte, by *Op, fate 
 		}
 	}
 	if h.caches(s, f, by) {
-		h.cache(s, f, len(data))
+		h.cache(s, f, len(data), by)
 	}
 	f.send = func(n wire.NodeID) {
 		f.pending[n] = h.call(n, func(req uint64) wire.Message {
@@ -558,15 +558,13 @@ func (h *Head) settled(s *segment, f *flight) {
 	f.done = true
 	h.claimed(f, stored)
 	h.advance(s)
-	switch {
-	case f.cached != nil && f.cached.answered:
-	case !stored:
-		f.fate(wire.NoSpace)
-	default:
-		f.fate(wire.OK)
-	}
 	if f.cached != nil {
 		h.stable(f, stored)
+	}
+	if stored {
+		f.fate(wire.OK)
+	} else {
+		f.fate(wire.NoSpace)
 	}
 }
 
@@ -607,7 +605,7 @@ func (h *Head) advance(s *segment) {
 		return
 	}
 	v := wire.Version{Epoch: h.epoch, Seq: s.seq}
-	if i := slices.IndexFunc(s.flight, func(f *flight) bool { return !h.bugs.CommitHeld || f.cached == nil || !f.cached.answered }); i >= 0 && !h.bugs.CommitEarly {
+	if i := slices.IndexFunc(s.flight, func(f *flight) bool { return !h.bugs.CommitHeld || f.cached == nil || !f.cached.held }); i >= 0 && !h.bugs.CommitEarly {
 		v.Seq = s.flight[i].seq - 1
 	}
 	if s.commit.Less(v) {
@@ -632,7 +630,7 @@ func (h *Head) dropPending(s *segment) {
 		if len(f.pending) == 0 {
 			h.settled(s, f)
 		} else {
-			h.answerEarly(f)
+			h.heldByAll(f)
 		}
 	}
 }

@@ -47,7 +47,7 @@ func (c *Consensus) Propose(ctx context.Context, command cluster.Command) (clust
 		command.Request = rand.Text()
 	}
 	if command.Version == 0 {
-		command.Version = cluster.FormatVersion
+		command.Version = command.Needs()
 	}
 	if command.Version > cluster.FormatVersion {
 		return cluster.Result{}, fmt.Errorf("consensus: command has version %d, this program knows %d", command.Version, cluster.FormatVersion)
