@@ -137,7 +137,7 @@ func (d *subsystems) numbered(host string) *nvme.Subsystem {
 	}
 	n := d.hosts[host]
 	if n == nil {
-		n = &numberedNVMe{nvme.NewSubsystem(nvme.SubsystemConfig{NQN: s.ClusterNQN(), Serial: s.ID, MaxNamespaces: cluster.NSIDMax}), map[uint32]targetKey{}}
+		n = &numberedNVMe{nvme.NewSubsystem(nvme.SubsystemConfig{NQN: s.ClusterNQN(), Serial: s.ID, MaxNamespaces: cluster.NSIDMax, MayCache: true}), map[uint32]targetKey{}}
 		d.hosts[host] = n
 	}
 	d.arrange(n, wanted)

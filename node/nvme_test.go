@@ -205,6 +205,11 @@ func TestAHostFindsItsNumberedNamespacesBesideEachOther(t *testing.T) {
 	if got := active(t, c); !slices.Equal(got, []uint32{nsid("a")}) {
 		t.Errorf("namespaces %d", got)
 	}
+	about, err := c.Identify(limit(t), 1, 0)
+	must(t, err)
+	if about[525]&1 == 0 {
+		t.Error("a volume with a write cache may come, and hosts would not flush it")
+	}
 	must(t, c.IO[0].Write(limit(t), nsid("a"), 0, pattern(4096, 1), 512))
 	must(t, n.PublishAs(limit(t), "b", "web", 7, true))
 	if got := active(t, c); !slices.Equal(got, []uint32{nsid("a"), nsid("b")}) {

@@ -150,8 +150,11 @@ func (c *Controller) identifyController(b []byte) {
 	b[1807] = maxResets // CCRL
 }
 
-// caches says whether a namespace may have a volatile write cache.
+// caches says whether a namespace has a volatile write cache, or one that has may come.
 func (s *Subsystem) caches() bool {
+	if s.MayCache {
+		return true
+	}
 	for _, n := range s.namespaces.Load().ordered {
 		if n.device.Info().WriteCache {
 			return true

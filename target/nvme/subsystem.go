@@ -15,6 +15,7 @@ type SubsystemConfig struct {
 	NQN           string
 	Serial        string // unique for ever; 20 characters of it are told
 	MaxNamespaces uint32 // NN and MNAN: the highest NSID, default 1024, at most 16384
+	MayCache      bool   // a namespace with a write cache may be added; hosts look for one when they connect, and not again
 }
 
 // Subsystem is an NVM subsystem as seen through this node: its namespaces and the
