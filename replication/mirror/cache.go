@@ -54,7 +54,7 @@ type cached struct {
 	bytes   int
 	by      *Op
 	nodes   []wire.NodeID // that have it in memory, on the session that they have now
-	held    bool          // by all, once
+	held    bool          // by all
 	flushes []*flush      // that wait for it
 }
 
@@ -107,10 +107,15 @@ func (h *Head) answerEarly(op *Op) {
 	h.answer(op, wire.OK)
 }
 
-// forget is the end of a node's session: its process may have ended with it.
+// forget is the end of a node's session: its process may have ended with it. What it held, it is sent again.
 func (h *Head) forget(n wire.NodeID) {
 	for _, f := range h.unstable {
-		f.cached.nodes = slices.DeleteFunc(f.cached.nodes, func(m wire.NodeID) bool { return m == n })
+		c := f.cached
+		c.nodes = slices.DeleteFunc(c.nodes, func(m wire.NodeID) bool { return m == n })
+		if c.held && !c.by.early { // it waits for other parts, and for this one again
+			c.held = false
+			c.by.heldParts--
+		}
 	}
 }
 
