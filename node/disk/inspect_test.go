@@ -108,6 +108,7 @@ func TestInspectionOfAFileInUseSaysSoAndHindersNobody(t *testing.T) {
 func TestInspectionOfADamagedStoreTellsWhatIsLeft(t *testing.T) {
 	dev := formatted(t)
 	s := populated(t, dev)
+	s.Checkpoint() // one that is under way would give the block another page
 	_, page := s.BlockPlace(replica(1, 0), 0)
 	_, control, slot, _, _ := s.Layout()
 	s.Abandon()
