@@ -40,6 +40,9 @@ func inspected(t *testing.T, n *clusters.Node) string {
 	return path
 }
 
+// labelled is after what time the labels of all disks have followed the state.
+const labelled = 3 * time.Second
+
 // comeBack has nodes join a cluster that was adopted.
 func comeBack(t *testing.T, first *clusters.Node, nodes ...*clusters.Node) {
 	t.Helper()
@@ -74,6 +77,7 @@ func TestAClusterOfWhichOnlyTheDisksAreLeftIsAdopted(t *testing.T) {
 	load.Start()
 	load.AwaitWrites(300, time.Minute)
 	expectRefusal(t, first.Run("cluster", "adopt", first.Disk()), "already in cluster")
+	time.Sleep(labelled)
 	c.KillAll()
 	load.Abandon()
 
@@ -145,7 +149,7 @@ func TestAStaleDiskIsNotWhatAClusterIsFormedOf(t *testing.T) {
 	stale.AwaitReady()
 	c.AwaitInSync("v", 90*time.Second)
 	load.AwaitWrites(100, time.Minute)
-	time.Sleep(3 * time.Second) // the labels follow the state
+	time.Sleep(labelled)
 	c.KillAll()
 	load.Abandon()
 	for _, n := range c.Nodes {
