@@ -13,8 +13,9 @@ import (
 )
 
 // Formats names what releases need to have in common to be in one cluster: the versions of what is agreed on, of what
-// nodes say to each other, and of what is on disks.
-var Formats = fmt.Sprintf("state-%d,peers-%d,disks-%d", cluster.FormatVersion, wire.FormatVersion, disk.FormatVersion)
+// nodes say to each other, and of what is on disks. What only a newer one knows is refused while older nodes are up, and
+// once it is agreed on, an older release does not start.
+var Formats = fmt.Sprintf("state-%d,peers-%d,disks-%d", cluster.CommonVersion, wire.FormatVersion, disk.FormatVersion)
 
 // Upgrade says whether a node may be stopped for a moment, to be started with another release.
 type Upgrade struct {

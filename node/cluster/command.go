@@ -72,7 +72,7 @@ func (c *Command) Needs() int {
 	if c.CreateVolume != nil && c.CreateVolume.WriteCache {
 		return cachesVersion
 	}
-	return firstVersion
+	return CommonVersion
 }
 
 // Create makes the cluster, and its first node, a voter.

@@ -348,7 +348,7 @@ func kindOf(c Command) string {
 // TestALogOfAFormatAlwaysComesToTheSameState: it is replayed after every start,
 // by nodes of any later version, and must not come to another one.
 func TestALogOfAFormatAlwaysComesToTheSameState(t *testing.T) {
-	for version := firstVersion; version <= FormatVersion; version++ {
+	for version := CommonVersion; version <= FormatVersion; version++ {
 		t.Run(fmt.Sprintf("v%d", version), func(t *testing.T) { replayLog(t, version) })
 	}
 }

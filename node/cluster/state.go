@@ -18,8 +18,9 @@ import (
 // says what is in it, so that nodes of an older release go on beside newer ones until something is ordered that they do not know.
 const FormatVersion = cachesVersion
 
+// Versions of what there is. Releases that have CommonVersion in common can be in one cluster until it has something newer.
 const (
-	firstVersion  = 1
+	CommonVersion = 1
 	cachesVersion = 2 // volumes with a write cache
 )
 
@@ -219,7 +220,7 @@ type Answer struct {
 
 // New is the state before any command.
 func New() *State {
-	return &State{Version: firstVersion, Nodes: map[wire.NodeID]*Node{}, Disks: map[DiskID]*Disk{},
+	return &State{Version: CommonVersion, Nodes: map[wire.NodeID]*Node{}, Disks: map[DiskID]*Disk{},
 		Volumes: map[wire.VolumeID]*Volume{}, Hosts: map[string]*Host{}}
 }
 
