@@ -33,7 +33,7 @@ func (n *Node) allKnow(ctx context.Context, version int) error {
 	known := e.Formats(ctx)
 	for _, id := range slices.Sorted(maps.Keys(state.Nodes)) {
 		if x := state.Nodes[id]; x.Up && known[id] < version {
-			return problem(cluster.Refused, "node %q has not said that its release knows of this", x.Name).next("upgrade it first (ashlar node list), or try again")
+			return problem(cluster.Refused, "node %q does not say that its release knows volumes of this kind", x.Name).next("upgrade it first, or try again: it may be busy")
 		}
 	}
 	return nil
