@@ -127,3 +127,36 @@ func TestACopyThatCatchesUpHoldsNothingUp(t *testing.T) {
 		}
 	}
 }
+
+// Two copies catch up. One hangs, and the other has no space for the same write: once the first is given up, nobody
+// waits for the second either; that one begins anew.
+func TestACopyThatIsGivenUpTakesAnotherWithIt(t *testing.T) {
+	h := newStand(t, 1, in(1), outside(2), outside(3)).h
+	now := int64(0)
+	seg := h.segments[0]
+	step := func() {
+		now += 50 * Millisecond
+		h.Lease(now, now+Second)
+		h.Tick(now)
+		for _, x := range h.Take().Sends {
+			if m, ok := x.Msg.(*wire.Write); ok && x.To != 2 {
+				status := wire.OK
+				if x.To == 3 {
+					status = wire.NoSpace
+				}
+				h.Receive(now, x.To, &wire.Ack{Req: m.Req, Status: status})
+			}
+		}
+	}
+	for seg.joiners[2] == nil || seg.joiners[3] == nil {
+		step()
+	}
+	op := &Op{Kind: wire.OpWrite, Stamp: wire.Stamp{Epoch: 1, Token: now}, Length: 4096, Data: make([]byte, 4096), Deadline: now + HoldMax}
+	h.Submit(now, op)
+	for end := now + HoldMax; !op.answered && now < end; {
+		step()
+	}
+	if op.Status != wire.OK || !op.answered || seg.joiners[2] != nil {
+		t.Errorf("answered %v with %v; copies that still catch up: %v", op.answered, op.Status, joinerIDs(seg))
+	}
+}
