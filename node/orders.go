@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"ashlar/node/cluster"
+	"ashlar/replication/wire"
 )
 
 // CreateVolume makes a volume. One with a write cache is refused while a node is up whose release does not know of them.
@@ -26,11 +27,14 @@ func (n *Node) allKnow(ctx context.Context, version int) error {
 	if err != nil {
 		return err
 	}
-	state, e := s.consensus.State(), s.engine.Load()
-	if version <= state.Version || e == nil { // who joined since, or was started, knows it
+	state := s.consensus.State()
+	if version <= state.Version { // who joined since, or was started, knows it
 		return nil
 	}
-	known := e.Formats(ctx)
+	var known map[wire.NodeID]int
+	if e := s.engine.Load(); e != nil {
+		known = e.Formats(ctx)
+	}
 	for _, id := range slices.Sorted(maps.Keys(state.Nodes)) {
 		if x := state.Nodes[id]; x.Up && known[id] < version {
 			return problem(cluster.Refused, "node %q does not say that its release knows volumes of this kind", x.Name).next("upgrade it first, or try again: it may be busy")

@@ -7,14 +7,25 @@ import (
 )
 
 // cachedVolume is a world whose volume has a write cache, with a host that comes in through a node without a copy.
-func cachedVolume(t *testing.T, bug string) (*story, *host) {
-	s := tellOf(t, 3, volumePlan{segments: 1, copies: 2, cache: true}, bug)
-	s.leaderIs(3)
+func cachedVolume(t *testing.T, bug string) (*story, *host) { return cachedVolumeOf(t, 3, bug) }
+
+func cachedVolumeOf(t *testing.T, nodes int, bug string) (*story, *host) {
+	s := tellOf(t, nodes, volumePlan{segments: 1, copies: 2, cache: true}, bug)
+	s.leaderIs(wire.NodeID(nodes))
 	h := s.host(3)
 	for b := range uint64(segmentBlocks) {
 		s.write(h, b)
 	}
 	s.run(second)
+	return s, h
+}
+
+// heldWrite is a cachedVolume with a write to block 3 that is in both memories alone.
+func heldWrite(t *testing.T, bug string) (*story, *host) {
+	s, h := cachedVolume(t, bug)
+	s.hold(1)
+	s.hold(2)
+	s.write(h, 3)
 	return s, h
 }
 
@@ -82,10 +93,7 @@ func commitOfACache(t *testing.T, bug string) *Result {
 
 // A FLUSH is under way when all memories are lost.
 func lostUnderFlush(t *testing.T, bug string) *Result {
-	s, h := cachedVolume(t, bug)
-	s.hold(1)
-	s.hold(2)
-	s.write(h, 3)
+	s, h := heldWrite(t, bug)
 	f := s.beginOf(h, wire.OpFlush, 0, 0)
 	s.run(100 * millisecond)
 	s.loseMemories()
@@ -95,10 +103,7 @@ func lostUnderFlush(t *testing.T, bug string) *Result {
 
 // A FLUSH comes when all memories were lost, on a session from before; it is told so. On one from after it is not.
 func lostBeforeFlush(t *testing.T, bug string) *Result {
-	s, h := cachedVolume(t, bug)
-	s.hold(1)
-	s.hold(2)
-	s.write(h, 3)
+	s, h := heldWrite(t, bug)
 	s.loseMemories()
 	for range 2 {
 		if f := s.ends(s.beginOf(h, wire.OpFlush, 0, 0)); bug == "" && f.status != wire.CacheLost {
@@ -113,10 +118,7 @@ func lostBeforeFlush(t *testing.T, bug string) *Result {
 
 // One of two begins anew, and then the other is gone for good.
 func oneMemoryAfterTheOther(t *testing.T, bug string) *Result {
-	s, h := cachedVolume(t, bug)
-	s.hold(1)
-	s.hold(2)
-	s.write(h, 3)
+	s, h := heldWrite(t, bug)
 	s.forget(2)
 	s.server(2).kill()
 	s.release(2)
@@ -156,12 +158,7 @@ func flushBeforeSettled(t *testing.T, bug string) *Result {
 
 // A copy begins anew, and its disk is found late: its node is asked for what it lacks.
 func readOfOneThatForgot(t *testing.T, bug string) *Result {
-	s := tellOf(t, 5, volumePlan{segments: 1, copies: 2, cache: true}, bug)
-	s.leaderIs(5)
-	h := s.host(3)
-	for b := range uint64(segmentBlocks) {
-		s.write(h, b)
-	}
+	s, h := cachedVolumeOf(t, 5, bug)
 	s.moveHeadTo(3)
 	s.run(2 * second)
 	s.hold(1)
@@ -182,10 +179,7 @@ func readOfOneThatForgot(t *testing.T, bug string) *Result {
 // Two writes to one block are under way when the sessions of the head end: the copies have the newer one already
 // when they are sent the older one again.
 func sentAgainInOrder(t *testing.T, bug string) *Result {
-	s, h := cachedVolume(t, bug)
-	s.hold(1)
-	s.hold(2)
-	s.write(h, 3)
+	s, h := heldWrite(t, bug)
 	s.begin(h, wire.OpWrite, 3)
 	s.run(20 * millisecond)
 	s.resetSessions(1)
