@@ -1,12 +1,11 @@
 package target
 
 import (
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"ashlar/target/boottime"
 )
 
 const (
@@ -35,7 +34,7 @@ type StallWatch struct {
 
 // NewStallWatch starts a watch; Close ends it.
 func NewStallWatch() *StallWatch {
-	w := newStallWatch(boottime)
+	w := newStallWatch(boottime.Now)
 	go w.run()
 	return w
 }
@@ -50,17 +49,7 @@ func newStallWatch(clock func() int64) *StallWatch {
 	return w
 }
 
-func boottime() int64 {
-	var t unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
-		panic("clock_gettime(CLOCK_BOOTTIME): " + err.Error())
-	}
-	return t.Nano()
-}
-
-// run has a thread of its own, so that a tick waits for the kernel only.
 func (w *StallWatch) run() {
-	runtime.LockOSThread()
 	ticker := time.NewTicker(stallTick)
 	defer ticker.Stop()
 	for {

@@ -12,6 +12,7 @@ import (
 
 	"ashlar/node/address/assign"
 	"ashlar/replication/wire"
+	"ashlar/target/boottime"
 )
 
 // cluster is daemons on machines, and beside them what they would have agreed on
@@ -61,7 +62,7 @@ func (c *cluster) step() {
 			n.Up = false
 		}
 	}
-	for _, m := range c.planner.Tick(boottime()*hurry, c.nodes, c.addresses, false) {
+	for _, m := range c.planner.Tick(boottime.Now()*hurry, c.nodes, c.addresses, false) {
 		c.apply(m)
 	}
 	for i, n := range c.nodes {

@@ -9,6 +9,7 @@ import (
 
 	"ashlar/node/address/claim"
 	"ashlar/node/address/frame"
+	"ashlar/target/boottime"
 )
 
 // lifetimeMax, seconds, is how long the kernel of a machine whose daemon stands
@@ -66,12 +67,12 @@ func (h *holding) hear(m frame.Message) {
 			return
 		}
 	}
-	h.do(h.claim.Hear(boottime(), m))
+	h.do(h.claim.Hear(boottime.Now(), m))
 }
 
 // step does what is due.
 func (h *holding) step() {
-	now := boottime()
+	now := boottime.Now()
 	if h.claim == nil {
 		if h.looked != 0 && now-h.looked < lookEvery {
 			return
@@ -156,7 +157,7 @@ func (h *holding) do(actions []claim.Action) {
 		case claim.Announce:
 			err = h.announce()
 		case claim.Install:
-			h.taken = boottime()
+			h.taken = boottime.Now()
 			if err = h.install(false); err == nil {
 				settle(h.Address)
 			}
@@ -185,7 +186,7 @@ func (h *holding) announce() error {
 	if err := h.ear.say(frame.Announce(h.link.mac, h.Address)...); err != nil {
 		return err
 	}
-	if h.c.Connections == nil || boottime()-h.taken > provokeFor {
+	if h.c.Connections == nil || boottime.Now()-h.taken > provokeFor {
 		return nil
 	}
 	for _, c := range h.c.Connections(h.Address) {
@@ -218,7 +219,7 @@ func (h *holding) restart() {
 	if h.ear != nil {
 		h.ear.close()
 	}
-	h.ear, h.claim, h.looked = nil, nil, boottime()
+	h.ear, h.claim, h.looked = nil, nil, boottime.Now()
 }
 
 var (
@@ -231,7 +232,7 @@ var (
 // may have stood still between looking at the lease and the kernel's doing: so it
 // looks again afterwards.
 func (h *holding) install(renew bool) error {
-	left := h.c.Lease() - boottime()
+	left := h.c.Lease() - boottime.Now()
 	if left <= 0 {
 		return errLapsed
 	}
@@ -241,7 +242,7 @@ func (h *holding) install(renew bool) error {
 		h.there = false
 		return fmt.Errorf("%s: %w", h.Address, ErrForeign)
 	}
-	if err == nil && boottime() >= h.c.Lease() {
+	if err == nil && boottime.Now() >= h.c.Lease() {
 		err = errLapsed
 	}
 	return explain(fmt.Sprintf("install %s on %s", h.Address, h.link.name), err)
@@ -266,7 +267,7 @@ func (h *holding) renew() error {
 	}
 	if !there {
 		h.there = false
-		h.claim.Missing(boottime())
+		h.claim.Missing(boottime.Now())
 		return nil
 	}
 	links, err := ethernets()
@@ -278,7 +279,7 @@ func (h *holding) renew() error {
 		return fmt.Errorf("%s %w", h.link.name, errChanged)
 	}
 	if now.up && !h.link.up {
-		h.claim.Returned(boottime())
+		h.claim.Returned(boottime.Now())
 	}
 	h.link = now
 	return h.install(true)

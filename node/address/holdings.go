@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ashlar/node/address/claim"
+	"ashlar/target/boottime"
 )
 
 // Holding is what has become of a Portal.
@@ -46,7 +47,7 @@ func (k *Keeper) Holds(address netip.Addr) bool {
 
 // publish shows what came of it, and tells if that has changed.
 func (k *Keeper) publish() {
-	now := time.Duration(boottime())
+	now := time.Duration(boottime.Now())
 	k.mu.Lock()
 	changed := false
 	next := map[netip.Addr]Holding{}

@@ -5,7 +5,6 @@ package address
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -15,6 +14,7 @@ import (
 
 	"ashlar/node/address/claim"
 	"ashlar/node/address/frame"
+	"ashlar/target/boottime"
 )
 
 // Config of a Keeper.
@@ -214,7 +214,7 @@ func (k *Keeper) pause() time.Duration {
 		return time.Hour // until Hold wakes it
 	}
 	wait := longestPause
-	now, lease := boottime(), k.c.Lease()
+	now, lease := boottime.Now(), k.c.Lease()
 	for _, h := range k.held {
 		if h.claim != nil && h.claim.State() != claim.Waiting {
 			wait = min(wait, time.Duration(h.claim.Next(lease)-now))
@@ -245,13 +245,4 @@ func (k *Keeper) end() {
 		}
 		time.Sleep(longestPause)
 	}
-}
-
-// boottime is CLOCK_BOOTTIME, ns: it counts on while the machine is suspended.
-func boottime() int64 {
-	var t unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
-		panic(fmt.Sprintf("CLOCK_BOOTTIME: %v", err)) // Linux has it since 2.6.39
-	}
-	return t.Nano()
 }

@@ -15,6 +15,7 @@ import (
 
 	"ashlar/node/address/claim"
 	"ashlar/node/address/frame"
+	"ashlar/target/boottime"
 )
 
 // call connects the host with a portal and says which machine answered.
@@ -365,7 +366,7 @@ func TestAnAddressThatIsInstalledTooLateIsTakenOff(t *testing.T) {
 		looks := 0
 		lease := func() int64 {
 			if looks++; looks == 1 {
-				return boottime() + leaseLength
+				return boottime.Now() + leaseLength
 			}
 			return 1 // long ago
 		}

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ashlar/node/address/claim"
+	"ashlar/target/boottime"
 )
 
 const port = 3260
@@ -258,7 +259,7 @@ func (m *machine) grant(stop chan struct{}) {
 	for {
 		m.mu.Lock()
 		if m.granting {
-			fmt.Fprintf(m.orders, "grant %d\n", boottime())
+			fmt.Fprintf(m.orders, "grant %d\n", boottime.Now())
 		}
 		m.mu.Unlock()
 		select {
