@@ -22,10 +22,10 @@ type Coder[I any] interface {
 	End()
 }
 
-// Sender writes what is queued for a host. What came together is answered together by
-// the goroutine that reads, before it waits for more, so that nobody has to be woken for it.
-// The reader never waits for a host that does not read: then, and where much is to be
-// written, and for what is queued while the reader waits, a goroutine of the sender's writes.
+// Sender writes what is queued for a host, and has nobody woken for it where that can be: what came
+// together is answered together by the goroutine that reads, before it waits for more, and the only
+// answer that a host waits for is written by the goroutine that has it. Neither waits for a host that does not read: then, and where
+// much is to be written, and for all else that is queued while the reader waits, a goroutine of the sender's writes.
 type Sender[I any] struct {
 	Out Output
 
@@ -33,12 +33,13 @@ type Sender[I any] struct {
 	mu         sync.Locker // the connection's
 	wake, room sync.Cond   // there is something to write; there is room to queue more
 	queue      []I
-	batch      []I  // of whoever has set writing
-	last       bool // likewise
-	reading    bool // the reader is at work, and writes what is queued before it waits
-	writing    bool // somebody has the batch, and Out
-	rest       bool // that is the sender's goroutine, to which the reader left the rest of a batch
-	closed     bool
+	batch      []I           // of whoever has set writing
+	last       bool          // likewise
+	reading    bool          // the reader is at work, and writes what is queued before it waits
+	writing    bool          // somebody has the batch, and Out
+	rest       bool          // that is the sender's goroutine, to which the rest of a batch was left
+	over       bool          // nothing more is written: the last item was, or an error came
+	closed     bool          // nothing more is queued
 	ended      chan struct{} // closed when the goroutine has ended
 }
 
@@ -74,6 +75,22 @@ func (s *Sender[I]) Enqueue(i I) {
 	if !s.reading {
 		s.wake.Signal()
 	}
+}
+
+// Answer is Enqueue of a command's answer. The lock is held, and let go. alone says that the host waits for
+// no other: then it is written, as far as the socket takes it, before Answer returns.
+func (s *Sender[I]) Answer(i I, alone bool) {
+	defer s.mu.Unlock()
+	if alone && !s.reading && len(s.queue) == 0 && !s.closed {
+		s.queue = append(s.queue, i)
+		if s.mayWriteNow() {
+			s.writeNow()
+		} else {
+			s.wake.Signal()
+		}
+		return
+	}
+	s.Enqueue(i)
 }
 
 // Input is what the connection's reader reads from.
@@ -126,11 +143,7 @@ func (s *Sender[I]) write() {
 			s.putBatch()
 		}
 		s.Out.Flush()
-		s.recycle()
-		if s.Out.Err != nil || s.last {
-			s.coder.End()
-			return
-		}
+		s.finish()
 	}
 }
 
@@ -145,41 +158,52 @@ func (s *Sender[I]) putBatch() {
 
 func (s *Sender[I]) writeQueued() {
 	s.mu.Lock()
-	for len(s.queue) > 0 && !s.closed && !s.writing && s.Out.direct != nil && s.coder.Little(s.queue) {
-		s.take()
-		s.mu.Unlock()
-		s.putBatch()
-		all := s.Out.flushNow()
-		if all {
-			s.recycle()
-			if s.Out.Err != nil || s.last {
-				s.coder.End()
-			}
-		}
-		s.mu.Lock()
-		s.rest = !all
+	for len(s.queue) > 0 && s.mayWriteNow() {
+		s.writeNow()
 	}
 	s.Idle()
 	s.mu.Unlock()
 }
 
+// mayWriteNow says whether what is queued may be written by who has no time to wait; the lock is held.
+func (s *Sender[I]) mayWriteNow() bool {
+	return !s.writing && !s.over && !s.closed && s.Out.direct != nil && s.coder.Little(s.queue)
+}
+
+// writeNow writes as much of what is queued as the socket takes, and leaves the rest to the sender's
+// goroutine. The lock is held, and let go meanwhile.
+func (s *Sender[I]) writeNow() {
+	s.take()
+	s.mu.Unlock()
+	s.putBatch()
+	all := s.Out.flushNow()
+	if all {
+		s.finish()
+	}
+	s.mu.Lock()
+	if !all {
+		s.rest = true
+		s.wake.Signal()
+	}
+}
+
 // takeBatch waits until there is something for the writing goroutine: what is
-// queued while the reader waits, or a batch that the reader has written in part.
+// queued while the reader waits, or a batch that somebody has written in part. Nobody writes any more when it returns false.
 func (s *Sender[I]) takeBatch() (halfway, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for !s.closed && !s.rest && (len(s.queue) == 0 || s.reading) {
+	for !s.rest {
+		switch {
+		case s.closed && !s.writing:
+			return false, false
+		case !s.closed && !s.over && !s.writing && !s.reading && len(s.queue) > 0:
+			s.take()
+			return false, true
+		}
 		s.wake.Wait()
 	}
-	switch {
-	case s.rest:
-		s.rest = false
-		return true, true
-	case s.closed:
-		return false, false
-	}
-	s.take()
-	return false, true
+	s.rest = false
+	return true, true
 }
 
 // take takes all of the queue; the lock is held.
@@ -199,11 +223,19 @@ func (s *Sender[I]) abandon() {
 	s.queue = nil
 }
 
-// recycle gives back a batch that was sent.
-func (s *Sender[I]) recycle() {
+// finish gives back a batch that was sent, and ends the connection after its last item, or an error.
+func (s *Sender[I]) finish() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.coder.Sent(s.batch)
 	clear(s.batch)
+	over := s.last || s.Out.Err != nil
+	s.over = s.over || over
 	s.writing = false
+	if s.closed || len(s.queue) > 0 && !s.reading {
+		s.wake.Signal()
+	}
+	s.mu.Unlock()
+	if over {
+		s.coder.End()
+	}
 }

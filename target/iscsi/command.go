@@ -258,12 +258,12 @@ func (c *conn) answer(cmd *command, status byte, sense []byte, data int) error {
 func (cmd *command) finished(t *scsi.Task) {
 	c := cmd.conn
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if !t.Aborted && !c.closed {
 		cmd.To(session.Answering)
-		c.enqueue(item{cmd: cmd})
+		c.sender.Answer(item{cmd: cmd}, len(c.tasks) == 1)
 		return
 	}
+	defer c.mu.Unlock()
 	wasClosed := c.remove(cmd)
 	c.release(cmd)
 	if wasClosed {

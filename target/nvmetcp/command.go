@@ -374,14 +374,14 @@ func (c *conn) hostData() error {
 func (cmd *command) finished(*nvme.Request) {
 	c := cmd.conn
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		c.remove(cmd)
-		c.release(cmd)
+	if !c.closed {
+		cmd.state = answering
+		c.sender.Answer(item{cmd: cmd}, len(c.commands) == 1)
 		return
 	}
-	cmd.state = answering
-	c.sender.Enqueue(item{cmd: cmd})
+	defer c.mu.Unlock()
+	c.remove(cmd)
+	c.release(cmd)
 }
 
 // remove takes a command off the table; mu is held.
