@@ -275,6 +275,16 @@ func (p *process) tick() {
 	for _, portal := range p.portals {
 		portal.Tick(now)
 	}
+	p.after(tickEvery/2, p.goOn)
+}
+
+// goOn has copies go on between two ticks.
+func (p *process) goOn() {
+	for _, r := range p.reigns {
+		if r.head.Held() {
+			r.head.GoOn(p.now())
+		}
+	}
 }
 
 // pulse is what happens ten times a second.

@@ -179,9 +179,10 @@ type Head struct {
 	reserved  Reservations
 	changes   []*change // of the reservations: agreed on, and not yet in a View
 	joining   int
-	rate      uint64  // of copying, bytes per second; 0: as fast as it goes
-	allowance float64 // bytes that may be copied before the next Tick; below 0 they were copied ahead
-	paced     int64   // when the allowance was last raised
+	rate      uint64   // of copying, bytes per second; 0: as fast as it goes
+	allowance float64  // bytes that may be copied before the next Tick; below 0 they were copied ahead
+	paced     int64    // when the allowance was last raised
+	held      []func() // copies that wait for an allowance
 	nodes     []NodeView
 	former    []wire.NodeID // see View
 	clearings []*clearing   // in order of their fences
@@ -431,7 +432,7 @@ func (h *Head) Tick(now int64) {
 	if h.deposed {
 		return
 	}
-	h.allow()
+	h.GoOn(now)
 	retries := h.retries
 	h.retries = nil
 	for _, f := range retries {

@@ -9,8 +9,8 @@ import (
 // How much copying goes on at once for one volume.
 const (
 	joinersMax = 4  // copies that catch up
-	copiesMax  = 8  // runs of blocks under way, for each of them
-	runBlocks  = 16 // 64 KiB
+	copiesMax  = 16 // runs of blocks under way, for each of them
+	runBlocks  = 32 // 128 KiB
 )
 
 // joiner is a copy that catches up. The situation: the copy has every write up
@@ -151,7 +151,7 @@ func (p *pager) dry() bool { return len(p.list) == 0 && !p.ended }
 
 // mergeJoin goes through both lists in order of blocks.
 func (h *Head) mergeJoin(s *segment, j *joiner) {
-	for !j.stopped && j.running < copiesMax {
+	for !j.stopped && j.running < h.runsAtOnce() {
 		if h.refill(s, j) || h.heldBack(s, j) {
 			return
 		}

@@ -1,7 +1,12 @@
 package mirror
 
+import "ashlar/replication/wire"
+
 // paceBurst is how much may be copied at once after a pause, in time.
 const paceBurst = 200 * Millisecond
+
+// paceSpread is in what time all that is under way at once would be due: what hosts want waits behind it.
+const paceSpread = 5 * Millisecond
 
 // Pace says how fast copies may catch up from now on, bytes per second; with 0 as fast as they can.
 func (h *Head) Pace(rate uint64) { h.rate = rate }
@@ -14,18 +19,44 @@ func (h *Head) allow() {
 	h.allowance = min(h.allowance+due, float64(h.rate)*float64(paceBurst)/float64(Second))
 }
 
-// heldBack says whether a copy has to wait for an allowance. It is gone on with at
-// the next tick that has one.
+// heldBack says whether a copy has to wait for an allowance. GoOn goes on with it.
 func (h *Head) heldBack(s *segment, j *joiner) bool {
 	if h.rate == 0 || h.allowance > 0 {
 		return false
 	}
 	if !j.held {
 		j.held = true
-		h.later(func() {
+		h.held = append(h.held, func() {
 			j.held = false
 			h.mergeJoin(s, j)
 		})
 	}
 	return true
+}
+
+// Held says whether copies wait for an allowance.
+func (h *Head) Held() bool { return len(h.held) > 0 }
+
+// GoOn goes on with the copies that wait for an allowance, as each Tick does: the more often, the smaller
+// are the bursts that hosts wait behind.
+func (h *Head) GoOn(now int64) {
+	h.now = now
+	if h.deposed {
+		return
+	}
+	h.allow()
+	held := h.held
+	h.held = nil
+	for _, f := range held {
+		f()
+	}
+}
+
+// runsAtOnce is how many runs may be under way for each copy that catches up.
+func (h *Head) runsAtOnce() int {
+	if h.rate == 0 {
+		return copiesMax
+	}
+	bytes := h.rate / uint64(Second/paceSpread)
+	return int(min(max(bytes/(runBlocks*wire.BlockSize)/uint64(max(h.joining, 1)), 1), copiesMax))
 }

@@ -56,3 +56,28 @@ func TestHostsDoNotWaitForTheAllowanceOfCopying(t *testing.T) {
 	c.write(2, "h", 8*255, 'w').is(wire.OK) // of a block that is yet to be copied
 	c.holds(8*255, 'w')
 }
+
+// What is due is copied in as many bursts as it is asked for, and no more of it in all.
+func TestCopyingGoesOnBetweenTicks(t *testing.T) {
+	const rate = 4 << 20 // a run of 128 KiB each 32 ms
+	c := newCluster(t, Bugs{})
+	c.agree(in(1), in(2), outside(3))
+	x := lag(c)
+	c.h.Pace(rate)
+	c.pass(50 * Millisecond)
+	if !c.h.Held() {
+		t.Fatalf("%d blocks are copied, and nothing waits", len(x.blocks))
+	}
+	before, bursts := len(x.blocks), 0
+	for i := int64(1); i <= 9; i++ {
+		had := len(x.blocks)
+		c.h.GoOn(c.now + i*4*Millisecond)
+		c.settle()
+		if len(x.blocks) > had {
+			bursts++
+		}
+	}
+	if copied := len(x.blocks) - before; bursts == 0 || copied > 3*runBlocks {
+		t.Errorf("%d blocks in %d bursts in 36 ms", copied, bursts)
+	}
+}

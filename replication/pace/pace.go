@@ -13,11 +13,13 @@ type Limits struct{ Floor, Ceiling uint64 }
 const (
 	lookEvery = int64(500_000_000)
 
-	growth  = 1.25 // of the rate at each look at which hosts are well
-	retreat = 0.6  // at each at which they are not
+	growth  = 1.2 // of the rate at each look at which hosts are well
+	retreat = 0.3 // at most, at each at which they are not: as far as they wait too long
 
-	tolerated = 3                  // times what hosts waited for before,
-	least     = int64(20_000_000)  // and never less than this is taken for too long, ns
+	hearsEvery = int64(1_500_000_000) // what is measured lags behind, so a retreat is given time to be felt
+
+	tolerated = 2                  // times what hosts waited for before,
+	least     = int64(5_000_000)   // and never less than this is taken for too long, ns
 	most      = int64(250_000_000) // nor more
 )
 
@@ -30,6 +32,7 @@ type Measure struct {
 // Pacer is a node's.
 type Pacer struct {
 	looked int64
+	yields int64 // until when the last retreat is given time
 	usual  int64 // P99 when nothing was copied, ns; 0: not known
 	rate   float64
 }
@@ -44,10 +47,11 @@ func (p *Pacer) Tick(now int64, m Measure, l Limits) uint64 {
 		if m.P99 != 0 {
 			p.usual = m.P99
 		}
-	case now-p.looked >= lookEvery:
+	case now-p.looked >= lookEvery && now >= p.yields:
 		p.looked = now
-		if m.P99 > p.bearable() {
-			p.rate *= retreat
+		if b := p.bearable(); m.P99 > b {
+			p.rate *= max(float64(b)/float64(m.P99), retreat)
+			p.yields = now + hearsEvery
 		} else {
 			p.rate *= growth
 		}
