@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
-	"runtime"
 	"slices"
 	"time"
 
@@ -91,7 +90,6 @@ func (c *control) post(f func()) {
 }
 
 func (c *control) run() {
-	runtime.LockOSThread()
 	t := time.NewTicker(tick)
 	defer t.Stop()
 	for {
@@ -134,7 +132,10 @@ func (c *control) tick() {
 	}
 	c.pace(t, st)
 	c.lead(t, st, version, voters)
-	e.each(func(v *volume.Volume) { v.Tick() })
+	select {
+	case e.ticked <- struct{}{}:
+	default: // the volumes have the one before yet to come
+	}
 }
 
 // configuration is raft's latest. The voter hears of each before it grants or
@@ -383,7 +384,7 @@ func (c *control) relay(leader wire.NodeID, r failover.Relay) {
 }
 
 // Reply takes the copies' answer.
-func (r *relayed) Reply(_ wire.VolumeID, m wire.Message) {
+func (r *relayed) Reply(_ wire.VolumeID, m wire.Message, _ bool) {
 	if p, ok := m.(*wire.Prepared); ok && p.Status == wire.OK {
 		r.c.post(func() { r.c.send(r.leader, kindPromised, r.asked) })
 	}

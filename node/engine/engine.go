@@ -11,8 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"ashlar/node/cluster"
 	"ashlar/node/disk"
 	"ashlar/node/failover"
@@ -20,6 +18,7 @@ import (
 	"ashlar/node/volume"
 	"ashlar/replication/wire"
 	"ashlar/target"
+	"ashlar/target/boottime"
 )
 
 // Consensus is what the engine needs of the control plane.
@@ -59,6 +58,7 @@ type Engine struct {
 	suspended  atomic.Pointer[map[cluster.DiskID]bool] // disks that are silent; nil: none
 	control    *control
 	untidy     chan struct{} // there may be copies to remove
+	ticked     chan struct{} // a tick of the volumes is due
 
 	mu        sync.Mutex
 	state     *cluster.State
@@ -84,7 +84,7 @@ type token struct {
 func Start(c Config) (*Engine, error) {
 	e := &Engine{Config: c, fenced: make(chan struct{}), volumes: map[wire.VolumeID]*volume.Volume{},
 		links: map[wire.NodeID]*peer.Session{}, sources: map[wire.NodeID]*source{}, stores: map[cluster.DiskID]*disk.Store{}, guards: map[*disk.Store]*sync.RWMutex{},
-		untidy: make(chan struct{}, 1),
+		untidy: make(chan struct{}, 1), ticked: make(chan struct{}, 1),
 		tokens: map[wire.NodeID]token{}, answerers: map[string]Answerer{}, bad: map[cluster.DiskID][]cluster.BadBlock{}}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	for id := range c.Consensus.State().Nodes {
@@ -97,6 +97,7 @@ func Start(c Config) (*Engine, error) {
 	e.Answer(aboutFormat, format)
 	e.control = newControl(e)
 	e.tasks.Go(e.control.run)
+	e.tasks.Go(e.tickVolumes)
 	e.tasks.Go(e.watch)
 	e.tasks.Go(e.cleaner)
 	e.tasks.Go(func() { e.every(badEvery, e.countBad) })
@@ -105,6 +106,18 @@ func Start(c Config) (*Engine, error) {
 	e.tasks.Go(func() { e.scrubber(true) })
 	e.tasks.Go(e.worker)
 	return e, nil
+}
+
+// tickVolumes has the volumes' turns of each tick one after the other, so that not each of them is woken for it.
+func (e *Engine) tickVolumes() {
+	for {
+		select {
+		case <-e.ctx.Done():
+			return
+		case <-e.ticked:
+			e.each((*volume.Volume).Tick)
+		}
+	}
 }
 
 // Sessions is volume.Node's.
@@ -141,13 +154,7 @@ func (e *Engine) Close() error {
 // Now is CLOCK_BOOTTIME, which goes on while a machine is suspended, ns.
 func (e *Engine) Now() int64 { return now() }
 
-func now() int64 {
-	var t unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
-		panic("engine: CLOCK_BOOTTIME: " + err.Error())
-	}
-	return t.Nano()
-}
+func now() int64 { return boottime.Now() }
 
 // Lease is when this node's lease ends, by Now.
 func (e *Engine) Lease() int64 { return e.lease.Load() }

@@ -79,7 +79,7 @@ func (e *Engine) unlinked(n wire.NodeID, s *peer.Session) {
 // refuse answers what is about a volume that is not known here yet.
 func refuse(s *inbound, v wire.VolumeID, m wire.Message) {
 	if r := mirror.Refuse(m); r != nil {
-		s.Reply(v, r)
+		s.Reply(v, r, false)
 	}
 }
 
@@ -95,7 +95,7 @@ type source struct {
 }
 
 // Reply sends an answer back.
-func (i *inbound) Reply(v wire.VolumeID, m wire.Message) { send(i.session, v, m) }
+func (i *inbound) Reply(v wire.VolumeID, m wire.Message, now bool) { send(i.session, v, m, now) }
 
 func (e *Engine) source(n wire.NodeID) *source {
 	e.mu.Lock()
@@ -150,38 +150,48 @@ func (e *Engine) forget(s *peer.Session) {
 
 // Send is a request to a node over its link, lost where there is none: then the
 // asker hears of the link's end, if it has not yet.
-func (e *Engine) Send(to wire.NodeID, v wire.VolumeID, m wire.Message) {
+func (e *Engine) Send(to wire.NodeID, v wire.VolumeID, m wire.Message, now bool) {
 	e.mu.Lock()
 	s := e.links[to]
 	e.mu.Unlock()
 	if s != nil {
-		send(s, v, m)
+		send(s, v, m, now)
 	}
 }
 
 var frames = sync.Pool{New: func() any { return new([]byte) }}
 
-func send(s *peer.Session, v wire.VolumeID, m wire.Message) {
+func send(s *peer.Session, v wire.VolumeID, m wire.Message, now bool) {
 	b := frames.Get().(*[]byte)
 	*b = wire.Marshal(binary.BigEndian.AppendUint64((*b)[:0], uint64(v)), m)
-	s.Send(peer.Frame{Kind: uint16(m.Kind()), Head: *b, Done: func() { frames.Put(b) }})
+	f := peer.Frame{Kind: uint16(m.Kind()), Head: *b, Done: func() { frames.Put(b) }}
+	if now {
+		s.SendNow(f)
+	} else {
+		s.Send(f)
+	}
 }
 
-// data takes a message about a volume. Its buffer is kept: writes refer to it
-// until they are on the disk.
+// data takes a message about a volume. Its buffer is kept where the message refers to it: a write does so
+// until it is on the disk.
 func (e *Engine) data(s *peer.Session, kind uint16, payload []byte) {
 	if len(payload) < volumeHeader {
 		e.Log.Warn("a malformed message", "from", s.Peer(), "bytes", len(payload))
 		s.Close()
 		return
 	}
-	s.Take()
 	id := wire.VolumeID(binary.BigEndian.Uint64(payload))
 	m, err := wire.Unmarshal(wire.Kind(kind), payload[volumeHeader:])
 	if err != nil {
 		e.Log.Warn("a malformed message", "from", s.Peer(), "error", err)
 		s.Close()
 		return
+	}
+	if wire.Refers(m) {
+		buffer := s.Take()
+		if w, ok := m.(*wire.Write); ok {
+			w.Memory = buffer
+		}
 	}
 	if s.Dialled() {
 		e.reply(s.Peer(), id, m)

@@ -2,6 +2,7 @@ package peer
 
 import (
 	"bufio"
+	"io"
 	"net"
 	"sync"
 	"syscall"
@@ -60,15 +61,24 @@ type batchConn struct {
 	net.Conn
 	r *bufio.Reader
 
-	mu sync.Mutex // TLS itself may write (alerts, key updates) beside our writer
-	w  *bufio.Writer
+	mu      sync.Mutex // TLS itself may write (alerts, key updates) beside our writer
+	w       io.Writer  // nil: nothing is gathered
+	out     []byte     // not given to the kernel yet, at most writeSize
+	raw     syscall.RawConn
+	attempt func(fd uintptr) // bound once
+	n       int              // that it wrote
+	err     error            // that it met
 }
 
 func (c *batchConn) gather() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.r = bufio.NewReaderSize(c.Conn, readSize)
-	c.w = bufio.NewWriterSize(deadlineWriter{c.Conn}, writeSize)
+	c.w, c.out = deadlineWriter{c.Conn}, make([]byte, 0, writeSize)
+	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+		c.raw, _ = tcp.SyscallConn() // nil: only flush writes
+		c.attempt = c.try
+	}
 }
 
 func (c *batchConn) Read(p []byte) (int, error) {
@@ -84,13 +94,57 @@ func (c *batchConn) Write(p []byte) (int, error) {
 	if c.w == nil {
 		return c.Conn.Write(p)
 	}
-	return c.w.Write(p)
+	if len(c.out)+len(p) > writeSize {
+		if err := c.writeOut(); err != nil {
+			return 0, err
+		}
+	}
+	c.out = append(c.out, p...)
+	return len(p), nil
 }
 
-func (c *batchConn) flush() error {
+func (c *batchConn) writeOut() error {
+	_, err := c.w.Write(c.out)
+	c.out = c.out[:0]
+	return err
+}
+
+// flush waits until the kernel has all.
+func (c *batchConn) flush() (all bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.w.Flush()
+	return true, c.writeOut()
+}
+
+// flushNow gives the kernel what it has room for.
+func (c *batchConn) flushNow() (all bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.raw == nil {
+		return len(c.out) == 0, nil
+	}
+	if err := c.raw.Control(c.attempt); err != nil { // not raw.Write, which minds the deadline of the last flush
+		return false, err
+	}
+	c.out = c.out[:copy(c.out, c.out[c.n:])]
+	return len(c.out) == 0, c.err
+}
+
+func (c *batchConn) try(fd uintptr) {
+	c.n, c.err = 0, nil
+	for len(c.out) > 0 {
+		n, err := unix.Write(int(fd), c.out)
+		switch err {
+		case nil:
+			c.n = n
+		case unix.EINTR:
+			continue
+		case unix.EAGAIN:
+		default:
+			c.err = err
+		}
+		return
+	}
 }
 
 // deadlineWriter gives each write of at most writeSize a time. The kernel ends a

@@ -49,19 +49,20 @@ type Buffer struct {
 	class int
 }
 
-// Buffers come in powers of two.
+// Buffers come in powers of two, with room for what goes with so much data.
 const (
 	smallestBuffer = 9  // 512 bytes
 	largestBuffer  = 25 // 32 MiB
+	besideData     = 1 << 10
 )
 
 var buffers [largestBuffer + 1]sync.Pool
 
 func newBuffer(length int) *Buffer {
-	class := max(smallestBuffer, bits.Len(uint(max(length, 1)-1)))
+	class := max(smallestBuffer, bits.Len(uint(max(length-besideData, 1)-1)))
 	b, _ := buffers[class].Get().(*Buffer)
 	if b == nil {
-		b = &Buffer{Bytes: make([]byte, 1<<class), class: class}
+		b = &Buffer{Bytes: make([]byte, 1<<class+besideData), class: class}
 	}
 	b.Bytes = b.Bytes[:length]
 	return b

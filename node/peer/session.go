@@ -33,11 +33,16 @@ type Session struct {
 	queue       []Frame
 	queuedBytes int // not yet given to the kernel, also of frames that left the queue
 	err         error
+	writing     bool // somebody has w and batch
+	rest        bool // the kernel had no room for all that was written
+
+	w     *bufio.Writer // into TLS, one full record
+	batch []Frame
 }
 
 func newSession(n *Network, peer wire.NodeID, class Class, dialled bool, conn *tls.Conn, raw *batchConn) *Session {
 	raw.gather()
-	return &Session{serial: serials.Add(1), peer: peer, class: class, dialled: dialled, conn: conn, raw: raw, handlers: &n.handlers[class],
+	return &Session{w: bufio.NewWriterSize(conn, 16<<10), serial: serials.Add(1), peer: peer, class: class, dialled: dialled, conn: conn, raw: raw, handlers: &n.handlers[class],
 		frames: n.config.QueueFrames, bytes: n.config.QueueBytes, done: make(chan struct{}), wake: make(chan struct{}, 1)}
 }
 
@@ -72,6 +77,37 @@ func (s *Session) Close() { s.end(ErrClosed) }
 // Send queues a frame and never blocks: where the queue is full, the session
 // ends. A nil error does not say that the frame arrives.
 func (s *Session) Send(f Frame) error {
+	err := s.push(f)
+	if err == nil {
+		s.signal()
+	}
+	return err
+}
+
+// SendNow is Send for a frame that no other follows at once: where nobody else writes, it is given to the
+// kernel, as far as that has room, before SendNow returns, so that nobody has to be woken for it.
+func (s *Session) SendNow(f Frame) error {
+	if err := s.push(f); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	mine := !s.writing && !s.rest && s.err == nil && s.queuedBytes <= atOnce
+	if mine {
+		s.take()
+	}
+	s.mu.Unlock()
+	if !mine {
+		s.signal()
+		return nil
+	}
+	s.finish(s.writeBatch((*batchConn).flushNow))
+	return nil
+}
+
+// atOnce is how many bytes are written by who must not wait.
+const atOnce = 64 << 10
+
+func (s *Session) push(f Frame) error {
 	if len(f.Head)+len(f.Body) > MaxPayload {
 		f.done()
 		return ErrTooLarge
@@ -92,11 +128,14 @@ func (s *Session) Send(f Frame) error {
 	s.queue = append(s.queue, f)
 	s.queuedBytes += f.bytes()
 	s.mu.Unlock()
+	return nil
+}
+
+func (s *Session) signal() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
 // end closes the connection without farewell: messages have lengths, so a cut
@@ -112,58 +151,73 @@ func (s *Session) end(err error) {
 	s.raw.Conn.Close()
 }
 
-// write sends what is queued until the session ends, then lets go of all frames.
+// write sends what is queued and left to it until the session ends, then lets go of all frames.
 func (s *Session) write() {
-	w := bufio.NewWriterSize(s.conn, 16<<10) // one full TLS record
-	var batch []Frame
 	for s.Err() == nil {
 		select {
 		case <-s.wake:
 		case <-s.done:
 		}
-		batch = s.swap(batch)
-		if err := s.writeBatch(w, batch); err != nil {
-			s.end(fmt.Errorf("peer: sending to node %d: %w", s.peer, err))
+		s.mu.Lock()
+		mine := !s.writing // who writes wakes us when he has done, if there is more
+		if mine {
+			s.take()
 		}
-		s.release(batch)
+		s.mu.Unlock()
+		if mine {
+			s.finish(s.writeBatch((*batchConn).flush))
+		}
 	}
-	s.release(s.swap(batch))
-}
-
-// swap takes the queue and leaves an empty one in the old batch's memory.
-func (s *Session) swap(old []Frame) []Frame {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	batch := s.queue
-	s.queue = old[:0]
-	return batch
+	left := s.queue
+	s.queue = nil
+	s.mu.Unlock()
+	for i := range left {
+		left[i].done()
+	}
 }
 
-func (s *Session) writeBatch(w *bufio.Writer, batch []Frame) error {
-	for i := range batch {
-		batch[i].putHeader(&s.writeHeader)
-		for _, part := range [...][]byte{s.writeHeader[:], batch[i].Head, batch[i].Body} {
-			if _, err := w.Write(part); err != nil {
-				return err
+// take takes the queue and leaves an empty one in the old batch's memory; mu is held.
+func (s *Session) take() {
+	s.writing = true
+	s.batch, s.queue = s.queue, s.batch[:0]
+}
+
+// writeBatch gives the batch to TLS and then, by flush, to the kernel, which may have no room for all.
+func (s *Session) writeBatch(flush func(*batchConn) (all bool, err error)) (all bool, err error) {
+	for i := range s.batch {
+		f := &s.batch[i]
+		f.putHeader(&s.writeHeader)
+		for _, part := range [...][]byte{s.writeHeader[:], f.Head, f.Body} {
+			if _, err := s.w.Write(part); err != nil {
+				return false, err
 			}
 		}
 	}
-	if err := w.Flush(); err != nil {
-		return err
+	if err := s.w.Flush(); err != nil {
+		return false, err
 	}
-	return s.raw.flush()
+	return flush(s.raw)
 }
 
-func (s *Session) release(batch []Frame) {
+// finish lets go of the batch. What the kernel had no room for, and what was queued meanwhile, is the writer's.
+func (s *Session) finish(all bool, err error) {
 	var bytes int
-	for i := range batch {
-		bytes += batch[i].bytes()
-		batch[i].done()
-		batch[i] = Frame{}
+	for i := range s.batch {
+		bytes += s.batch[i].bytes()
+		s.batch[i].done()
+		s.batch[i] = Frame{}
 	}
 	s.mu.Lock()
 	s.queuedBytes -= bytes
+	s.writing, s.rest = false, !all
+	more := s.rest || len(s.queue) > 0
 	s.mu.Unlock()
+	if err != nil {
+		s.end(fmt.Errorf("peer: sending to node %d: %w", s.peer, err))
+	} else if more {
+		s.signal()
+	}
 }
 
 // read hands messages to their handlers until the session ends.

@@ -98,7 +98,7 @@ func (v *Volume) answer(r *mirror.Request) {
 	op.Status, op.Offset, op.Settle = s, r.Miss, nil
 	if claim := r.Claim; claim != 0 {
 		op.Settle = func(acknowledged bool) {
-			v.postOpen(event{kind: evRun, run: func() { v.portal.Settle(v.node.Now(), claim, acknowledged) }})
+			v.postOpen(event{kind: evRun, run: func() { v.portal.Settle(v.now, claim, acknowledged) }})
 		}
 	}
 	if s == target.OK {

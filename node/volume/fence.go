@@ -23,7 +23,7 @@ func (v *Volume) Fence(scope target.Scope, n target.Nexus, done func(error)) {
 		}
 		v.lastID++
 		v.fences[v.lastID] = done
-		v.portal.Fence(v.node.Now(), v.lastID, scopes[scope], nexus(n))
+		v.portal.Fence(v.now, v.lastID, scopes[scope], nexus(n))
 	}})
 	if !began { // all that there was has ended with the volume
 		done(nil)

@@ -72,7 +72,7 @@ func (v *Volume) reservedBy(op *target.Op, r *mirror.Request) {
 // for. To look takes no agreement: all changes go through the head.
 func (v *Volume) proposeReserve(head *mirror.Head, op *mirror.Op) {
 	var ask reserveAsk
-	now := v.node.Now()
+	now := v.now
 	if err := json.Unmarshal(op.Data, &ask); err != nil {
 		v.log.Error("a portal's request for a reservation is malformed", "volume", v.id, "error", err)
 		head.Unreserved(now, op)
@@ -98,7 +98,7 @@ func (v *Volume) proposeReserve(head *mirror.Head, op *mirror.Op) {
 }
 
 func (v *Volume) agreedOn(head *mirror.Head, op *mirror.Op, a *asker, r cluster.Result, err error) {
-	now := v.node.Now()
+	now := v.now
 	if err != nil || r.Reserved == nil {
 		v.log.Warn("no agreement on a reservation", "volume", v.id, "error", err, "why", r.Problem)
 		head.Unreserved(now, op)

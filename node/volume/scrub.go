@@ -19,7 +19,7 @@ func (v *Volume) Scrub(ctx context.Context, r mirror.Range) (mirror.Scrubbed, er
 			close(out)
 			return
 		}
-		now := v.node.Now()
+		now := v.now
 		v.head.Lease(now, v.node.Lease())
 		v.head.Scrub(now, r, func(x mirror.Scrubbed) { out <- x })
 	})

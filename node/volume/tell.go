@@ -26,10 +26,10 @@ type telling struct {
 func (v *Volume) tellNodes(m *wire.Tell, then func()) {
 	v.lastID++
 	m.Req, m.Volume = v.lastID, v.id
-	t := &telling{began: v.node.Now(), left: maps.Clone(v.links), then: then}
+	t := &telling{began: v.now, left: maps.Clone(v.links), then: then}
 	v.tellings[m.Req] = t
 	for _, n := range slices.Sorted(maps.Keys(t.left)) {
-		v.node.Send(n, v.id, m)
+		v.node.Send(n, v.id, m, false)
 	}
 	v.toldBy(m.Req, v.self)
 }
@@ -54,6 +54,9 @@ func (v *Volume) toldByNobody(n wire.NodeID) {
 }
 
 func (v *Volume) giveUpTelling(now int64) {
+	if len(v.tellings) == 0 {
+		return
+	}
 	for _, req := range slices.Sorted(maps.Keys(v.tellings)) {
 		if t := v.tellings[req]; now-t.began > tellMax {
 			v.log.Warn("nodes do not hear what their hosts are to be told", "volume", v.id, "nodes", slices.Sorted(maps.Keys(t.left)))

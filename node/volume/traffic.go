@@ -72,7 +72,7 @@ func (v *Volume) count(op *target.Op) {
 		bytes = uint64(op.Blocks) * uint64(v.info.Load().BlockSize)
 	}
 	good := op.Status == target.OK || op.Status == target.Miscompare
-	v.traffic[classOf(op.Kind)].add(bytes, good, time.Duration(v.node.Now()-op.Stamp.Read))
+	v.traffic[classOf(op.Kind)].add(bytes, good, time.Duration(v.now-op.Stamp.Read))
 }
 
 // Traffic are the flows of all classes, in their order.

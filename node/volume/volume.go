@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"ashlar/node/cluster"
 	"ashlar/node/disk"
@@ -19,23 +20,25 @@ import (
 
 // Session is where a request came from, and where its answer goes.
 type Session interface {
-	// Reply queues a message; it is lost where the session has ended.
-	Reply(volume wire.VolumeID, m wire.Message)
+	// Reply queues a message; it is lost where the session has ended. now says that it is the only one,
+	// so that it is better written at once.
+	Reply(volume wire.VolumeID, m wire.Message, now bool)
 }
 
 // Node is what a volume needs of its node. All methods may be called from any goroutine.
 type Node interface {
-	Now() int64                                           // CLOCK_BOOTTIME, ns
-	Lease() int64                                         // when this node's lease ends
-	Token(from wire.NodeID) int64                         // the newest of the incarnation that is up
-	Send(to wire.NodeID, v wire.VolumeID, m wire.Message) // a request; lost where no session lives
-	Store(d cluster.DiskID) *disk.Store                   // nil: no such disk is open here
-	Sessions() uint32                                     // number of the newest host session, the low half of its generation
-	Pace() uint64                                         // of each head's copying, bytes per second; 0: as fast as it goes
-	Suspended(d cluster.DiskID) bool                      // the disk is silent: its copies answer nothing
-	Stores() []*disk.Store                                // all that are open
-	Create(s *disk.Store, r disk.Replica) error           // an empty copy; no error where there is one
-	Bad(s *disk.Store, b *disk.ChecksumError)             // blocks that a store could not give
+	Now() int64                   // CLOCK_BOOTTIME, ns
+	Lease() int64                 // when this node's lease ends
+	Token(from wire.NodeID) int64 // the newest of the incarnation that is up
+	// Send is a request; it is lost where no session lives. now is Reply's.
+	Send(to wire.NodeID, v wire.VolumeID, m wire.Message, now bool)
+	Store(d cluster.DiskID) *disk.Store         // nil: no such disk is open here
+	Sessions() uint32                           // number of the newest host session, the low half of its generation
+	Pace() uint64                               // of each head's copying, bytes per second; 0: as fast as it goes
+	Suspended(d cluster.DiskID) bool            // the disk is silent: its copies answer nothing
+	Stores() []*disk.Store                      // all that are open
+	Create(s *disk.Store, r disk.Replica) error // an empty copy; no error where there is one
+	Bad(s *disk.Store, b *disk.ChecksumError)   // blocks that a store could not give
 	// Complain tells the raft leader that n does not answer; promised: n has promised the epoch.
 	Complain(v wire.VolumeID, epoch uint64, n wire.NodeID, promised bool)
 	Join(c cluster.Join, refused func()) // propose; refused is called when the cluster said no
@@ -84,7 +87,10 @@ type Volume struct {
 	links    map[wire.NodeID]bool // nodes to which a session for requests lives
 	local    []event              // for ourselves, before anything else
 	batch    []event              // that is handled
+	now      int64                // when the event began that is handled, node.Now
 	held     []mirror.Job         // for disks that are silent
+	jobs     int                  // that the store has not answered
+	pausing  bool                 // an evGoOn comes
 	measured int64                // when the load was last
 	gone     bool
 	losses   []loss // since the volume was opened here
@@ -129,6 +135,7 @@ const (
 	evHeld // job is a write that the store has in memory, and room for
 	evSubmit
 	evTick
+	evGoOn // copies that catch up have waited for an allowance
 	evRun
 )
 
@@ -192,11 +199,11 @@ func (v *Volume) Forget(s Session) {
 }
 
 // Tick is due every 50 ms.
-func (v *Volume) Tick() { v.post(event{kind: evTick}) }
+func (v *Volume) Tick() { v.do(event{kind: evTick}) }
 
 // DropHosts ends every operation of this node's hosts without an answer: their
 // connections are dropped.
-func (v *Volume) DropHosts() { v.run(func() { v.portal.Drop(v.node.Now()) }) }
+func (v *Volume) DropHosts() { v.run(func() { v.portal.Drop(v.now) }) }
 
 // ID is the volume's number.
 func (v *Volume) ID() wire.VolumeID { return v.id }
@@ -254,6 +261,7 @@ func (v *Volume) enter() bool {
 // turn handles a batch. What came meanwhile is the loop's.
 func (v *Volume) turn() {
 	for i := range v.batch {
+		v.now = v.node.Now()
 		v.handle(&v.batch[i])
 		v.batch[i] = event{}
 		v.carryOut()
@@ -296,10 +304,11 @@ func (v *Volume) loop() {
 // end answers what waits when the volume is gone from this node.
 func (v *Volume) end() {
 	v.gone = true
+	v.now = v.node.Now()
 	if v.head != nil {
-		v.head.Stop(v.node.Now())
+		v.head.Stop(v.now)
 	}
-	v.portal.Drop(v.node.Now())
+	v.portal.Drop(v.now)
 	v.carryOut()
 	for {
 		v.mu.Lock()
@@ -317,14 +326,14 @@ func (v *Volume) end() {
 				batch[i].run()
 			}
 		}
-		v.portal.Drop(v.node.Now())
+		v.portal.Drop(v.now)
 		v.carryOutPortal()
 	}
 	v.tell(target.Removed)
 }
 
 func (v *Volume) handle(e *event) {
-	now := v.node.Now()
+	now := v.now
 	switch e.kind {
 	case evState:
 		v.apply(now, e.state)
@@ -355,7 +364,12 @@ func (v *Volume) handle(e *event) {
 		}
 		v.follow(now)
 	case evJob:
+		v.jobs--
 		v.replica.Done(now, e.job, e.msg)
+		if w, ok := e.job.Msg.(*wire.Write); ok && w.Memory != nil {
+			w.Memory.Release() // the store is done with it
+			w.Memory, w.Data = nil, nil
+		}
 	case evHeld:
 		v.replica.Held(now, e.job)
 	case evSubmit:
@@ -363,10 +377,18 @@ func (v *Volume) handle(e *event) {
 		v.portal.Submit(now, e.request)
 	case evTick:
 		v.tick(now)
+	case evGoOn:
+		v.pausing = false
+		if v.head != nil {
+			v.head.GoOn(now)
+		}
 	case evRun:
 		e.run()
 	}
 }
+
+// copyEvery is how often copies that wait for an allowance go on.
+const copyEvery = 10 * time.Millisecond
 
 func (v *Volume) tick(now int64) {
 	lease := v.node.Lease()
@@ -460,7 +482,12 @@ func (v *Volume) reply(s Session, m wire.Message) {
 		v.local = append(v.local, event{kind: evReply, from: v.self, msg: m})
 		return
 	}
-	s.Reply(v.id, m)
+	s.Reply(v.id, m, v.quiet())
+}
+
+// quiet says whether no more than one operation is under way, so that a message is best sent alone.
+func (v *Volume) quiet() bool {
+	return v.jobs <= 1 && v.portal.Waiting() <= 1 && (v.head == nil || v.head.Waiting() <= 1)
 }
 
 // send is a request to a node, or into our own queue.
@@ -469,7 +496,7 @@ func (v *Volume) send(to wire.NodeID, m wire.Message) {
 		v.local = append(v.local, event{kind: evRequest, msg: m})
 		return
 	}
-	v.node.Send(to, v.id, m)
+	v.node.Send(to, v.id, m, v.quiet())
 }
 
 // carryOut does what the machines decided, until they have nothing more to say.
@@ -531,6 +558,10 @@ func (v *Volume) carryOutHead() {
 	if len(a.Caught) > 0 {
 		v.join(v.head, a.Caught)
 	}
+	if v.head.Held() && !v.pausing {
+		v.pausing = true
+		time.AfterFunc(copyEvery, func() { v.do(event{kind: evGoOn}) })
+	}
 }
 
 func (v *Volume) answered(op *mirror.Op) {
@@ -571,7 +602,7 @@ func (v *Volume) join(head *mirror.Head, caught []mirror.Caught) {
 				}
 				for _, c := range caught {
 					if (who{c.Node, c.Incarnation}) == k {
-						head.Refused(v.node.Now(), c)
+						head.Refused(v.now, c)
 					}
 				}
 			})
@@ -582,6 +613,9 @@ func (v *Volume) join(head *mirror.Head, caught []mirror.Caught) {
 func (v *Volume) carryOutReplica() {
 	a := v.replica.Take()
 	for _, j := range a.Jobs {
+		if _, unanswered := j.Msg.(*wire.Commit); !unanswered {
+			v.jobs++
+		}
 		v.work(j)
 	}
 	for _, r := range a.Replies {

@@ -23,6 +23,9 @@ type Hop struct {
 	Oldest         int64 // how long the one waits that was sent first of those without an answer, ns
 }
 
+// Waiting is how many operations are not answered, or are still worked on.
+func (h *Head) Waiting() int { return len(h.ops) }
+
 // Load is measured up to now. It costs a look at every request under way.
 func (h *Head) Load(now int64) Load {
 	l := Load{Writes: h.took.Minute(now), Recent: h.served.Recent(now), Operations: len(h.ops), Bytes: h.bytesHeld, Full: h.full}

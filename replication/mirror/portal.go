@@ -180,6 +180,9 @@ func (p *Portal) Token(now int64, from wire.NodeID, token int64) {
 	}
 }
 
+// Waiting is how many requests of hosts are not answered.
+func (p *Portal) Waiting() int { return len(p.requests) }
+
 // Submit takes a host's operation.
 func (p *Portal) Submit(now int64, r *Request) {
 	p.now = now

@@ -637,7 +637,7 @@ func (h *Head) dropPending(s *segment) {
 
 // commitTick tells in-sync nodes of commit points that no write has carried.
 func (h *Head) commitTick() {
-	byNode := map[wire.NodeID][]wire.CommitPoint{}
+	var byNode map[wire.NodeID][]wire.CommitPoint
 	for _, s := range h.segments {
 		if s.state != serving || s.commit.Epoch != h.epoch {
 			continue
@@ -645,9 +645,15 @@ func (h *Head) commitTick() {
 		for _, m := range s.view.Members {
 			if m.InSync && s.told[m.Node] != s.commit {
 				s.told[m.Node] = s.commit
+				if byNode == nil {
+					byNode = map[wire.NodeID][]wire.CommitPoint{}
+				}
 				byNode[m.Node] = append(byNode[m.Node], wire.CommitPoint{Segment: s.index, Commit: s.commit})
 			}
 		}
+	}
+	if byNode == nil {
+		return
 	}
 	for _, n := range h.peerIDs() {
 		if p := h.peers[n]; len(byNode[n]) > 0 && p.connected && p.prepared {

@@ -38,6 +38,23 @@ func Unmarshal(kind Kind, b []byte) (Message, error) {
 	return m, nil
 }
 
+// Refers says whether m, which Unmarshal gave, refers to the bytes that it was made of.
+func Refers(m Message) bool {
+	switch m := m.(type) {
+	case *Write:
+		return m.Data != nil
+	case *Blocks:
+		return m.Data != nil
+	case *Submit:
+		return m.Data != nil
+	case *Done:
+		return m.Data != nil
+	case *Tell:
+		return m.Data != nil
+	}
+	return false
+}
+
 func newMessage(kind Kind) Message {
 	switch kind {
 	case KindPrepare:

@@ -144,6 +144,10 @@ type Write struct {
 	Claims   []Claim  // that the blocks have by it: to be remembered once they are stored
 	CRC      []uint32 // one a block, with Data
 	Data     []byte   // Count x BlockSize bytes, or nil
+
+	// Memory is what Data lies in where it came from elsewhere, nil otherwise. It may be released, once, when
+	// nobody looks at Data any more; it is no part of the message.
+	Memory interface{ Release() }
 }
 
 // Ack answers Write and Reserve.
