@@ -153,11 +153,8 @@ func (s *Session) response(h *pdu.Header, data []byte) error {
 	c := s.active[p.ITT]
 	delete(s.active, p.ITT)
 	s.mu.Unlock()
-	if c == nil {
-		return fmt.Errorf("iscsi initiator: %v without a command", &p)
-	}
-	if p.Response != 0 {
-		return fmt.Errorf("iscsi initiator: %v", &p)
+	if c == nil || p.Response != 0 {
+		return strange(p)
 	}
 	c.Status, c.Overflow, c.Underflow, c.Residual = p.Status, p.Overflow, p.Underflow, p.Residual
 	if len(data) >= 2 {
@@ -165,6 +162,11 @@ func (s *Session) response(h *pdu.Header, data []byte) error {
 	}
 	c.Done(c)
 	return nil
+}
+
+// strange takes a copy, so that the responses of good commands stay off the heap.
+func strange(p pdu.SCSIResponse) error {
+	return fmt.Errorf("iscsi initiator: %v, which is of no command or no status", &p)
 }
 
 func (s *Session) r2t(h *pdu.Header) error {

@@ -1,0 +1,70 @@
+package node
+
+import (
+	"runtime"
+	"testing"
+
+	"ashlar/target/targettest/initiator"
+)
+
+// perCommand is how many allocations, and how many bytes of them, all of this process makes for each of n commands
+// of 4 KiB, 32 at a time.
+func perCommand(t *testing.T, s *initiator.Session, write bool, n int) (mallocs, bytes float64) {
+	t.Helper()
+	idle := make(chan *initiator.Command, 32)
+	for i := range cap(idle) {
+		c := &initiator.Command{Done: func(c *initiator.Command) { idle <- c }}
+		if write {
+			c.CDB, c.Out = initiator.CDB16(0x8a, uint64(i)*8, 8), make([]byte, 4096)
+		} else {
+			c.CDB, c.In = initiator.CDB16(0x88, uint64(i)*8, 8), make([]byte, 4096)
+		}
+		idle <- c
+	}
+	run := func(n int) {
+		for range n {
+			c := <-idle
+			if err := c.Result(); err != nil {
+				t.Fatal(err)
+			}
+			s.Submit(c)
+		}
+		for range cap(idle) {
+			c := <-idle
+			defer func() { idle <- c }()
+		}
+	}
+	run(n / 4)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	run(n)
+	runtime.ReadMemStats(&after)
+	return float64(after.Mallocs-before.Mallocs) / float64(n), float64(after.TotalAlloc-before.TotalAlloc) / float64(n)
+}
+
+// The front ends and the store allocate nothing for a command; the mirror between them does, once or several times for
+// each message and each step. What that is now must not grow: both nodes, the way between them and the host are counted.
+func TestWhatACommandAllocatesDoesNotGrow(t *testing.T) {
+	one, iqn := published(t, false)
+	alone, err := login(t, one, "web", iqn)
+	must(t, err)
+	ready(t, alone)
+	host := threePaths(t, newThreeWith(t, 256<<20), 32<<20, 2)[0]
+	for _, c := range []struct {
+		name   string
+		at     *initiator.Session
+		write  bool
+		atMost float64 // with the race detector on, which has pools forget
+	}{
+		{"a read of the only copy", alone, false, 48},
+		{"a write of the only copy", alone, true, 48},
+		{"a read of one of two copies", host, false, 48},
+		{"a write of two copies", host, true, 72},
+	} {
+		mallocs, bytes := perCommand(t, c.at, c.write, 4000)
+		t.Logf("%s: %.1f allocations, %.0f bytes", c.name, mallocs, bytes)
+		if mallocs > c.atMost {
+			t.Errorf("%s takes %.1f allocations, at most %.0f are expected", c.name, mallocs, c.atMost)
+		}
+	}
+}
