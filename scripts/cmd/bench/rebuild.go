@@ -39,7 +39,7 @@ func (b *bench) rebuildCases() []benchCase {
 			w := work{write: true, bytes: kib4, depth: 1, sessions: 1, span: volumeBytes}
 			var copied sample
 			return []rival{
-				{before, paced(c.head, w, hosting)},
+				{before, func(length time.Duration) (sample, error) { return c.copyNothing(w, length) }},
 				{during, func(length time.Duration) (s sample, err error) {
 					s, copied, err = c.copyBeside(w, length)
 					return s, err
@@ -142,6 +142,21 @@ func (m *copying) end() error {
 
 // followEvery is between looks, each a process of its own.
 const followEvery = 250 * time.Millisecond
+
+// copyNothing has a host write for a length, beside the same looks at the cluster's state as copyBeside.
+func (c *cluster) copyNothing(w work, length time.Duration) (sample, error) {
+	end := time.Now().Add(length)
+	looked := make(chan error, 1)
+	go func() {
+		var err error
+		for ; err == nil && time.Now().Before(end); time.Sleep(followEvery) {
+			_, _, err = (&copying{c: c}).left()
+		}
+		looked <- err
+	}()
+	s, err := paced(c.head, w, hosting)(length)
+	return s, errors.Join(err, <-looked)
+}
 
 // copyBeside has copies move while a host writes, for a length or until they have.
 func (c *cluster) copyBeside(w work, length time.Duration) (hosts, copied sample, err error) {
