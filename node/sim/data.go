@@ -200,8 +200,7 @@ func (p *process) submitted(s *session, m *wire.Submit) {
 		return
 	}
 	now := p.now()
-	r.head.Submit(now, &mirror.Op{Kind: m.Op, Command: m.Command, First: m.First, Nexus: m.Nexus, Stamp: m.Stamp, Offset: m.Offset, Length: m.Length, Data: m.Data, FUA: m.FUA || !m.Cached, Losses: m.Losses,
-		Deadline: now + m.Wait, Private: origin{s, m.Req}})
+	r.head.Submit(now, mirror.NewOp(now, m, origin{s, m.Req}))
 }
 
 func (p *process) askedToFence(s *session, m *wire.Fence) {

@@ -472,8 +472,7 @@ func (v *Volume) submit(now int64, s Session, m *wire.Submit) {
 		return
 	}
 	v.head.Lease(now, v.node.Lease())
-	v.head.Submit(now, &mirror.Op{Kind: m.Op, Command: m.Command, First: m.First, Nexus: m.Nexus, Stamp: m.Stamp, Offset: m.Offset, Length: m.Length,
-		FUA: m.FUA || !m.Cached, Losses: m.Losses, Data: m.Data, Deadline: now + m.Wait, Private: &asker{session: s, req: m.Req}})
+	v.head.Submit(now, mirror.NewOp(now, m, &asker{session: s, req: m.Req}))
 }
 
 // reply sends an answer to a session, or back into our own queue.

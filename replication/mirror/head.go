@@ -117,6 +117,13 @@ type Op struct {
 	versions  []wire.Version // of the blocks that a compare-and-write has read
 }
 
+// NewOp is the operation that a portal submits, which came just now. One of a portal that does not know of the
+// volume's write cache goes to stable storage: its host was promised that.
+func NewOp(now int64, m *wire.Submit, private any) *Op {
+	return &Op{Kind: m.Op, Command: m.Command, First: m.First, Nexus: m.Nexus, Stamp: m.Stamp, Offset: m.Offset, Length: m.Length,
+		FUA: m.FUA || !m.Cached, Losses: m.Losses, Data: m.Data, Deadline: now + m.Wait, Private: private}
+}
+
 // Send is a message for a node, this one included.
 type Send struct {
 	To  wire.NodeID
