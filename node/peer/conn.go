@@ -104,6 +104,9 @@ func (c *batchConn) Write(p []byte) (int, error) {
 }
 
 func (c *batchConn) writeOut() error {
+	if len(c.out) == 0 {
+		return nil
+	}
 	_, err := c.w.Write(c.out)
 	c.out = c.out[:0]
 	return err

@@ -44,7 +44,7 @@ func (v *Volume) apply(now int64, st *cluster.State) {
 	} else if v.head != nil {
 		v.head.Configure(now, v.view())
 	}
-	v.follow(now)
+	v.follow()
 }
 
 // loss is of what was acknowledged from memory.
@@ -87,15 +87,15 @@ func (v *Volume) view() mirror.View {
 }
 
 // follow tells the portal where the head is.
-func (v *Volume) follow(now int64) {
+func (v *Volume) follow() {
 	if v.agreed == nil {
 		return
 	}
-	h := v.agreed.Head
+	h, token := v.agreed.Head, v.token()
 	connected := h == v.self && v.head != nil || h != v.self && h != 0 && v.links[h]
-	v.portal.Head(now, h, v.agreed.Epoch, connected)
+	v.portal.Head(v.now, h, v.agreed.Epoch, connected)
 	if h != 0 {
-		v.portal.Token(now, h, v.node.Token(h))
+		v.portal.Token(v.now, h, token)
 	}
 }
 

@@ -355,14 +355,14 @@ func (v *Volume) handle(e *event) {
 		if v.head != nil {
 			v.head.Connected(now, e.from)
 		}
-		v.follow(now)
+		v.follow()
 	case evLost:
 		delete(v.links, e.from)
 		v.toldByNobody(e.from)
 		if v.head != nil {
 			v.head.Lost(now, e.from)
 		}
-		v.follow(now)
+		v.follow()
 	case evJob:
 		v.jobs--
 		v.replica.Done(now, e.job, e.msg)
@@ -376,7 +376,7 @@ func (v *Volume) handle(e *event) {
 		e.request.Cached, e.request.Losses = v.agreed.WriteCache, v.knownLosses(e.request.Nexus)
 		v.portal.Submit(now, e.request)
 	case evTick:
-		v.tick(now)
+		v.tick()
 	case evGoOn:
 		v.pausing = false
 		if v.head != nil {
@@ -390,12 +390,13 @@ func (v *Volume) handle(e *event) {
 // copyEvery is how often copies that wait for an allowance go on.
 const copyEvery = 10 * time.Millisecond
 
-func (v *Volume) tick(now int64) {
-	lease := v.node.Lease()
+func (v *Volume) tick() {
+	token := v.token()
+	now, lease := v.now, v.node.Lease()
 	v.replica.Lease(now, lease)
 	v.portal.Lease(now, lease)
 	if v.agreed != nil && v.agreed.Head != 0 {
-		v.portal.Token(now, v.agreed.Head, v.node.Token(v.agreed.Head))
+		v.portal.Token(now, v.agreed.Head, token)
 	}
 	v.portal.Tick(now)
 	v.giveUpTelling(now)
@@ -413,6 +414,15 @@ func (v *Volume) tick(now int64) {
 	}
 	v.unhold()
 	v.status.Store(s)
+}
+
+// token is the head's newest, 0 where there is none. The clock is read after it, so that it does not look younger than it is.
+func (v *Volume) token() (token int64) {
+	if v.agreed != nil && v.agreed.Head != 0 {
+		token = v.node.Token(v.agreed.Head)
+	}
+	v.now = v.node.Now()
+	return token
 }
 
 // request is for a copy here, or for the head.

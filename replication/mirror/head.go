@@ -415,7 +415,7 @@ func (h *Head) Outranked(now int64, epoch uint64) {
 func (h *Head) depose() {
 	h.deposed = true
 	h.calls = map[uint64]*call{}
-	h.retries, h.leaseless, h.changes, h.clearings, h.beyond, h.unstable = nil, nil, nil, nil, nil, nil
+	h.retries, h.held, h.leaseless, h.changes, h.clearings, h.beyond, h.unstable = nil, nil, nil, nil, nil, nil, nil
 	h.breakOffScrubs()
 	for _, op := range h.order {
 		if !op.answered {

@@ -37,6 +37,7 @@ type joiner struct {
 	commit      wire.Version
 	mine, its   pager // the source's changes, and the joiner's
 	running     int
+	bytes       uint64 // of the runs under way
 	asked       uint64 // Gen that was proposed with
 	stopped     bool
 	held        bool   // until there is an allowance
@@ -151,7 +152,7 @@ func (p *pager) dry() bool { return len(p.list) == 0 && !p.ended }
 
 // mergeJoin goes through both lists in order of blocks.
 func (h *Head) mergeJoin(s *segment, j *joiner) {
-	for !j.stopped && j.running < h.runsAtOnce() {
+	for !j.stopped && h.mayRun(j) {
 		if h.refill(s, j) || h.heldBack(s, j) {
 			return
 		}
@@ -175,10 +176,13 @@ func (h *Head) mergeJoin(s *segment, j *joiner) {
 		case len(run) == 0:
 			continue // equal
 		}
+		bytes := uint64(len(run)) * wire.BlockSize
 		j.running++
-		h.allowance -= float64(len(run)) * wire.BlockSize
+		j.bytes += bytes
+		h.allowance -= float64(bytes)
 		done := func() {
 			j.running--
+			j.bytes -= bytes
 			j.copied += uint64(len(run))
 			h.mergeJoin(s, j)
 		}

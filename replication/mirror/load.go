@@ -23,8 +23,8 @@ type Hop struct {
 	Oldest         int64 // how long the one waits that was sent first of those without an answer, ns
 }
 
-// Waiting is how many operations are not answered, or are still worked on.
-func (h *Head) Waiting() int { return len(h.ops) }
+// Waiting is how many operations are not answered, or are still worked on, with the copies that catch up or are compared.
+func (h *Head) Waiting() int { return len(h.ops) + h.joining + len(h.scrubs) }
 
 // Load is measured up to now. It costs a look at every request under way.
 func (h *Head) Load(now int64) Load {

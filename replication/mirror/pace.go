@@ -1,12 +1,14 @@
 package mirror
 
-import "ashlar/replication/wire"
-
 // paceBurst is how much may be copied at once after a pause, in time.
 const paceBurst = 200 * Millisecond
 
-// paceSpread is in what time all that is under way at once would be due: what hosts want waits behind it.
-const paceSpread = 5 * Millisecond
+// What may be under way at once of all copies that catch up: what is due in so much time, since what hosts want
+// waits behind it, and so many bytes, since slow disks take their time for each.
+const (
+	paceSpread = 5 * Millisecond
+	paceLeast  = 512 << 10
+)
 
 // Pace says how fast copies may catch up from now on, bytes per second; with 0 as fast as they can.
 func (h *Head) Pace(rate uint64) { h.rate = rate }
@@ -52,11 +54,10 @@ func (h *Head) GoOn(now int64) {
 	}
 }
 
-// runsAtOnce is how many runs may be under way for each copy that catches up.
-func (h *Head) runsAtOnce() int {
-	if h.rate == 0 {
-		return copiesMax
+// mayRun says whether a copy may have another run under way.
+func (h *Head) mayRun(j *joiner) bool {
+	if h.rate == 0 || j.running == 0 || j.running >= copiesMax {
+		return j.running < copiesMax
 	}
-	bytes := h.rate / uint64(Second/paceSpread)
-	return int(min(max(bytes/(runBlocks*wire.BlockSize)/uint64(max(h.joining, 1)), 1), copiesMax))
+	return j.bytes < max(h.rate/uint64(Second/paceSpread), paceLeast)/uint64(max(h.joining, 1))
 }

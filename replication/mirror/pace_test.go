@@ -8,9 +8,12 @@ import (
 )
 
 // lag has node 3's copy leave the set and lack every block of 1 MiB.
-func lag(c *cluster) *node {
+func lag(c *cluster) *node { return lagOf(c, 256, 1) }
+
+// lagOf has it lack every so-manieth of so many blocks.
+func lagOf(c *cluster, blocks, every uint32) *node {
 	x := c.nodes[3]
-	for b := range uint32(256) {
+	for b := uint32(0); b < blocks; b += every {
 		for n := wire.NodeID(1); n <= 2; n++ {
 			c.nodes[n].blocks[b] = stored{bytes.Repeat([]byte{'x'}, wire.BlockSize), wire.Version{Epoch: 1, Seq: uint64(b) + 1}}
 		}
@@ -79,5 +82,45 @@ func TestCopyingGoesOnBetweenTicks(t *testing.T) {
 	}
 	if copied := len(x.blocks) - before; bursts == 0 || copied > 3*runBlocks {
 		t.Errorf("%d blocks in %d bursts in 36 ms", copied, bursts)
+	}
+}
+
+// A head that may not go on does not ask to.
+func TestADeposedHeadHoldsNothing(t *testing.T) {
+	c := newCluster(t, Bugs{})
+	c.agree(in(1), in(2), outside(3))
+	lag(c)
+	c.h.Pace(1)
+	c.pass(300 * Millisecond)
+	if !c.h.Held() {
+		t.Fatal("nothing waits for an allowance")
+	}
+	if c.h.Outranked(c.now, 99); c.h.Held() {
+		t.Error("a deposed head holds copies that wait")
+	}
+}
+
+// At the floor of the pace there is enough under way at once for disks that take their time, also where every second
+// block differs; and no more than is needed where more may be copied.
+func TestWhatIsUnderWayAtOnceFitsThePace(t *testing.T) {
+	for _, x := range []struct {
+		rate  uint64
+		every uint32 // block of which differs
+		least int    // runs
+		most  uint64 // bytes
+	}{{16 << 20, 1, 4, 640 << 10}, {16 << 20, 2, copiesMax, 64 << 10}, {400 << 20, 1, 8, 1 << 20}, {0, 1, 8, 1 << 20}} {
+		c := newCluster(t, Bugs{})
+		c.agree(in(1), in(2), outside(3))
+		n := lagOf(c, 256, x.every)
+		c.lose = func(to wire.NodeID, m wire.Message) bool { // what is copied stays under way
+			w, ok := m.(*wire.Write)
+			return ok && to == n.id && w.Versions != nil
+		}
+		c.h.Pace(x.rate)
+		c.pass(400 * Millisecond)
+		j := c.h.segments[0].joiners[n.id]
+		if j == nil || j.running < x.least || j.bytes > x.most {
+			t.Errorf("at %d bytes a second, where every %d. block differs: %+v", x.rate, x.every, j)
+		}
 	}
 }

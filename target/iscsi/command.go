@@ -260,7 +260,7 @@ func (cmd *command) finished(t *scsi.Task) {
 	c.mu.Lock()
 	if !t.Aborted && !c.closed {
 		cmd.To(session.Answering)
-		c.sender.Answer(item{cmd: cmd}, len(c.tasks) == 1)
+		c.sender.Answer(item{cmd: cmd}, len(c.tasks) == 1 && len(t.Data) <= carrier.Alone)
 		return
 	}
 	defer c.mu.Unlock()

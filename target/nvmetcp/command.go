@@ -376,7 +376,7 @@ func (cmd *command) finished(*nvme.Request) {
 	c.mu.Lock()
 	if !c.closed {
 		cmd.state = answering
-		c.sender.Answer(item{cmd: cmd}, len(c.commands) == 1)
+		c.sender.Answer(item{cmd: cmd}, len(c.commands) == 1 && len(cmd.Data) <= carrier.Alone)
 		return
 	}
 	defer c.mu.Unlock()
