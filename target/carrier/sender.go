@@ -80,8 +80,8 @@ func (s *Sender[I]) Enqueue(i I) {
 // Alone is how many bytes of data an answer may have that is written by who has it: others may wait for that one.
 const Alone = 64 << 10
 
-// Answer is Enqueue of a command's answer. The lock is held, and let go. alone says that the host waits for
-// no other, and that it is of no more than Alone bytes: then it is written, as far as the socket takes it, before Answer returns.
+// Answer is Enqueue of a command's answer. The lock is held, and let go. alone says that no host waits for
+// another, and that it is of no more than Alone bytes: then it is written, as far as the socket takes it, before Answer returns.
 func (s *Sender[I]) Answer(i I, alone bool) {
 	defer s.mu.Unlock()
 	if alone && !s.reading && len(s.queue) == 0 && !s.closed {

@@ -180,6 +180,7 @@ func (c *conn) execute(cmd *command) error {
 	}
 	cmd.To(session.Executing)
 	c.mu.Unlock()
+	c.srv.under.Add(1)
 	c.target.Execute(&cmd.task)
 	return nil
 }
@@ -257,10 +258,11 @@ func (c *conn) answer(cmd *command, status byte, sense []byte, data int) error {
 // finished is the logical unit's completion.
 func (cmd *command) finished(t *scsi.Task) {
 	c := cmd.conn
+	others := c.srv.under.Add(-1)
 	c.mu.Lock()
 	if !t.Aborted && !c.closed {
 		cmd.To(session.Answering)
-		c.sender.Answer(item{cmd: cmd}, len(c.tasks) == 1 && len(t.Data) <= carrier.Alone)
+		c.sender.Answer(item{cmd: cmd}, others == 0 && len(c.tasks) == 1 && len(t.Data) <= carrier.Alone)
 		return
 	}
 	defer c.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ashlar/target"
@@ -59,6 +60,7 @@ type Server struct {
 	conns   *carrier.Connections[*conn] // they are young until they are logged in
 	pool    *carrier.Buffers
 	guesses guesses
+	under   atomic.Int32 // commands at logical units
 
 	mu        sync.Mutex
 	sessions  map[sessionKey]*tenure // normal sessions, until they are fenced

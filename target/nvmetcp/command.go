@@ -308,6 +308,7 @@ func (c *conn) executeFused(cmd, other *command) error {
 	both := first.state == gathering && second.state == gathering
 	if both {
 		first.state, second.state = executing, executing
+		c.count(2)
 	}
 	c.mu.Unlock()
 	if both {
@@ -324,7 +325,16 @@ func (c *conn) hand(cmd *command) bool {
 		return false
 	}
 	cmd.state = executing
+	c.count(1)
 	return true
+}
+
+// count counts commands that are at a controller; those of admin queues may stay there for good. It gives how many there are.
+func (c *conn) count(n int32) int32 {
+	if c.queueID == 0 {
+		return 0
+	}
+	return c.srv.under.Add(n)
 }
 
 // hostData takes a PDU of data that an R2T asked for.
@@ -373,10 +383,11 @@ func (c *conn) hostData() error {
 // finished is the controller's completion.
 func (cmd *command) finished(*nvme.Request) {
 	c := cmd.conn
+	others := c.count(-1)
 	c.mu.Lock()
 	if !c.closed {
 		cmd.state = answering
-		c.sender.Answer(item{cmd: cmd}, len(c.commands) == 1 && len(cmd.Data) <= carrier.Alone)
+		c.sender.Answer(item{cmd: cmd}, others == 0 && len(c.commands) == 1 && len(cmd.Data) <= carrier.Alone)
 		return
 	}
 	defer c.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ashlar/target"
@@ -57,6 +58,7 @@ type Server struct {
 	Config
 	conns *carrier.Connections[*conn] // they are young until they have a queue
 	pool  *carrier.Buffers
+	under atomic.Int32 // commands of I/O queues at controllers
 
 	mu          sync.Mutex
 	controllers map[controllerKey]*tenure
