@@ -7,37 +7,14 @@ import (
 	"ashlar/target/targettest/initiator"
 )
 
-// perCommand is how many allocations, and how many bytes of them, all of this process makes for each of n commands
-// of 4 KiB, 32 at a time.
+// perCommand is how many allocations, and how many bytes of them, all of this process makes for each of n commands of 4 KiB.
 func perCommand(t *testing.T, s *initiator.Session, write bool, n int) (mallocs, bytes float64) {
 	t.Helper()
-	idle := make(chan *initiator.Command, 32)
-	for i := range cap(idle) {
-		c := &initiator.Command{Done: func(c *initiator.Command) { idle <- c }}
-		if write {
-			c.CDB, c.Out = initiator.CDB16(0x8a, uint64(i)*8, 8), make([]byte, 4096)
-		} else {
-			c.CDB, c.In = initiator.CDB16(0x88, uint64(i)*8, 8), make([]byte, 4096)
-		}
-		idle <- c
-	}
-	run := func(n int) {
-		for range n {
-			c := <-idle
-			if err := c.Result(); err != nil {
-				t.Fatal(err)
-			}
-			s.Submit(c)
-		}
-		for range cap(idle) {
-			c := <-idle
-			defer func() { idle <- c }()
-		}
-	}
-	run(n / 4)
+	load := s.Load(write)
+	must(t, load(n/4))
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	run(n)
+	must(t, load(n))
 	runtime.ReadMemStats(&after)
 	return float64(after.Mallocs-before.Mallocs) / float64(n), float64(after.TotalAlloc-before.TotalAlloc) / float64(n)
 }

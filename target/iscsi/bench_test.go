@@ -25,8 +25,7 @@ func benchmark4K(b *testing.B, write, digests bool) {
 	run(b.N)
 }
 
-// steady logs a host in and gives a function that runs n commands of 4 KiB, 32
-// at a time.
+// steady logs a host in and gives a function that runs n commands of 4 KiB.
 func steady(b testing.TB, write, digests bool) (run func(n int)) {
 	r := newRig(b, nil)
 	s, err := initiator.Dial(r.ctx, r.address, iqn, initiator.Options{HeaderDigest: digests, DataDigest: digests})
@@ -35,27 +34,10 @@ func steady(b testing.TB, write, digests bool) (run func(n int)) {
 	}
 	b.Cleanup(s.Close)
 	s.Do(r.ctx, &initiator.Command{CDB: make([]byte, 6)}) //nolint:errcheck // takes the unit attention
-	idle := make(chan *initiator.Command, 32)
-	for i := range 32 {
-		c := &initiator.Command{Done: func(c *initiator.Command) { idle <- c }}
-		if write {
-			c.CDB, c.Out = initiator.CDB16(0x8a, uint64(i)*8, 8), make([]byte, 4096)
-		} else {
-			c.CDB, c.In = initiator.CDB16(0x88, uint64(i)*8, 8), make([]byte, 4096)
-		}
-		idle <- c
-	}
+	load := s.Load(write)
 	return func(n int) {
-		for range n {
-			c := <-idle
-			if err := c.Result(); err != nil {
-				b.Fatal(err)
-			}
-			s.Submit(c)
-		}
-		for range cap(idle) {
-			c := <-idle
-			defer func() { idle <- c }()
+		if err := load(n); err != nil {
+			b.Fatal(err)
 		}
 	}
 }
