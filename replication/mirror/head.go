@@ -80,50 +80,6 @@ type Member struct {
 	Usable      bool // its node is up and its disk has not failed; or, out of the set, it may catch up
 }
 
-// Op is one operation of a host at the head. Data and the first part belong to
-// the head from Submit on; a write's Data may be read for longer than until the
-// completion, so the submitter gives it away.
-type Op struct {
-	Kind     wire.OpKind
-	Command  wire.Command
-	First    uint64 // the epoch in which it was sent before; 0: it was not
-	Nexus    wire.Nexus
-	Stamp    wire.Stamp
-	Offset   uint64 // bytes, a multiple of 512
-	Length   uint64 // bytes, a multiple of 512
-	FUA      bool   // to stable storage before the answer
-	Losses   uint64 // View.Losses when the host's session began
-	Data     []byte // write, verify: Length bytes; compare-and-write: 2 x Length; read: filled; reserve: the request
-	Deadline int64  // when to answer Busy
-	Private  any    // the submitter's
-
-	Status wire.Status
-	Miss   uint64   // Miscompare: byte offset of the first difference
-	Runs   []uint32 // extents: in blocks from the one that holds Offset, alternating, the first mapped
-
-	lock      *lock
-	begun     int64
-	sequenced bool // a write of it has been sent: what follows is no longer ours to stop
-	answered  bool
-	waits     *segment // in whose held it is
-	parts     int      // still to be done
-	heldParts int      // of these, that all copies have in memory
-	early     bool     // it was answered from memory
-	held      int      // bytes counted against the window
-	repairs   []repair
-	started   bool           // it was allowed, and works on its range
-	drains    []*change      // that wait for its end
-	key       wire.Key       // of a compare-and-write
-	versions  []wire.Version // of the blocks that a compare-and-write has read
-}
-
-// NewOp is the operation that a portal submits, which came just now. One of a portal that does not know of the
-// volume's write cache goes to stable storage: its host was promised that.
-func NewOp(now int64, m *wire.Submit, private any) *Op {
-	return &Op{Kind: m.Op, Command: m.Command, First: m.First, Nexus: m.Nexus, Stamp: m.Stamp, Offset: m.Offset, Length: m.Length,
-		FUA: m.FUA || !m.Cached, Losses: m.Losses, Data: m.Data, Deadline: now + m.Wait, Private: private}
-}
-
 // Send is a message for a node, this one included.
 type Send struct {
 	To  wire.NodeID
