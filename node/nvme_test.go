@@ -219,11 +219,11 @@ func TestAHostFindsItsNumberedNamespacesBesideEachOther(t *testing.T) {
 		t.Errorf("a write to what is read-only: %v", err)
 	}
 	must(t, n.ResizeVolume(limit(t), "b", 8<<20))
-	space, err := c.Identify(limit(t), 0, nsid("b"))
-	must(t, err)
-	if blocks := binary.LittleEndian.Uint64(space); blocks != 8<<20/512 {
-		t.Errorf("%d blocks after it grew", blocks)
-	}
+	eventually(t, "its namespace has 8 MiB", func() bool { // nodes hear of it one after the other
+		space, err := c.Identify(limit(t), 0, nsid("b"))
+		must(t, err)
+		return binary.LittleEndian.Uint64(space) == 8<<20/512
+	})
 	if after, _ := discovered(t, d); after == before {
 		t.Error("what there is to discover has the generation of before")
 	}

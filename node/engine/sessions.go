@@ -159,12 +159,27 @@ func (e *Engine) Send(to wire.NodeID, v wire.VolumeID, m wire.Message, now bool)
 	}
 }
 
-var frames = sync.Pool{New: func() any { return new([]byte) }}
+// frame is the memory of a message on its way out.
+type frame struct {
+	bytes []byte
+	done  func() // gives it back
+}
+
+var frames sync.Pool // of *frame
+
+func newFrame() *frame {
+	f := new(frame)
+	f.done = func() { frames.Put(f) }
+	return f
+}
 
 func send(s *peer.Session, v wire.VolumeID, m wire.Message, now bool) {
-	b := frames.Get().(*[]byte)
-	*b = wire.Marshal(binary.BigEndian.AppendUint64((*b)[:0], uint64(v)), m)
-	f := peer.Frame{Kind: uint16(m.Kind()), Head: *b, Done: func() { frames.Put(b) }}
+	memory, ok := frames.Get().(*frame)
+	if !ok {
+		memory = newFrame()
+	}
+	memory.bytes = wire.Marshal(binary.BigEndian.AppendUint64(memory.bytes[:0], uint64(v)), m)
+	f := peer.Frame{Kind: uint16(m.Kind()), Head: memory.bytes, Done: memory.done}
 	if now {
 		s.SendNow(f)
 	} else {

@@ -200,7 +200,8 @@ func (p *process) submitted(s *session, m *wire.Submit) {
 		return
 	}
 	now := p.now()
-	r.head.Submit(now, mirror.NewOp(now, m, origin{s, m.Req}))
+	op := mirror.NewOp(now, m, origin{s, m.Req})
+	r.head.Submit(now, &op)
 }
 
 func (p *process) askedToFence(s *session, m *wire.Fence) {

@@ -19,15 +19,23 @@ const tailChanges = 128 << 10
 // work has the store do a job; the answer comes back as an event. What may wait
 // for the disk runs in a goroutine of its own.
 func (v *Volume) work(j mirror.Job) {
-	done := func(m wire.Message) { v.do(event{kind: evJob, job: j, msg: m}) }
 	if v.outranked(j.Msg) {
-		done(mirror.RefuseStale(j.Msg))
+		v.worked(j, mirror.RefuseStale(j.Msg))
 		return
 	}
 	if v.silent(j.Msg) {
 		v.held = append(v.held, j)
 		return
 	}
+	switch m := j.Msg.(type) {
+	case *wire.Write:
+		v.write(j, m)
+		return
+	case *wire.Read:
+		v.read(j, m)
+		return
+	}
+	done := func(m wire.Message) { v.worked(j, m) }
 	switch m := j.Msg.(type) {
 	case *wire.Prepare:
 		if j.Promise {
@@ -48,14 +56,6 @@ func (v *Volume) work(j mirror.Job) {
 				s.SetCommit(disk.Replica{Volume: v.id, Segment: c.Segment}, c.Commit)
 			}
 		}
-	case *wire.Write:
-		v.write(j, m, done)
-	case *wire.Read:
-		if !v.counts(m.Segment) {
-			done(mirror.Refuse(m))
-			return
-		}
-		v.read(m, done)
 	case *wire.Changes:
 		var s *disk.Store
 		if !v.behind(m.Segment, m.Gen) {
@@ -82,6 +82,9 @@ func (v *Volume) work(j mirror.Job) {
 		go func() { done(v.extents(s, m)) }()
 	}
 }
+
+// worked brings a job's answer back.
+func (v *Volume) worked(j mirror.Job, m wire.Message) { v.do(event{kind: evJob, job: j, msg: m}) }
 
 // silent says whether a request is for a copy whose disk is suspended. A promise
 // is not held: it is answered when all disks have it.
@@ -259,65 +262,102 @@ func appendChanges(to []wire.Change, from []disk.Change) []wire.Change {
 	return to
 }
 
-func (v *Volume) write(j mirror.Job, m *wire.Write, done func(wire.Message)) {
+// storing is a write on its way through the store.
+type storing struct {
+	disk.Write
+	volume *Volume
+	store  *disk.Store
+	job    mirror.Job
+	ack    wire.Ack
+}
+
+func (v *Volume) write(j mirror.Job, m *wire.Write) {
 	s := v.store(m.Segment)
 	if s == nil {
-		done(&wire.Ack{Req: m.Req, Status: wire.Missing})
+		v.worked(j, &wire.Ack{Req: m.Req, Status: wire.Missing})
 		return
 	}
 	r := disk.Replica{Volume: v.id, Segment: m.Segment}
 	if m.Commit != (wire.Version{}) && v.counts(m.Segment) {
 		s.SetCommit(r, m.Commit)
 	}
-	w := &disk.Write{Replica: r, Block: m.Block, Count: m.Count, Data: m.Data, CRC: m.CRC, Version: wire.Version{Epoch: m.Epoch, Seq: m.Seq}, Versions: m.Versions,
-		Cache: m.Cache}
-	w.Done = func(w *disk.Write) {
-		if w.Err != nil {
-			v.log.Warn("write", "volume", v.id, "segment", m.Segment, "block", m.Block, "error", w.Err)
-		}
-		done(&wire.Ack{Req: m.Req, Status: status(w.Err), Low: s.Stats().Low})
-	}
+	w := &storing{volume: v, store: s, job: j}
+	w.Write = disk.Write{Replica: r, Block: m.Block, Count: m.Count, Data: m.Data, CRC: m.CRC, Version: wire.Version{Epoch: m.Epoch, Seq: m.Seq}, Versions: m.Versions,
+		Cache: m.Cache, Done: stored, Private: w}
 	if s.Promised(v.id) < m.Epoch { // it was opened since the node promised that
 		go func() {
 			if err := s.Promise(v.id, m.Epoch); err != nil {
-				done(&wire.Ack{Req: m.Req, Status: status(err)})
+				v.worked(j, &wire.Ack{Req: m.Req, Status: status(err)})
 				return
 			}
-			s.Write(w)
+			s.Write(&w.Write)
 		}()
 		return
 	}
-	if s.Write(w) {
+	if s.Write(&w.Write) {
 		v.local = append(v.local, event{kind: evHeld, job: j})
 	}
 }
 
-func (v *Volume) read(m *wire.Read, done func(wire.Message)) {
+// stored answers a write with what became of it.
+func stored(d *disk.Write) {
+	w := d.Private.(*storing)
+	m := w.job.Msg.(*wire.Write)
+	if w.Err != nil {
+		w.volume.log.Warn("write", "volume", m.Volume, "segment", m.Segment, "block", m.Block, "error", w.Err)
+	}
+	w.ack = wire.Ack{Req: m.Req, Status: status(w.Err), Low: w.store.Stats().Low}
+	w.volume.worked(w.job, &w.ack)
+}
+
+// reading is a read on its way through the store.
+type reading struct {
+	disk.Read
+	volume   *Volume
+	store    *disk.Store
+	job      mirror.Job
+	answer   wire.Blocks
+	crc      [1]uint32 // of the only block, mostly
+	versions [1]wire.Version
+}
+
+func (v *Volume) read(j mirror.Job, m *wire.Read) {
+	if !v.counts(m.Segment) {
+		v.worked(j, mirror.Refuse(m))
+		return
+	}
 	s := v.store(m.Segment)
 	if s != nil && s.Err() != nil && !v.last(m.Segment) {
 		// The cluster may have taken the copy out already, and others may have
 		// written since: only the last copy is read from a failed disk.
-		done(&wire.Blocks{Req: m.Req, Status: wire.Failed})
+		v.worked(j, &wire.Blocks{Req: m.Req, Status: wire.Failed})
 		return
 	}
 	if s == nil {
-		done(&wire.Blocks{Req: m.Req, Status: wire.Missing})
+		v.worked(j, &wire.Blocks{Req: m.Req, Status: wire.Missing})
 		return
 	}
-	r := &disk.Read{Replica: disk.Replica{Volume: v.id, Segment: m.Segment}, Block: m.Block, Count: m.Count, Data: make([]byte, int(m.Count)*wire.BlockSize)}
-	r.Done = func(r *disk.Read) {
-		b := &wire.Blocks{Req: m.Req, Status: status(r.Err)}
+	r := &reading{volume: v, store: s, job: j}
+	r.Read = disk.Read{Replica: disk.Replica{Volume: v.id, Segment: m.Segment}, Block: m.Block, Count: m.Count, Data: make([]byte, int(m.Count)*wire.BlockSize),
+		CRC: r.crc[:0], Versions: r.versions[:0], Done: haveRead, Private: r}
+	s.Read(&r.Read)
+}
+
+// haveRead answers a read with what the store gave.
+func haveRead(d *disk.Read) {
+	r := d.Private.(*reading)
+	b := &r.answer
+	*b = wire.Blocks{Req: r.job.Msg.(*wire.Read).Req, Status: status(r.Err)}
+	if b.Status == wire.Corrupt {
 		var bad *disk.ChecksumError
-		if errors.As(r.Err, &bad) {
-			v.foundBad(s, bad)
-			b.Bad = bad.Blocks
-		}
-		if b.Status == wire.OK || b.Status == wire.Corrupt {
-			b.Versions, b.CRC, b.Data = r.Versions, r.CRC, r.Data
-		}
-		done(b)
+		errors.As(r.Err, &bad)
+		r.volume.foundBad(r.store, bad)
+		b.Bad = bad.Blocks
 	}
-	s.Read(r)
+	if b.Status == wire.OK || b.Status == wire.Corrupt {
+		b.Versions, b.CRC, b.Data = r.Versions, r.CRC, r.Data
+	}
+	r.volume.worked(r.job, b)
 }
 
 func (v *Volume) changes(s *disk.Store, m *wire.Changes, outside bool) wire.Message {
@@ -386,10 +426,11 @@ func (v *Volume) extents(s *disk.Store, m *wire.Extents) wire.Message {
 
 // status is the one table from the store's errors to the wire.
 func status(err error) wire.Status {
+	if err == nil {
+		return wire.OK
+	}
 	var bad *disk.ChecksumError
 	switch {
-	case err == nil:
-		return wire.OK
 	case errors.As(err, &bad):
 		return wire.Corrupt
 	case errors.Is(err, disk.ErrNoSpace):

@@ -78,38 +78,38 @@ func (v *Volume) proposeReserve(head *mirror.Head, op *mirror.Op) {
 		head.Unreserved(now, op)
 		return
 	}
-	a := op.Private.(*asker)
+	o := op.Private.(*operation)
 	if ask.Request.Kind == reserve.Look {
 		var s reserve.State
 		if v.agreed.Reservations != nil {
 			s = *v.agreed.Reservations
 		}
-		_, a.reserved = reserve.Apply(s, ask.Request)
+		_, o.reserved = reserve.Apply(s, ask.Request)
 		head.Reserved(now, op, 0, nil)
 		return
 	}
 	v.node.Reserve(ask.ID, cluster.Reserve{Volume: v.id, Request: ask.Request}, func(r cluster.Result, err error) {
 		v.run(func() {
 			if v.head == head {
-				v.agreedOn(head, op, a, r, err)
+				v.agreedOn(head, o, r, err)
 			}
 		})
 	})
 }
 
-func (v *Volume) agreedOn(head *mirror.Head, op *mirror.Op, a *asker, r cluster.Result, err error) {
+func (v *Volume) agreedOn(head *mirror.Head, o *operation, r cluster.Result, err error) {
 	now := v.now
 	if err != nil || r.Reserved == nil {
 		v.log.Warn("no agreement on a reservation", "volume", v.id, "error", err, "why", r.Problem)
-		head.Unreserved(now, op)
+		head.Unreserved(now, &o.Op)
 		return
 	}
-	a.reserved, a.changes = r.Reserved.Result, r.Reserved.Result.Status == reserve.Good
+	o.reserved, o.changes = r.Reserved.Result, r.Reserved.Result.Status == reserve.Good
 	var abort []wire.Nexus
-	for _, n := range a.reserved.Abort {
+	for _, n := range o.reserved.Abort {
 		abort = append(abort, wire.Nexus{Host: n.Host, Port: n.Port})
 	}
-	head.Reserved(now, op, r.Reserved.Change, abort)
+	head.Reserved(now, &o.Op, r.Reserved.Change, abort)
 }
 
 // rules are the reservations as the head machine asks for them.

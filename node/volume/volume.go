@@ -86,6 +86,7 @@ type Volume struct {
 	tellings map[uint64]*telling
 	links    map[wire.NodeID]bool // nodes to which a session for requests lives
 	local    []event              // for ourselves, before anything else
+	handled  []event              // the memory of the local ones before
 	batch    []event              // that is handled
 	now      int64                // when the event began that is handled, node.Now
 	held     []mirror.Job         // for disks that are silent
@@ -468,12 +469,14 @@ func (v *Volume) number(s Session) uint64 {
 	return id
 }
 
-// asker is whom a head's operation is answered to.
-type asker struct {
-	session  Session
-	req      uint64
-	reserved reserve.Result // of OpReserve
-	changes  bool           // it may have changed something
+// operation is one at the head, and whom it is answered to.
+type operation struct {
+	mirror.Op // its Private is this
+	session   Session
+	req       uint64
+	reserved  reserve.Result // of OpReserve
+	changes   bool           // it may have changed something
+	answer    wire.Done
 }
 
 func (v *Volume) submit(now int64, s Session, m *wire.Submit) {
@@ -482,7 +485,9 @@ func (v *Volume) submit(now int64, s Session, m *wire.Submit) {
 		return
 	}
 	v.head.Lease(now, v.node.Lease())
-	v.head.Submit(now, mirror.NewOp(now, m, &asker{session: s, req: m.Req}))
+	o := &operation{session: s, req: m.Req}
+	o.Op = mirror.NewOp(now, m, o)
+	v.head.Submit(now, &o.Op)
 }
 
 // reply sends an answer to a session, or back into our own queue.
@@ -518,10 +523,12 @@ func (v *Volume) carryOut() {
 			return
 		}
 		local := v.local
-		v.local = nil
+		v.local = v.handled
 		for i := range local {
 			v.handle(&local[i])
 		}
+		clear(local)
+		v.handled = local[:0]
 	}
 }
 
@@ -574,19 +581,20 @@ func (v *Volume) carryOutHead() {
 }
 
 func (v *Volume) answered(op *mirror.Op) {
-	a := op.Private.(*asker)
-	d := &wire.Done{Req: a.req, Status: op.Status, Offset: op.Miss, Runs: op.Runs}
+	o := op.Private.(*operation)
+	d := &o.answer
+	*d = wire.Done{Req: o.req, Status: op.Status, Offset: op.Miss, Runs: op.Runs}
 	switch {
 	case op.Status == wire.OK && op.Kind == wire.OpRead:
 		d.Data = op.Data
 	case op.Status == wire.OK && op.Kind == wire.OpReserve:
-		d.Data = encode(reserveAnswer{a.reserved, v.agreed.Reservations})
-		if a.changes {
-			v.tellNodes(&wire.Tell{Data: encode(v.agreed.Reservations)}, func() { v.reply(a.session, d) })
+		d.Data = encode(reserveAnswer{o.reserved, v.agreed.Reservations})
+		if o.changes {
+			v.tellNodes(&wire.Tell{Data: encode(v.agreed.Reservations)}, func() { v.reply(o.session, d) })
 			return
 		}
 	}
-	v.reply(a.session, d)
+	v.reply(o.session, d)
 }
 
 // join proposes all that caught up at once, one command a node.

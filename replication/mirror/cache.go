@@ -42,15 +42,14 @@ func inSync(s *segment) (n int) {
 }
 
 // cache notes that a write may be answered from memory.
-func (h *Head) cache(s *segment, f *flight, bytes int, by *Op) {
-	f.cached = &cached{segment: s, bytes: bytes, by: by}
+func (h *Head) cache(f *flight, bytes int, by *Op) {
+	f.cached = &cached{bytes: bytes, by: by}
 	h.unstable = append(h.unstable, f)
 	h.unstableBytes += bytes
 }
 
 // cached is what belongs to a write that may be answered from memory: one part of an operation.
 type cached struct {
-	segment *segment
 	bytes   int
 	by      *Op
 	nodes   []wire.NodeID // that have it in memory, on the session that they have now
@@ -74,9 +73,9 @@ func (h *Head) heldByAll(f *flight) {
 		return
 	}
 	n := 0
-	for _, m := range c.segment.view.Members {
+	for _, m := range f.segment.view.Members {
 		has := slices.Contains(c.nodes, m.Node) || slices.Contains(f.stored, m.Node)
-		if _, pending := f.pending[m.Node]; pending && !has || m.InSync && !has {
+		if (f.pending.by(m.Node) != 0 || m.InSync) && !has {
 			return
 		}
 		if m.InSync && has {
@@ -90,7 +89,7 @@ func (h *Head) heldByAll(f *flight) {
 	c.by.heldParts++
 	h.answerEarly(c.by)
 	if h.bugs.CommitHeld {
-		h.advance(c.segment)
+		h.advance(f.segment)
 	}
 }
 

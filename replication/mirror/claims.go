@@ -115,18 +115,21 @@ func (h *Head) executed(op *Op) (s wire.Status, known bool) {
 	if op.Command.Number == 0 {
 		return 0, false
 	}
-	have, pieces := 0, h.pieces(op.Offset, op.Length)
-	for _, p := range pieces {
+	have, lack, forgot := 0, 0, false
+	for p := range h.pieces(op.Offset, op.Length) {
 		if h.claims.byID[claimID{op.Command, p.seg.index}] != nil {
 			have++
+		} else {
+			lack++
 		}
+		forgot = forgot || op.First <= p.seg.forgot
 	}
 	switch {
-	case have == len(pieces):
+	case lack == 0:
 		return wire.OK, true
 	case have > 0:
 		return wire.Busy, true // of two segments a head's death has left one behind
-	case op.First != 0 && !h.bugs.ClaimsForgotten && slices.ContainsFunc(pieces, func(p piece) bool { return op.First <= p.seg.forgot }):
+	case op.First != 0 && !h.bugs.ClaimsForgotten && forgot:
 		return wire.Busy, true // nobody knows any more
 	}
 	return 0, false
@@ -137,7 +140,7 @@ func (h *Head) executed(op *Op) (s wire.Status, known bool) {
 // first one's portal cannot say what became of its answer, Busy is the answer.
 func (h *Head) repeats(op *Op) wire.Status {
 	at := 0
-	for _, p := range h.pieces(op.Offset, op.Length) {
+	for p := range h.pieces(op.Offset, op.Length) {
 		seen := op.versions[at:][:p.count]
 		at += int(p.count)
 		i := slices.IndexFunc(h.claims.list, func(c *claim) bool {

@@ -3,6 +3,8 @@ package mirror
 import (
 	"bytes"
 	"fmt"
+	"iter"
+	"slices"
 
 	"ashlar/replication/wire"
 )
@@ -21,6 +23,8 @@ type fetch struct {
 	tail         bool          // of a tail, which from are the holders of
 	strict       bool          // from nobody else, even where they cannot give it
 	keep         bool          // keep versions and checksums
+	into         *gathering    // that it is a part of, from byte at on, or
+	at           uint64
 	done         func(wire.Status)
 	gone         func() bool // nobody wants it any more
 
@@ -28,10 +32,17 @@ type fetch struct {
 	versions []wire.Version
 	crc      []uint32
 	need     []uint32 // blocks, from f.block on, that no copy has given; nil: all
-	tried    map[wire.NodeID]bool
-	passed   map[wire.NodeID]bool // could not answer in this round
+	tried    []wire.NodeID
+	passed   []wire.NodeID // could not answer in this round
 	bad      []repair
 	least    map[uint32]wire.Version // that a block must have: a copy has lost it
+
+	tries [usualCopies]wire.NodeID // what tried lies in, where there are no more
+}
+
+// unwanted says whether nobody waits for it any more.
+func (f *fetch) unwanted() bool {
+	return f.into != nil && f.into.op.answered || f.gone != nil && f.gone()
 }
 
 // zero says whether block i is all zeros: then it is written without data.
@@ -68,7 +79,7 @@ func (h *Head) source(f *fetch) (wire.NodeID, bool) {
 		if h.bugs.ReadOutOfSync && m.Node == h.self && f.from == nil {
 			may = true
 		}
-		if !may || f.tried[m.Node] || f.passed[m.Node] {
+		if !may || slices.Contains(f.tried, m.Node) || slices.Contains(f.passed, m.Node) {
 			continue
 		}
 		if p := h.peer(m.Node); !p.connected || !p.prepared {
@@ -85,21 +96,13 @@ func (h *Head) source(f *fetch) (wire.NodeID, bool) {
 }
 
 func (h *Head) allowed(f *fetch, n wire.NodeID) bool {
-	if f.from == nil {
-		return true
-	}
-	for _, a := range f.from {
-		if a == n {
-			return true
-		}
-	}
-	return false
+	return f.from == nil || slices.Contains(f.from, n)
 }
 
 // exhausted says whether every copy that might have the data was asked.
 func (h *Head) exhausted(f *fetch) bool {
 	for _, m := range f.seg.view.Members {
-		if m.InSync && h.allowed(f, m.Node) && !f.tried[m.Node] {
+		if m.InSync && h.allowed(f, m.Node) && !slices.Contains(f.tried, m.Node) {
 			return false
 		}
 	}
@@ -109,12 +112,9 @@ func (h *Head) exhausted(f *fetch) bool {
 // fetch asks one copy after the other until all blocks are there. Where copies
 // cannot be reached it waits; where all have bad data it says MediumError.
 func (h *Head) fetch(f *fetch) {
-	if f.gone != nil && f.gone() {
-		f.done(wire.Aborted)
+	if f.unwanted() {
+		h.fetchEnds(f, wire.Aborted)
 		return
-	}
-	if f.tried == nil {
-		f.tried = map[wire.NodeID]bool{}
 	}
 	if f.from != nil && h.exhausted(f) && !f.strict && !h.bugs.TailHolder {
 		// What was acknowledged or read is on every in-sync copy. So where the
@@ -125,39 +125,52 @@ func (h *Head) fetch(f *fetch) {
 	n, ok := h.source(f)
 	if !ok {
 		if (len(f.tried) > 0 || f.strict) && h.exhausted(f) {
-			f.done(wire.MediumError)
+			h.fetchEnds(f, wire.MediumError)
 			return
 		}
 		f.passed = nil
 		h.later(func() { h.fetch(f) })
 		return
 	}
-	h.call(n, func(req uint64) wire.Message {
-		return &wire.Read{Req: req, Volume: h.volume, Segment: f.seg.index, Epoch: h.epoch, Block: f.block, Count: f.count}
-	}, func(m wire.Message) { h.fetched(f, n, m.(*wire.Blocks)) }, func() { h.later(func() { h.fetch(f) }) })
+	h.lastReq++
+	c := new(struct {
+		call
+		wire.Read
+	})
+	c.Read = wire.Read{Req: h.lastReq, Volume: h.volume, Segment: f.seg.index, Epoch: h.epoch, Block: f.block, Count: f.count}
+	c.call = call{node: n, msg: &c.Read, fetch: f}
+	h.request(h.lastReq, &c.call)
+}
+
+func (h *Head) fetchEnds(f *fetch, s wire.Status) {
+	if f.into != nil {
+		h.gathered(f, s)
+	} else {
+		f.done(s)
+	}
 }
 
 func (h *Head) fetched(f *fetch, n wire.NodeID, m *wire.Blocks) {
 	if !f.fits(m) {
 		if m.Status == wire.Failed {
-			f.tried[n] = true // its disk gives no data at all
+			f.tried = append(f.tried, n) // its disk gives no data at all
 		}
 		// Another copy may have it; this one is asked again when none has.
-		if f.passed == nil {
-			f.passed = map[wire.NodeID]bool{}
-		}
-		f.passed[n] = true
+		f.passed = append(f.passed, n)
 		h.fetch(f)
 		return
 	}
-	f.tried[n] = true
+	if f.tried == nil {
+		f.tried = f.tries[:0]
+	}
+	f.tried = append(f.tried, n)
 	f.lost(m, h.bugs)
 	if f.data == nil {
 		f.data, f.crc, f.versions, f.need = m.Data, m.CRC, m.Versions, m.Bad
 	} else {
 		still := f.need[:0]
 		for _, b := range f.need {
-			if contains(m.Bad, b) || m.Versions[b-f.block].Less(f.least[b]) {
+			if slices.Contains(m.Bad, b) || m.Versions[b-f.block].Less(f.least[b]) {
 				still = append(still, b)
 				continue
 			}
@@ -171,7 +184,7 @@ func (h *Head) fetched(f *fetch, n wire.NodeID, m *wire.Blocks) {
 		h.fetch(f)
 		return
 	}
-	f.done(wire.OK)
+	h.fetchEnds(f, wire.OK)
 }
 
 // lost notes what a copy could not give. It mostly knows the block's version, and
@@ -205,15 +218,6 @@ func (f *fetch) fits(m *wire.Blocks) bool {
 		uint32(len(m.CRC)) == f.count && uint32(len(m.Versions)) == f.count
 }
 
-func contains(l []uint32, v uint32) bool {
-	for _, x := range l {
-		if x == v {
-			return true
-		}
-	}
-	return false
-}
-
 // piece is a part of an operation in one segment, at most pieceBlocks long.
 type piece struct {
 	seg          *segment
@@ -222,65 +226,100 @@ type piece struct {
 }
 
 // pieces cuts the blocks of [offset, offset+length) at the borders of segments.
-func (h *Head) pieces(offset, length uint64) (list []piece) {
-	first, last := offset/wire.BlockSize, (offset+length-1)/wire.BlockSize
-	for b := first; b <= last; {
-		seg := h.segments[b/h.segBlocks]
-		in := b % h.segBlocks
-		n := min(last-b+1, h.segBlocks-in, pieceBlocks)
-		list = append(list, piece{seg, uint32(in), uint32(n), (b - first) * wire.BlockSize})
-		b += n
+func (h *Head) pieces(offset, length uint64) iter.Seq[piece] {
+	return func(yield func(piece) bool) {
+		first, last := offset/wire.BlockSize, (offset+length-1)/wire.BlockSize
+		for b := first; b <= last; {
+			p := h.piece(b, last)
+			p.at = (b - first) * wire.BlockSize
+			if !yield(p) {
+				return
+			}
+			b += uint64(p.count)
+		}
 	}
-	return list
 }
 
-// gather reads [offset, offset+length) into whole blocks, for op.
+// piece is the one that begins at block from of the volume, of a range up to last.
+func (h *Head) piece(from, last uint64) piece {
+	seg, in := h.segments[from/h.segBlocks], from%h.segBlocks
+	return piece{seg: seg, block: uint32(in), count: uint32(min(last-from+1, h.segBlocks-in, pieceBlocks))}
+}
+
+// gathering reads a range into whole blocks, for an operation.
+type gathering struct {
+	op     *Op
+	blocks []byte
+	left   int // pieces that are not there
+	worst  wire.Status
+	done   func(blocks []byte, s wire.Status) // nil: it is a read, which ends with it
+	first  fetch                              // mostly the only one
+}
+
+// gather reads [offset, offset+length).
 func (h *Head) gather(op *Op, offset, length uint64, done func(blocks []byte, s wire.Status)) {
-	pieces := h.pieces(offset, length)
-	last := pieces[len(pieces)-1]
-	var blocks []byte
-	if len(pieces) > 1 {
-		blocks = make([]byte, last.at+uint64(last.count)*wire.BlockSize)
+	g := &gathering{op: op, left: 1, done: done}
+	first, last := offset/wire.BlockSize, (offset+length-1)/wire.BlockSize
+	if n := last - first + 1; n > uint64(h.piece(first, last).count) {
+		g.blocks = make([]byte, n*wire.BlockSize)
 	}
 	if op.Kind == wire.OpCompareAndWrite {
-		op.versions = make([]wire.Version, last.at/wire.BlockSize+uint64(last.count))
+		op.versions = make([]wire.Version, last-first+1)
 	}
-	left, worst := len(pieces), wire.OK
-	for _, p := range pieces {
-		f := &fetch{seg: p.seg, block: p.block, count: p.count, gone: func() bool { return op.answered }}
-		f.done = func(s wire.Status) {
-			if op.versions != nil {
-				copy(op.versions[p.at/wire.BlockSize:], f.versions)
-			}
-			if s != wire.OK {
-				worst = s
-			} else if blocks == nil {
-				blocks = f.data
-			} else {
-				copy(blocks[p.at:], f.data)
-			}
-			op.repairs = append(op.repairs, f.bad...)
-			if left--; left == 0 {
-				done(blocks, worst)
-			}
+	for p := range h.pieces(offset, length) {
+		f := &g.first
+		if p.at > 0 {
+			f = new(fetch)
 		}
+		f.seg, f.block, f.count, f.into, f.at = p.seg, p.block, p.count, g, p.at
+		g.left++
 		h.fetch(f)
+	}
+	h.pieceGathered(g)
+}
+
+// gathered takes a piece.
+func (h *Head) gathered(f *fetch, s wire.Status) {
+	g := f.into
+	if g.op.versions != nil {
+		copy(g.op.versions[f.at/wire.BlockSize:], f.versions)
+	}
+	if s != wire.OK {
+		g.worst = s
+	} else if g.blocks == nil {
+		g.blocks = f.data
+	} else {
+		copy(g.blocks[f.at:], f.data)
+	}
+	g.op.repairs = append(g.op.repairs, f.bad...)
+	h.pieceGathered(g)
+}
+
+func (h *Head) pieceGathered(g *gathering) {
+	if g.left--; g.left > 0 {
+		return
+	}
+	if g.done != nil {
+		g.done(g.blocks, g.worst)
+	} else {
+		h.endRead(g.op, g.blocks, g.worst)
 	}
 }
 
-func (h *Head) startRead(op *Op) {
-	h.gather(op, op.Offset, op.Length, func(blocks []byte, s wire.Status) {
-		if s == wire.OK {
-			got := blocks[op.Offset%wire.BlockSize:][:op.Length]
-			if op.Kind == wire.OpRead {
-				op.Data = got
-			} else if op.Data != nil {
-				s = h.compare(op, op.Data, got)
-			}
+func (h *Head) startRead(op *Op) { h.gather(op, op.Offset, op.Length, nil) }
+
+// endRead ends a read, or a VERIFY.
+func (h *Head) endRead(op *Op, blocks []byte, s wire.Status) {
+	if s == wire.OK {
+		got := blocks[op.Offset%wire.BlockSize:][:op.Length]
+		if op.Kind == wire.OpRead {
+			op.Data = got
+		} else if op.Data != nil {
+			s = h.compare(op, op.Data, got)
 		}
-		h.conclude(op, s)
-		h.repair(op)
-	})
+	}
+	h.conclude(op, s)
+	h.repair(op)
 }
 
 // compare finds the first byte that differs.
@@ -400,14 +439,13 @@ func (h *Head) writeParts(op *Op, offset, length uint64, data []byte) {
 
 func (h *Head) sendParts(op *Op, offset, length uint64, data []byte) {
 	op.sequenced = true
-	pieces := h.pieces(offset, length)
-	op.parts += len(pieces)
-	for _, p := range pieces {
+	for p := range h.pieces(offset, length) {
 		var d []byte
 		if data != nil {
 			d = data[p.at:][:uint64(p.count)*wire.BlockSize]
 		}
-		h.store(p.seg, p.block, p.count, d, op, func(s wire.Status) { h.partDone(op, s) })
+		op.parts++
+		h.store(p.seg, p.block, p.count, d, op, nil)
 	}
 	h.partDone(op, wire.OK)
 }
@@ -432,7 +470,7 @@ func (h *Head) needsSpace(offset, length uint64, data []byte) bool {
 	if data == nil {
 		return false
 	}
-	for _, p := range h.pieces(offset, length) {
+	for p := range h.pieces(offset, length) {
 		for _, n := range h.mustAck(p.seg) {
 			if h.peer(n).low {
 				return true
@@ -462,7 +500,7 @@ func (h *Head) reserve(op *Op, offset, length uint64, then func()) {
 			then()
 		}
 	}
-	for _, p := range h.pieces(offset, length) {
+	for p := range h.pieces(offset, length) {
 		for _, n := range h.mustAck(p.seg) {
 			left++
 			h.call(n, func(req uint64) wire.Message {
@@ -507,9 +545,9 @@ func (h *Head) startCompare(op *Op) {
 
 // startExtents asks a copy which blocks hold data.
 func (h *Head) startExtents(op *Op) {
-	p := h.pieces(op.Offset, 1)[0]
+	p := h.piece(op.Offset/wire.BlockSize, op.Offset/wire.BlockSize)
 	count := min(uint64(h.segBlocks)-uint64(p.block), (op.Offset%wire.BlockSize+op.Length+wire.BlockSize-1)/wire.BlockSize)
-	f := &fetch{seg: p.seg, tried: map[wire.NodeID]bool{}}
+	f := &fetch{seg: p.seg}
 	n, ok := h.source(f)
 	if !ok {
 		h.later(func() {

@@ -152,6 +152,7 @@ type Head struct {
 	scrubs    []*scrubbing
 	claims    claims
 	out       Actions
+	taken     Actions // by the last Take
 }
 
 // peer is a node that holds copies of the volume.
@@ -172,14 +173,16 @@ type peer struct {
 	late       bool             // its session began when the cluster had fenced the run that is known
 }
 
-// call is a request to a copy. With lost nil it is sent again in the next session.
+// call is a request to a copy: a write's, which is sent again in the next session; a fetch's, which asks somebody else
+// then; or any other, which is sent again if lost is nil.
 type call struct {
-	node  wire.NodeID
-	msg   wire.Message
-	sent  int64
-	reply func(wire.Message)
-	held  func() // a copy has a write in memory
-	lost  func()
+	node   wire.NodeID
+	msg    wire.Message
+	sent   int64
+	flight *flight
+	fetch  *fetch
+	reply  func(wire.Message)
+	lost   func()
 }
 
 // reignBits is how many of a request's 64 bits count within one reign. A node's
@@ -190,15 +193,24 @@ const reignBits = 40
 // NewHead begins a reign. It serves nothing before the first View and until the
 // in-sync copies have promised its epoch.
 func NewHead(volume wire.VolumeID, epoch uint64, self wire.NodeID, bytes, segmentBytes uint64, bugs Bugs) *Head {
-	return &Head{volume: volume, epoch: epoch, self: self, bytes: bytes, segBlocks: segmentBytes / wire.BlockSize, bugs: bugs,
-		peers: map[wire.NodeID]*peer{}, locks: lockTable{}, ops: map[*Op]struct{}{}, calls: map[uint64]*call{}, lastReq: epoch << reignBits, claims: newClaims()}
+	h := &Head{volume: volume, epoch: epoch, self: self, bytes: bytes, segBlocks: segmentBytes / wire.BlockSize, bugs: bugs,
+		peers: map[wire.NodeID]*peer{}, ops: map[*Op]struct{}{}, calls: map[uint64]*call{}, lastReq: epoch << reignBits, claims: newClaims()}
+	h.locks = lockTable{buckets: map[uint64][]*lock{}, start: h.start}
+	return h
 }
 
-// Take gives what is to be done since the last Take.
+// Take gives what is to be done since the last Take. Its Sends and Done are the head's again at the next one.
 func (h *Head) Take() Actions {
 	a := h.out
-	h.out = Actions{}
+	h.out = Actions{Sends: emptied(h.taken.Sends), Done: emptied(h.taken.Done)}
+	h.taken = a
 	return a
+}
+
+// emptied is a list's memory, which refers to nothing any more.
+func emptied[T any](l []T) []T {
+	clear(l)
+	return l[:0]
 }
 
 // Epoch is that of the reign.
@@ -285,11 +297,14 @@ func (h *Head) peerIDs() (ids []wire.NodeID) {
 // call sends a request, now or once its node has promised the epoch.
 func (h *Head) call(node wire.NodeID, msg func(req uint64) wire.Message, reply func(wire.Message), lost func()) uint64 {
 	h.lastReq++
-	req := h.lastReq
-	c := &call{node: node, msg: msg(req), sent: h.now, reply: reply, lost: lost}
+	return h.request(h.lastReq, &call{node: node, msg: msg(h.lastReq), reply: reply, lost: lost})
+}
+
+func (h *Head) request(req uint64, c *call) uint64 {
+	c.sent = h.now
 	h.calls[req] = c
-	if p := h.peer(node); p.connected && p.prepared {
-		h.out.Sends = append(h.out.Sends, Send{node, c.msg})
+	if p := h.peer(c.node); p.connected && p.prepared {
+		h.out.Sends = append(h.out.Sends, Send{c.node, c.msg})
 	}
 	return req
 }
@@ -318,8 +333,8 @@ func (h *Head) Receive(now int64, from wire.NodeID, m wire.Message) {
 		}
 		return // asked again when it has promised
 	case wire.Held:
-		if c.held != nil {
-			c.held()
+		if c.flight != nil {
+			h.holds(c.flight, from)
 		}
 		return // and answered again
 	}
@@ -327,7 +342,14 @@ func (h *Head) Receive(now int64, from wire.NodeID, m wire.Message) {
 	if ordered(c.msg) {
 		p.took.Add(now, now-c.sent)
 	}
-	c.reply(m)
+	switch {
+	case c.flight != nil:
+		h.acked(c.flight, from, m.(*wire.Ack))
+	case c.fetch != nil:
+		h.fetched(c.fetch, from, m.(*wire.Blocks))
+	default:
+		c.reply(m)
+	}
 }
 
 // answers are the kinds of message that answer each request to a copy.
@@ -584,7 +606,8 @@ func (h *Head) admit(op *Op) {
 		}
 	}
 	shared := op.reads() && !h.bugs.ReadsDontWait || h.bugs.EdgesShared && op.Offset%wire.BlockSize != 0
-	op.lock = &lock{first: first, last: last, shared: shared, granted: func() { h.start(op) }}
+	op.claim = lock{first: first, last: last, shared: shared, op: op}
+	op.lock = &op.claim
 	if op.reads() && h.bugs.ReadsDontWait {
 		op.lock = nil
 		h.start(op)

@@ -225,7 +225,7 @@ func (h *Head) refill(s *segment, j *joiner) bool {
 }
 
 func (h *Head) joinSource(s *segment) wire.NodeID {
-	n, _ := h.source(&fetch{seg: s, tried: map[wire.NodeID]bool{}})
+	n, _ := h.source(&fetch{seg: s})
 	return n
 }
 

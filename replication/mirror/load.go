@@ -79,7 +79,7 @@ func (h *Head) giveUpJoins() {
 
 func (h *Head) heldUpBy(s *segment, n wire.NodeID) bool {
 	for _, f := range s.flight {
-		if c := h.calls[f.pending[n]]; c != nil && h.now-c.sent > joinPatience {
+		if c := h.calls[f.pending.by(n)]; c != nil && h.now-c.sent > joinPatience {
 			return true
 		}
 	}

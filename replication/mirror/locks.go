@@ -10,16 +10,20 @@ type lock struct {
 	shared      bool
 	blockers    int     // earlier claims still held or waiting
 	blocks      []*lock // later claims that wait for this one
+	op          *Op     // which starts with it, or
 	granted     func()
 }
 
 // lockTable holds the claims on one volume.
-type lockTable map[uint64][]*lock
+type lockTable struct {
+	buckets map[uint64][]*lock
+	start   func(*Op)
+}
 
-// acquire calls l.granted now, or when the last blocker is released.
-func (t lockTable) acquire(l *lock) {
+// acquire grants l now, or when the last blocker is released.
+func (t *lockTable) acquire(l *lock) {
 	for b := l.first / bucketBlocks; b <= l.last/bucketBlocks; b++ {
-		for _, e := range t[b] {
+		for _, e := range t.buckets[b] {
 			// An overlap is counted once: in the bucket where it begins.
 			begins := max(e.first, l.first)
 			if e.last < l.first || l.last < e.first || begins/bucketBlocks != b || e.shared && l.shared {
@@ -28,19 +32,28 @@ func (t lockTable) acquire(l *lock) {
 			e.blocks = append(e.blocks, l)
 			l.blockers++
 		}
-		t[b] = append(t[b], l)
+		t.buckets[b] = append(t.buckets[b], l)
 	}
 	if l.blockers == 0 {
+		t.grant(l)
+	}
+}
+
+func (t *lockTable) grant(l *lock) {
+	switch {
+	case l.op != nil:
+		t.start(l.op)
+	case l.granted != nil:
 		l.granted()
 	}
 }
 
 // release gives up a claim, granted or not. A claim that was waiting is never
 // granted afterwards.
-func (t lockTable) release(l *lock) {
-	l.granted = nil
+func (t *lockTable) release(l *lock) {
+	l.op, l.granted = nil, nil
 	for b := l.first / bucketBlocks; b <= l.last/bucketBlocks; b++ {
-		list := t[b]
+		list := t.buckets[b]
 		for i, e := range list {
 			if e == l {
 				list = append(list[:i], list[i+1:]...)
@@ -48,17 +61,17 @@ func (t lockTable) release(l *lock) {
 			}
 		}
 		if len(list) == 0 {
-			delete(t, b)
+			delete(t.buckets, b)
 		} else {
-			t[b] = list
+			t.buckets[b] = list
 		}
 	}
 	waiting := l.blocks
 	l.blocks = nil
 	for _, w := range waiting {
 		w.blockers--
-		if w.blockers == 0 && w.granted != nil {
-			w.granted()
+		if w.blockers == 0 {
+			t.grant(w)
 		}
 	}
 }

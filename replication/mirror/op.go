@@ -23,7 +23,8 @@ type Op struct {
 	Miss   uint64   // Miscompare: byte offset of the first difference
 	Runs   []uint32 // extents: in blocks from the one that holds Offset, alternating, the first mapped
 
-	lock      *lock
+	lock      *lock // nil, or &claim
+	claim     lock
 	begun     int64
 	sequenced bool // a write of it has been sent: what follows is no longer ours to stop
 	answered  bool
@@ -41,7 +42,7 @@ type Op struct {
 
 // NewOp is the operation that a portal submits, which came just now. One of a portal that does not know of the
 // volume's write cache goes to stable storage: its host was promised that.
-func NewOp(now int64, m *wire.Submit, private any) *Op {
-	return &Op{Kind: m.Op, Command: m.Command, First: m.First, Nexus: m.Nexus, Stamp: m.Stamp, Offset: m.Offset, Length: m.Length,
+func NewOp(now int64, m *wire.Submit, private any) Op {
+	return Op{Kind: m.Op, Command: m.Command, First: m.First, Nexus: m.Nexus, Stamp: m.Stamp, Offset: m.Offset, Length: m.Length,
 		FUA: m.FUA || !m.Cached, Losses: m.Losses, Data: m.Data, Deadline: now + m.Wait, Private: private}
 }

@@ -48,6 +48,7 @@ type Request struct {
 	crowded bool   // its last answer was that
 	size    int    // bytes that it counts for
 	ended   bool
+	submit  wire.Submit // sent the first time
 }
 
 // Portal brings one volume's operations from this node's hosts to its head, and
@@ -77,6 +78,7 @@ type Portal struct {
 	unsaid   []verdict // for the next Settle
 	said     []verdict // said to the head, that may not have heard it
 	out      PortalActions
+	taken    PortalActions // by the last Take
 }
 
 // fence is one that a front end has asked for here, or one asked for elsewhere
@@ -116,10 +118,11 @@ func NewPortal(volume wire.VolumeID, self wire.Portal, bugs Bugs) *Portal {
 	return &Portal{volume: volume, self: self, bugs: bugs, sent: map[uint64]*Request{}}
 }
 
-// Take gives what is to be done since the last Take.
+// Take gives what is to be done since the last Take. Its Sends and Done are the portal's again at the next one.
 func (p *Portal) Take() PortalActions {
 	a := p.out
-	p.out = PortalActions{}
+	p.out = PortalActions{Sends: emptied(p.taken.Sends), Done: emptied(p.taken.Done)}
+	p.taken = a
 	return a
 }
 
@@ -243,13 +246,17 @@ func (p *Portal) pump() {
 		r.req = p.lastReq
 		r.Stamp = stamp
 		first := r.first // 0 where this is the first time
-		if !r.tried {
+		m := &r.submit
+		if r.tried {
+			m = new(wire.Submit) // the former one may still be read
+		} else {
 			r.tried, r.first = true, p.epoch
 		}
 		p.sent[r.req] = r
-		p.out.Sends = append(p.out.Sends, Send{p.head, &wire.Submit{Req: r.req, Volume: p.volume, Op: r.Kind, Nexus: r.Nexus,
+		*m = wire.Submit{Req: r.req, Volume: p.volume, Op: r.Kind, Nexus: r.Nexus,
 			Command: wire.Command{Portal: p.self, Number: r.number}, First: first, Stamp: stamp, Wait: r.Read + HoldMax - p.now, Offset: r.Offset, Length: r.Length, Data: r.Data,
-			Cached: r.Cached, FUA: r.FUA, Losses: r.Losses}})
+			Cached: r.Cached, FUA: r.FUA, Losses: r.Losses}
+		p.out.Sends = append(p.out.Sends, Send{p.head, m})
 	}
 }
 

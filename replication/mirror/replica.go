@@ -15,6 +15,7 @@ type Replica struct {
 	lease   int64
 	volumes map[wire.VolumeID]*copies
 	out     ReplicaActions
+	taken   ReplicaActions // by the last Take
 }
 
 // copies are those of one volume.
@@ -59,10 +60,11 @@ func NewReplica(promised map[wire.VolumeID]uint64, bugs Bugs) *Replica {
 	return r
 }
 
-// Take gives what is to be done since the last Take.
+// Take gives what is to be done since the last Take. Its lists are the replica's again at the next one.
 func (r *Replica) Take() ReplicaActions {
 	a := r.out
-	r.out = ReplicaActions{}
+	r.out = ReplicaActions{Jobs: emptied(r.taken.Jobs), Replies: emptied(r.taken.Replies)}
+	r.taken = a
 	return a
 }
 

@@ -104,7 +104,7 @@ func TestAScrubDoesNotWaitForACopyThatIsAway(t *testing.T) {
 		if got := s.scrub(Range{Count: 256, Mend: true}); got.Ended || got.Whole {
 			t.Errorf("%s: %+v", name, got)
 		}
-		if len(s.h.locks) > 0 {
+		if len(s.h.locks.buckets) > 0 {
 			t.Errorf("%s: the range stays locked", name)
 		}
 	}

@@ -39,18 +39,55 @@ type segment struct {
 
 // flight is a write on its way to all copies.
 type flight struct {
+	segment *segment
 	seq     uint64
 	block   uint32
 	count   uint32
-	pending map[wire.NodeID]uint64 // request by node
-	full    []wire.NodeID          // had no space
-	stored  []wire.NodeID          // have it
+	data    []byte // nil: zeros
+	crc     []uint32
+	pending owed
+	full    []wire.NodeID // had no space
+	stored  []wire.NodeID // have it
 	done    bool
 	claims  []wire.Claim      // that its blocks have by it
 	changes []*claim          // that it ends
+	by      *Op               // whose part it is, or
 	fate    func(wire.Status) // OK: on all must-ack copies. NoSpace: on none
-	send    func(wire.NodeID) // to a copy, which is pending then
 	cached  *cached           // nil: it is answered when it is stored
+
+	owing [usualCopies]owing // what pending, stored and crc lie in, where there are no more
+	have  [usualCopies]wire.NodeID
+	sum   [1]uint32
+}
+
+// usualCopies is how many copies a segment mostly has at most, with one that catches up.
+const usualCopies = 3
+
+// owed is the requests that a write waits for, one for each node.
+type owed []owing
+
+type owing struct {
+	node wire.NodeID
+	req  uint64
+}
+
+// by is the node's request, 0 where none is waited for.
+func (o owed) by(node wire.NodeID) (req uint64) {
+	for _, w := range o {
+		if w.node == node {
+			return w.req
+		}
+	}
+	return 0
+}
+
+func (o *owed) set(node wire.NodeID, req uint64) {
+	o.remove(node)
+	*o = append(*o, owing{node, req})
+}
+
+func (o *owed) remove(node wire.NodeID) {
+	*o = slices.DeleteFunc(*o, func(w owing) bool { return w.node == node })
 }
 
 // Configure takes what the cluster has agreed on now.
@@ -148,8 +185,14 @@ func (h *Head) formerRetired() bool {
 // redirect asks others what a node that left a set, or is gone, was asked to read.
 func (h *Head) redirect(n wire.NodeID, which func(wire.Message) bool) {
 	for _, req := range h.callsTo(n) {
-		if c := h.calls[req]; c != nil && c.lost != nil && which(c.msg) {
-			delete(h.calls, req)
+		c := h.calls[req]
+		if c == nil || c.lost == nil && c.fetch == nil || !which(c.msg) {
+			continue
+		}
+		delete(h.calls, req)
+		if c.fetch != nil {
+			h.later(func() { h.fetch(c.fetch) })
+		} else {
 			c.lost()
 		}
 	}
@@ -405,50 +448,59 @@ func (h *Head) storeInsisting(s *segment, block, count uint32, data []byte, done
 }
 
 // store sequences a write and sends it to every must-ack copy. The caller holds
-// the lock of its blocks. by is the host's operation; nil: what is there is
-// written again.
+// the lock of its blocks. by is the host's operation, of which it is a part; nil: what is there is
+// written again, and fate is told.
 func (h *Head) store(s *segment, block, count uint32, data []byte, by *Op, fate func(wire.Status)) {
 	if s.state != serving {
 		panic(fmt.Sprintf("mirror: write to segment %d of volume %d in state %d", s.index, h.volume, s.state))
 	}
 	s.seq++
-	f := &flight{seq: s.seq, block: block, count: count, pending: map[wire.NodeID]uint64{}, fate: fate}
+	f := &flight{segment: s, seq: s.seq, block: block, count: count, by: by, fate: fate}
+	f.pending, f.stored = f.owing[:0], f.have[:0]
 	s.flight = append(s.flight, f)
 	f.claims = h.claimsBy(s, f, block, count, by)
 	if len(f.claims) > 0 && data == nil {
 		// Zeros over what a copy never had leave no version there; a claim needs one.
 		data = make([]byte, int(count)*wire.BlockSize)
 	}
-	carried := f.claims
-	if h.bugs.ClaimsKept {
-		carried = nil
-	}
-	var crc []uint32
+	f.data = data
 	if data != nil {
-		crc = make([]uint32, count)
-		for i := range crc {
-			crc[i] = wire.BlockCRC(h.volume, s.index, block+uint32(i), data[i*wire.BlockSize:(i+1)*wire.BlockSize])
+		if f.crc = f.sum[:]; count > 1 {
+			f.crc = make([]uint32, count)
+		}
+		for i := range f.crc {
+			f.crc[i] = wire.BlockCRC(h.volume, s.index, block+uint32(i), data[i*wire.BlockSize:(i+1)*wire.BlockSize])
 		}
 	}
 	if h.caches(s, f, by) {
-		h.cache(s, f, len(data), by)
-	}
-	f.send = func(n wire.NodeID) {
-		f.pending[n] = h.call(n, func(req uint64) wire.Message {
-			return &wire.Write{Req: req, Volume: h.volume, Segment: s.index, Epoch: h.epoch, Seq: f.seq,
-				Commit: h.commitFor(s, n), Block: block, Count: count, Cache: f.cached != nil, Claims: carried, CRC: crc, Data: data}
-		}, func(m wire.Message) { h.acked(s, f, n, m.(*wire.Ack)) }, nil)
-		h.calls[f.pending[n]].held = func() { h.holds(f, n) }
+		h.cache(f, len(data), by)
 	}
 	for _, n := range h.mustAck(s) {
 		if h.bugs.AckUnremoved && n != h.self && !h.peer(n).connected {
 			continue
 		}
-		f.send(n)
+		h.send(f, n)
 	}
 	if len(f.pending) == 0 {
-		h.settled(s, f)
+		h.settled(f)
 	}
+}
+
+// send gives a write to a copy, which it waits for then.
+func (h *Head) send(f *flight, n wire.NodeID) {
+	h.lastReq++
+	c := new(struct {
+		call
+		wire.Write
+	})
+	m := &c.Write
+	*m = wire.Write{Req: h.lastReq, Volume: h.volume, Segment: f.segment.index, Epoch: h.epoch, Seq: f.seq,
+		Commit: h.commitFor(f.segment, n), Block: f.block, Count: f.count, Cache: f.cached != nil, Claims: f.claims, CRC: f.crc, Data: f.data}
+	if h.bugs.ClaimsKept {
+		m.Claims = nil
+	}
+	c.call = call{node: n, msg: m, flight: f}
+	f.pending.set(n, h.request(m.Req, &c.call))
 }
 
 // commitFor is the commit point to tell a node: nothing to one that is not in sync,
@@ -460,7 +512,7 @@ func (h *Head) commitFor(s *segment, n wire.NodeID) wire.Version {
 	return s.commit
 }
 
-func (h *Head) acked(s *segment, f *flight, n wire.NodeID, a *wire.Ack) {
+func (h *Head) acked(f *flight, n wire.NodeID, a *wire.Ack) {
 	h.peer(n).low = a.Low
 	switch a.Status {
 	case wire.OK:
@@ -468,17 +520,17 @@ func (h *Head) acked(s *segment, f *flight, n wire.NodeID, a *wire.Ack) {
 	case wire.NoSpace:
 		f.full = append(f.full, n)
 	case wire.Missing:
-		h.misses(s, f, n, missingTicks)
+		h.misses(f, n, missingTicks)
 		return
 	default:
 		// Its disk failed: the cluster will take the copy out of the set, and until
 		// then nobody is told that it has the write.
-		h.owes(s, f, n)
+		h.owes(f, n)
 		return
 	}
-	delete(f.pending, n)
+	f.pending.remove(n)
 	if len(f.pending) == 0 || h.bugs.AckEarly {
-		h.settled(s, f)
+		h.settled(f)
 	}
 }
 
@@ -488,32 +540,32 @@ const missingTicks = 5
 
 // misses asks a copy again that is not there, after some ticks, and complains of it: its node may find its disk late, and there may
 // be no other to take its place.
-func (h *Head) misses(s *segment, f *flight, n wire.NodeID, ticks int) {
-	h.dropJoin(s, n)
+func (h *Head) misses(f *flight, n wire.NodeID, ticks int) {
+	h.dropJoin(f.segment, n)
 	h.later(func() {
-		if _, waits := f.pending[n]; !waits {
+		if f.pending.by(n) == 0 {
 			return
 		}
 		if ticks > 1 {
-			h.misses(s, f, n, ticks-1)
+			h.misses(f, n, ticks-1)
 			return
 		}
 		h.out.Complain = append(h.out.Complain, n)
 		if h.bugs.MissingForGood {
-			h.owes(s, f, n)
+			h.owes(f, n)
 			return
 		}
-		f.send(n)
+		h.send(f, n)
 	})
 }
 
 // owes complains of a copy that will not store a write, until it is removed.
-func (h *Head) owes(s *segment, f *flight, n wire.NodeID) {
-	h.dropJoin(s, n)
+func (h *Head) owes(f *flight, n wire.NodeID) {
+	h.dropJoin(f.segment, n)
 	h.later(func() {
-		if _, waits := f.pending[n]; waits {
+		if f.pending.by(n) != 0 {
 			h.out.Complain = append(h.out.Complain, n)
-			h.owes(s, f, n)
+			h.owes(f, n)
 		}
 	})
 }
@@ -523,10 +575,11 @@ func (h *Head) later(f func()) { h.retries = append(h.retries, f) }
 
 // settled ends a write that no copy owes an answer for. A copy that has no
 // space for what others have stored cannot stay in the set.
-func (h *Head) settled(s *segment, f *flight) {
+func (h *Head) settled(f *flight) {
 	if f.done {
 		return
 	}
+	s := f.segment
 	stored := len(f.stored) > 0
 	if stored && len(f.full) > 0 && !h.bugs.FullCounts {
 		stay := f.full[:0]
@@ -548,7 +601,7 @@ func (h *Head) settled(s *segment, f *flight) {
 			stored = false
 		case len(f.full) > 0:
 			h.out.Complain = append(h.out.Complain, f.full...)
-			h.later(func() { h.settled(s, f) })
+			h.later(func() { h.settled(f) })
 			return
 		}
 	}
@@ -561,10 +614,14 @@ func (h *Head) settled(s *segment, f *flight) {
 	if f.cached != nil {
 		h.stable(f, stored)
 	}
+	fate := wire.NoSpace
 	if stored {
-		f.fate(wire.OK)
+		fate = wire.OK
+	}
+	if f.by != nil {
+		h.partDone(f.by, fate)
 	} else {
-		f.fate(wire.NoSpace)
+		f.fate(fate)
 	}
 }
 
@@ -619,16 +676,16 @@ func (h *Head) dropPending(s *segment) {
 		if f.done {
 			continue
 		}
-		for n, req := range f.pending {
-			m := s.member(n)
-			if m != nil && m.InSync || s.joiners[n] != nil {
-				continue
+		f.pending = slices.DeleteFunc(f.pending, func(w owing) bool {
+			m := s.member(w.node)
+			gone := (m == nil || !m.InSync) && s.joiners[w.node] == nil
+			if gone {
+				delete(h.calls, w.req)
 			}
-			delete(f.pending, n)
-			delete(h.calls, req)
-		}
+			return gone
+		})
 		if len(f.pending) == 0 {
-			h.settled(s, f)
+			h.settled(f)
 		} else {
 			h.heldByAll(f)
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 )
 
 // Limits on what a message from the wire may hold. A longer one is malformed.
@@ -27,16 +28,22 @@ func Unmarshal(kind Kind, b []byte) (Message, error) {
 	if m == nil {
 		return nil, fmt.Errorf("%w: unknown kind %d", ErrMalformed, kind)
 	}
-	p := &parser{b: b}
+	p := parsers.Get().(*parser)
+	p.b = b
 	m.parse(p)
-	if p.err == nil && len(p.b) > 0 {
-		p.err = fmt.Errorf("%d bytes too many", len(p.b))
+	left, err := len(p.b), p.err
+	*p = parser{}
+	parsers.Put(p)
+	if err == nil && left > 0 {
+		err = fmt.Errorf("%d bytes too many", left)
 	}
-	if p.err != nil {
-		return nil, fmt.Errorf("%w: %T: %v", ErrMalformed, m, p.err)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %T: %v", ErrMalformed, m, err)
 	}
 	return m, nil
 }
+
+var parsers = sync.Pool{New: func() any { return new(parser) }}
 
 // Refers says whether m, which Unmarshal gave, refers to the bytes that it was made of.
 func Refers(m Message) bool {
