@@ -64,6 +64,7 @@ type Consensus struct {
 	ctx    context.Context // ends with Shutdown
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
+	agreed chan struct{} // see spread
 	ending atomic.Bool
 }
 
@@ -103,6 +104,7 @@ func Open(config Config) (*Consensus, error) {
 		return nil, errors.Join(err, file.Close())
 	}
 	c.tasks.Go(c.reconcileAlways)
+	c.tasks.Go(c.spreadAlways)
 	return c, nil
 }
 
@@ -125,7 +127,7 @@ func (c *Consensus) start() error {
 	}
 	c.machine = newMachine(c.follow, c.config.Fatal)
 	c.machine.told = c.config.Observer
-	c.calls.waiting = map[uint64]chan answer{}
+	c.calls.waiting, c.agreed = map[uint64]chan answer{}, make(chan struct{}, 1)
 	c.config.Network.Handle(peer.Control, c.receive, KindPropose, KindProposed, KindPassOn)
 	cache, err := raft.NewLogCache(logCacheEntries, watched)
 	if err != nil {
@@ -142,6 +144,7 @@ func (c *Consensus) start() error {
 	settings := raft.DefaultConfig()
 	settings.LocalID = serverID(c.id)
 	settings.HeartbeatTimeout, settings.ElectionTimeout, settings.LeaderLeaseTimeout = electionTimeout, electionTimeout, leaderLease
+	settings.CommitTimeout = spreadByItself
 	settings.SnapshotThreshold, settings.TrailingLogs, settings.SnapshotInterval = snapshotEntries, snapshotEntries, snapshotInterval
 	if c.config.trailing != 0 {
 		settings.TrailingLogs = c.config.trailing

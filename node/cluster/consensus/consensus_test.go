@@ -72,6 +72,27 @@ func TestThreeNodesOutliveTheirLeader(t *testing.T) {
 	}
 }
 
+// A command comes back to a node that does not lead when that node has applied it. It does not wait for
+// raft to repeat itself, which takes more than spreadByItself.
+func TestWhatIsAgreedOnIsHeardSoon(t *testing.T) {
+	l := newLab(t)
+	trio(l)
+	leader := l.leader()
+	took := make([]time.Duration, 0, 20)
+	for id, n := range l.nodes {
+		for i := 0; n != leader && i < 10; i++ {
+			began := time.Now()
+			l.propose(n, host(fmt.Sprintf("%d-of-%d", i, id)))
+			took = append(took, time.Since(began))
+		}
+	}
+	slices.Sort(took)
+	t.Logf("a command through a follower takes %v (%v to %v)", took[len(took)/2], took[0], took[len(took)-1])
+	if took[len(took)/2] > spreadByItself/2 {
+		t.Errorf("a command through a follower takes %v", took[len(took)/2])
+	}
+}
+
 // Leases that the old majority gave must run out first, also those given under
 // the leader before, of whose last change a new one does not know.
 func TestVotersChangeOnlyAfterTheSpacing(t *testing.T) {

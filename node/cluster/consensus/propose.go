@@ -120,6 +120,7 @@ func (c *Consensus) lead(ctx context.Context, text []byte) answer {
 	if err := c.wait(ctx, f); err != nil {
 		return answer{err: fmt.Errorf("consensus: proposing as the leader: %w", err)}
 	}
+	c.spread()
 	return answer{result: f.Response().(cluster.Result), index: f.Index()}
 }
 

@@ -69,6 +69,7 @@ func (c *Consensus) Reconcile(ctx context.Context) error {
 	if err := c.carryOut(ctx, next, version, slices.Contains(voters, next.node)); err != nil {
 		return fmt.Errorf("consensus: %v node %d: %w", next.kind, next.node, err)
 	}
+	c.spread()
 	return nil
 }
 
