@@ -69,6 +69,7 @@ func (h *Histogram) Quantile(q float64) int64 {
 type Window struct {
 	slices [sliceCount]slice
 	newest int64 // number of the newest slice
+	filled int64 // of the newest that is not empty
 }
 
 const (
@@ -85,6 +86,7 @@ type slice struct {
 // Add counts at now one duration, ns. Times never go back.
 func (w *Window) Add(now, ns int64) {
 	w.turn(now)
+	w.filled = w.newest
 	s := &w.slices[w.newest%sliceCount]
 	s.Add(ns)
 	s.max = max(s.max, ns)
@@ -111,7 +113,7 @@ func (w *Window) Minute(now int64) Sum { return w.sum(now, sliceCount) }
 
 func (w *Window) sum(now int64, slices int64) (s Sum) {
 	w.turn(now)
-	for i := max(0, w.newest-slices+1); i <= w.newest; i++ {
+	for i := max(0, w.newest-slices+1); i <= w.filled; i++ {
 		x := &w.slices[i%sliceCount]
 		s.Merge(&x.Histogram)
 		s.Max = max(s.Max, x.max)

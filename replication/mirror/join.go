@@ -377,6 +377,7 @@ func (h *Head) settleJoins(s *segment) {
 			h.peer(n).pause = 0
 			delete(s.joiners, n)
 			delete(s.told, n)
+			s.untold = true
 			h.joining--
 			h.keepClaims(n, func(o *segment) bool { return o == s })
 		case m == nil || !m.Usable || m.Incarnation != j.incarnation || m.Made != j.made && !h.bugs.CopyByNode: // what was copied is in the other copy

@@ -60,7 +60,7 @@ const (
 // giveUpJoins drops the copies that catch up and hold writes up. Nothing is lost
 // with them but their progress: only the cluster's set has to have a write.
 func (h *Head) giveUpJoins() {
-	if h.bugs.JoinerKept {
+	if h.bugs.JoinerKept || h.joining == 0 {
 		return
 	}
 	for _, s := range h.segments {

@@ -30,6 +30,7 @@ type segment struct {
 	flight   []*flight // by sequence; the first is not done
 	commit   wire.Version
 	told     map[wire.NodeID]wire.Version // the commit point that an in-sync node was sent
+	untold   bool                         // one may not have been sent it
 	joiners  map[wire.NodeID]*joiner
 	shown    []shown // claims of copies, while preparing
 	forgot   uint64  // claims of reigns up to this one may have been forgotten by a copy that had them alone
@@ -111,7 +112,7 @@ func (h *Head) Configure(now int64, v View) {
 			continue
 		}
 		before := seg.view
-		seg.view = v.Segments[i]
+		seg.view, seg.untold = v.Segments[i], true
 		for _, m := range seg.view.Members {
 			p := h.peer(m.Node)
 			if p.connected && p.prepared && seg.state == preparing && m.InSync && seg.tails[m.Node] == nil {
@@ -277,6 +278,7 @@ func (h *Head) prepared(node wire.NodeID, m *wire.Prepared) {
 	for _, seg := range h.segments {
 		h.tryReconcile(seg)    // a former head's promise may be all that was missing
 		delete(seg.told, node) // what was said in a former session may not have arrived
+		seg.untold = true
 	}
 	h.keepClaims(node, func(s *segment) bool { return s.state == serving })
 	again := false // a copy could not be looked at, or was not asked about
@@ -666,7 +668,7 @@ func (h *Head) advance(s *segment) {
 		v.Seq = s.flight[i].seq - 1
 	}
 	if s.commit.Less(v) {
-		s.commit = v
+		s.commit, s.untold = v, true
 	}
 }
 
@@ -696,9 +698,10 @@ func (h *Head) dropPending(s *segment) {
 func (h *Head) commitTick() {
 	var byNode map[wire.NodeID][]wire.CommitPoint
 	for _, s := range h.segments {
-		if s.state != serving || s.commit.Epoch != h.epoch {
+		if !s.untold || s.state != serving || s.commit.Epoch != h.epoch {
 			continue
 		}
+		s.untold = false
 		for _, m := range s.view.Members {
 			if m.InSync && s.told[m.Node] != s.commit {
 				s.told[m.Node] = s.commit
