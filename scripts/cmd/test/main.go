@@ -84,6 +84,7 @@ func runAll(chosen []step, logs string, long bool, fuzzTime time.Duration) bool 
 	defer stop()
 	b := board{outcome: map[string]string{}}
 	begin := time.Now()
+	nodesDone := make(chan struct{})
 	inTurn := func(where place) {
 		for _, s := range chosen {
 			if s.where != where {
@@ -93,7 +94,7 @@ func runAll(chosen []step, logs string, long bool, fuzzTime time.Duration) bool 
 				return
 			}
 			b.say("== %s: %s\n", s.name, s.about)
-			r := &runner{ctx: ctx, log: filepath.Join(logs, s.name+".log"), long: long, fuzzTime: fuzzTime, scratch: filepath.Join(logs, "scratch"), idle: where == beside}
+			r := &runner{ctx: ctx, log: filepath.Join(logs, s.name+".log"), long: long, fuzzTime: fuzzTime, scratch: filepath.Join(logs, "scratch"), idle: where == beside, spare: nodesDone}
 			stepBegin := time.Now()
 			result := r.run(s)
 			b.add(s.name, time.Since(stepBegin), result, r)
@@ -103,7 +104,10 @@ func runAll(chosen []step, logs string, long bool, fuzzTime time.Duration) bool 
 	all.Go(func() { inTurn(beside) })
 	all.Go(func() {
 		inTurn(alone)
-		all.Go(func() { inTurn(nodes) })
+		all.Go(func() {
+			inTurn(nodes)
+			close(nodesDone)
+		})
 		all.Go(func() { inTurn(guests) })
 	})
 	all.Wait()

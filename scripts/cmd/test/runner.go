@@ -30,8 +30,9 @@ type runner struct {
 	log      string          // all that the step's commands print, with the commands
 	scratch  string          // for what the steps build
 	long     bool
-	fuzzTime time.Duration // of each fuzz target
-	idle     bool          // its commands get what the others leave of the processors
+	fuzzTime time.Duration   // of each fuzz target
+	idle     bool            // its commands get what the others leave of the processors
+	spare    <-chan struct{} // closed when the machine has room for a second lab
 }
 
 // run runs a step. A step that could not be carried out has failed.
@@ -223,24 +224,52 @@ func (r *runner) inLab(pattern string) (tally, error) {
 	if err != nil {
 		return tally{}, err
 	}
+	todo := make(chan string)
+	results := make(chan tally)
+	oneByOne := func() {
+		for name := range todo {
+			results <- r.labTest(name, tests, lab, "env", "-C", hosts, clusters.ProgramVariable+"="+program)
+		}
+	}
+	all := strings.Fields(names)
+	go func() {
+		for _, name := range all {
+			todo <- name
+		}
+		close(todo)
+	}()
+	go oneByOne()
+	go func() {
+		<-r.spare
+		oneByOne()
+	}()
 	var result tally
-	for _, name := range strings.Fields(names) {
-		timeout := "15m"
-		if r.long {
-			timeout = "75m"
-		}
-		kernel := guest.Stable
-		if strings.HasPrefix(name, newKernel) {
-			kernel = guest.Backports
-		}
-		one, err := r.countTests("env", "-C", hosts, guest.KernelVariable+"="+string(kernel), clusters.ProgramVariable+"="+program, lab, "in", "go", "tool", "test2json", "-t", "-p", "hosts",
-			tests, "-test.v=test2json", "-test.timeout="+timeout, "-test.run", "^"+name+"$")
-		if err != nil {
-			return result, err
-		}
-		result.add(one)
+	for range all {
+		result.add(<-results)
 	}
 	return result, nil
+}
+
+// labTest runs one of the tests in a lab, with a log of its own.
+func (r *runner) labTest(name, tests, lab string, environment ...string) tally {
+	timeout := "15m"
+	if r.long {
+		timeout = "75m"
+	}
+	kernel := guest.Stable
+	if strings.HasPrefix(name, newKernel) {
+		kernel = guest.Backports
+	}
+	one := *r
+	one.log = strings.TrimSuffix(r.log, ".log") + "." + name + ".log"
+	result := one.run(step{name: name, run: func(r *runner) (tally, error) {
+		return r.countTests(append(environment, guest.KernelVariable+"="+string(kernel), lab, "in", "go", "tool", "test2json", "-t", "-p", "hosts",
+			tests, "-test.v=test2json", "-test.timeout="+timeout, "-test.run", "^"+name+"$")...)
+	}})
+	if len(result.failed) > 0 {
+		result.output = one.excerpt(result)
+	}
+	return result
 }
 
 // excerpt is what a failed step has to show: the output of each failed test, or

@@ -21,7 +21,7 @@ const (
 	// alone is before those of nodes and guests.
 	alone place = iota
 	// nodes and guests mostly wait, each for half of the machine at most, and so run
-	// side by side.
+	// side by side. When all those of nodes are done, two labs of guests do.
 	nodes
 	guests
 	// beside is for steps in which no time is measured: they run beside all others, and
@@ -52,7 +52,7 @@ var steps = []step{
 		}
 		return r.goTest(append([]string{"-timeout=15m"}, packages...)...)
 	}},
-	{name: "race", about: "those that have goroutines, under the race detector", run: func(r *runner) (tally, error) {
+	{name: "race", about: "those that have goroutines, under the race detector", where: nodes, run: func(r *runner) (tally, error) {
 		packages, err := r.packages(func(pkg string) bool {
 			return !isSimulator(pkg) && !isPure(pkg) && !under(pkg, "scripts") && !under(pkg, store) && pkg != module+processes
 		})
