@@ -59,6 +59,8 @@ type Volume struct {
 	info   atomic.Pointer[target.Info]
 	place  atomic.Pointer[place]
 	status atomic.Pointer[Status]
+	busy   atomic.Bool // since the last Tick something came, or is under way
+	rested int         // ticks: Tick's
 
 	reservations atomic.Pointer[reserve.State]
 
@@ -199,8 +201,19 @@ func (v *Volume) Forget(s Session) {
 	})
 }
 
-// Tick is due every 50 ms.
-func (v *Volume) Tick() { v.do(event{kind: evTick}) }
+// restTicks is how many ticks an idle volume does without after each that it takes. What it puts off is to
+// renew leases and tokens, which last several times as long, and to tell its copies what they need to know some day.
+const restTicks = 3
+
+// Tick is due every 50 ms, from one goroutine.
+func (v *Volume) Tick() {
+	if !v.busy.Swap(false) && v.rested < restTicks {
+		v.rested++
+		return
+	}
+	v.rested = 0
+	v.do(event{kind: evTick})
+}
 
 // DropHosts ends every operation of this node's hosts without an answer: their
 // connections are dropped.
@@ -231,6 +244,9 @@ func (v *Volume) do(e event) { v.put(e, true, false) }
 func (v *Volume) doOpen(e event) bool { return v.put(e, true, true) }
 
 func (v *Volume) put(e event, here, open bool) bool {
+	if e.kind != evTick && !v.busy.Load() {
+		v.busy.Store(true)
+	}
 	v.mu.Lock()
 	if v.closed && open {
 		v.mu.Unlock()
@@ -415,6 +431,9 @@ func (v *Volume) tick() {
 	}
 	v.unhold()
 	v.status.Store(s)
+	if v.jobs+len(v.held)+len(v.tellings) > 0 || !v.portal.Idle() || v.head != nil && !v.head.Idle() {
+		v.busy.Store(true)
+	}
 }
 
 // token is the head's newest, 0 where there is none. The clock is read after it, so that it does not look younger than it is.

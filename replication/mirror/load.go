@@ -1,6 +1,8 @@
 package mirror
 
 import (
+	"slices"
+
 	"ashlar/replication/latency"
 	"ashlar/replication/wire"
 )
@@ -25,6 +27,12 @@ type Hop struct {
 
 // Waiting is how many operations are not answered, or are still worked on, with the copies that catch up or are compared.
 func (h *Head) Waiting() int { return len(h.ops) + h.joining + len(h.scrubs) }
+
+// Idle says whether ticks change nothing soon: no operation, request, copying or comparing is under way, and all segments serve.
+func (h *Head) Idle() bool {
+	return h.Waiting() == 0 && len(h.calls)+len(h.retries)+len(h.clearings)+len(h.changes)+len(h.leaseless)+len(h.unstable) == 0 &&
+		!slices.ContainsFunc(h.segments, func(s *segment) bool { return s.state == preparing })
+}
 
 // Load is measured up to now. It costs a look at every request under way.
 func (h *Head) Load(now int64) Load {
