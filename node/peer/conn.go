@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ashlar/target/socket"
 )
 
 const (
@@ -59,40 +61,37 @@ func tcpDialer(source *net.TCPAddr) *net.Dialer {
 // collected, and go out in large writes, at the latest with flush.
 type batchConn struct {
 	net.Conn
-	r *bufio.Reader
+	socket *socket.Socket // nil: the connection is none
+	r      io.Reader
 
 	mu      sync.Mutex // TLS itself may write (alerts, key updates) beside our writer
-	w       io.Writer  // nil: nothing is gathered
-	out     []byte     // not given to the kernel yet, at most writeSize
-	raw     syscall.RawConn
-	attempt func(fd uintptr) // bound once
-	n       int              // that it wrote
-	err     error            // that it met
+	w       io.Writer
+	out     []byte // not given to the kernel yet, at most writeSize
+	gathers bool
+}
+
+func newBatchConn(tcp net.Conn) *batchConn {
+	c := &batchConn{Conn: tcp, socket: socket.Of(tcp), r: tcp, w: tcp}
+	if c.socket != nil {
+		c.r, c.w = c.socket, c.socket
+	}
+	return c
 }
 
 func (c *batchConn) gather() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.r = bufio.NewReaderSize(c.Conn, readSize)
-	c.w, c.out = deadlineWriter{c.Conn}, make([]byte, 0, writeSize)
-	if tcp, ok := c.Conn.(*net.TCPConn); ok {
-		c.raw, _ = tcp.SyscallConn() // nil: only flush writes
-		c.attempt = c.try
-	}
+	c.gathers, c.out = true, make([]byte, 0, writeSize)
+	c.r, c.w = bufio.NewReaderSize(c.r, readSize), deadlineWriter{c.Conn, c.w}
 }
 
-func (c *batchConn) Read(p []byte) (int, error) {
-	if c.r == nil {
-		return c.Conn.Read(p)
-	}
-	return c.r.Read(p)
-}
+func (c *batchConn) Read(p []byte) (int, error) { return c.r.Read(p) }
 
 func (c *batchConn) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.w == nil {
-		return c.Conn.Write(p)
+	if !c.gathers {
+		return c.w.Write(p)
 	}
 	if len(c.out)+len(p) > writeSize {
 		if err := c.writeOut(); err != nil {
@@ -123,38 +122,22 @@ func (c *batchConn) flush() (all bool, err error) {
 func (c *batchConn) flushNow() (all bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.raw == nil {
+	if c.socket == nil {
 		return len(c.out) == 0, nil
 	}
-	if err := c.raw.Control(c.attempt); err != nil { // not raw.Write, which minds the deadline of the last flush
-		return false, err
-	}
-	c.out = c.out[:copy(c.out, c.out[c.n:])]
-	return len(c.out) == 0, c.err
-}
-
-func (c *batchConn) try(fd uintptr) {
-	c.n, c.err = 0, nil
-	for len(c.out) > 0 {
-		n, err := unix.Write(int(fd), c.out)
-		switch err {
-		case nil:
-			c.n = n
-		case unix.EINTR:
-			continue
-		case unix.EAGAIN:
-		default:
-			c.err = err
-		}
-		return
-	}
+	n, err := c.socket.WriteNow(c.out) // whatever the deadline of the last flush is
+	c.out = c.out[:copy(c.out, c.out[n:])]
+	return len(c.out) == 0, err
 }
 
 // deadlineWriter gives each write of at most writeSize a time. The kernel ends a
 // connection whose peer reads nothing (TCP_USER_TIMEOUT); this ends one whose peer reads hardly anything.
-type deadlineWriter struct{ net.Conn }
+type deadlineWriter struct {
+	conn net.Conn
+	w    io.Writer
+}
 
 func (w deadlineWriter) Write(p []byte) (int, error) {
-	w.Conn.SetWriteDeadline(time.Now().Add(silenceMax))
-	return w.Conn.Write(p)
+	w.conn.SetWriteDeadline(time.Now().Add(silenceMax))
+	return w.w.Write(p)
 }

@@ -91,7 +91,7 @@ func (n *Network) dial(ctx context.Context, id wire.NodeID, address string, clas
 	if err != nil {
 		return nil, nil, fmt.Errorf("peer: node %d: %w", id, err)
 	}
-	raw := &batchConn{Conn: tcp}
+	raw := newBatchConn(tcp)
 	conn := tls.Client(raw, n.config.Credentials.ClientTLS(id, n.protocol(class)))
 	ctx, cancel := context.WithTimeout(ctx, handshakeMax)
 	defer cancel()

@@ -40,7 +40,7 @@ func (n *Network) accept() {
 
 // welcome shakes hands, calls shaken, and serves the connection as its protocol says.
 func (n *Network) welcome(tcp net.Conn, config *tls.Config, shaken func()) {
-	raw := &batchConn{Conn: tcp}
+	raw := newBatchConn(tcp)
 	conn := tls.Server(raw, config)
 	ctx, cancel := context.WithTimeout(n.ctx, handshakeMax)
 	err := conn.HandshakeContext(ctx)

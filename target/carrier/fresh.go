@@ -2,10 +2,12 @@ package carrier
 
 import (
 	"errors"
+	"io"
 	"net"
 	"sync/atomic"
 
 	"ashlar/target"
+	"ashlar/target/socket"
 )
 
 // ErrStalled ends a connection: a host may have repeated on another path what its
@@ -15,7 +17,7 @@ var ErrStalled = errors.New("this process stood still: buffered bytes may be sta
 // Fresh reads a socket and refuses its bytes when this process stood still since the
 // connection was accepted.
 type Fresh struct {
-	nc     net.Conn
+	in     io.Reader
 	watch  *target.StallWatch
 	stalls uint64
 	heard  atomic.Bool
@@ -23,7 +25,10 @@ type Fresh struct {
 
 // NewFresh is of a connection that was accepted just now; a nil watch sees no stall.
 func NewFresh(nc net.Conn, w *target.StallWatch) *Fresh {
-	f := &Fresh{nc: nc, watch: w}
+	f := &Fresh{in: nc, watch: w}
+	if s := socket.Of(nc); s != nil {
+		f.in = s
+	}
 	if w != nil {
 		f.stalls = w.Stalls()
 	}
@@ -31,7 +36,7 @@ func NewFresh(nc net.Conn, w *target.StallWatch) *Fresh {
 }
 
 func (f *Fresh) Read(b []byte) (int, error) {
-	n, err := f.nc.Read(b)
+	n, err := f.in.Read(b)
 	if f.Stale() {
 		return 0, ErrStalled
 	}

@@ -1,13 +1,17 @@
 package carrier
 
-import "net"
+import (
+	"net"
+
+	"ashlar/target/socket"
+)
 
 // Output is a vector of bytes on their way to a host. It belongs to whoever writes.
 type Output struct {
 	Err error // of the first write that failed; nothing is written after it
 
 	nc        net.Conn
-	direct    *socket // nil where the connection is no socket
+	direct    *socket.Socket // nil where the connection is no socket
 	vector    [][]byte
 	unwritten net.Buffers
 }
@@ -20,7 +24,11 @@ func (o *Output) Flush() {
 	if o.unwritten == nil {
 		o.unwritten = o.vector
 	}
-	if o.Err == nil && len(o.unwritten) > 0 {
+	switch {
+	case o.Err != nil || len(o.unwritten) == 0:
+	case o.direct != nil && o.left() <= Alone:
+		_, o.Err = o.direct.Writev(o.unwritten...)
+	default:
 		_, o.Err = o.unwritten.WriteTo(o.nc)
 	}
 	o.written()
@@ -28,7 +36,7 @@ func (o *Output) Flush() {
 
 // flushNow writes as much as the socket takes, and says whether that was all.
 func (o *Output) flushNow() bool {
-	n, err := o.direct.writev(o.vector)
+	n, err := o.direct.WriteNow(o.vector...)
 	if o.Err = err; err == nil {
 		o.unwritten = o.vector
 		for len(o.unwritten) > 0 && n >= len(o.unwritten[0]) {
@@ -42,6 +50,14 @@ func (o *Output) flushNow() bool {
 	}
 	o.written()
 	return true
+}
+
+// left is how many bytes are not written.
+func (o *Output) left() (n int) {
+	for _, b := range o.unwritten {
+		n += len(b)
+	}
+	return n
 }
 
 func (o *Output) written() {

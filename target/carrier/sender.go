@@ -4,6 +4,8 @@ import (
 	"io"
 	"net"
 	"sync"
+
+	"ashlar/target/socket"
 )
 
 // Coder is a connection as its Sender knows it: it turns items, which are answers and
@@ -52,7 +54,7 @@ func (s *Sender[I]) Open(coder Coder[I], mu sync.Locker) {
 
 // Start begins to write.
 func (s *Sender[I]) Start(nc net.Conn) {
-	s.Out.nc, s.Out.direct = nc, socketOf(nc)
+	s.Out.nc, s.Out.direct = nc, socket.Of(nc)
 	go s.write()
 }
 
