@@ -50,7 +50,7 @@ func newStallWatch(clock func() int64) *StallWatch {
 }
 
 func (w *StallWatch) run() {
-	ticker := time.NewTicker(stallTick)
+	ticker := boottime.Ticker(stallTick)
 	defer ticker.Stop()
 	for {
 		select {

@@ -14,6 +14,7 @@ import (
 	"ashlar/node/peer"
 	"ashlar/node/volume"
 	"ashlar/replication/wire"
+	"ashlar/target/boottime"
 )
 
 // Kinds of messages of class Control. Numbers are never reused.
@@ -90,7 +91,7 @@ func (c *control) post(f func()) {
 }
 
 func (c *control) run() {
-	t := time.NewTicker(tick)
+	t := boottime.Ticker(tick)
 	defer t.Stop()
 	for {
 		select {

@@ -125,7 +125,7 @@ func (e *Engine) Sessions() uint32 { return e.Session() }
 
 // every does f again and again until the engine ends.
 func (e *Engine) every(d time.Duration, f func()) {
-	t := time.NewTicker(d)
+	t := boottime.Ticker(d)
 	defer t.Stop()
 	for {
 		select {

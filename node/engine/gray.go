@@ -12,6 +12,7 @@ import (
 	"ashlar/node/peer"
 	"ashlar/node/volume"
 	"ashlar/replication/wire"
+	"ashlar/target/boottime"
 )
 
 const (
@@ -32,7 +33,7 @@ type ping struct{ ID uint64 }
 // beat writes to a disk of which nothing was heard for a while.
 func (e *Engine) beat(s *disk.Store) {
 	last := s.Beats()
-	t := time.NewTicker(beatEvery)
+	t := boottime.Ticker(beatEvery)
 	defer t.Stop()
 	for {
 		select {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"ashlar/target"
+	"ashlar/target/boottime"
 	"ashlar/target/carrier"
 )
 
@@ -141,7 +142,7 @@ func (s *Server) Close() { s.conns.Close() }
 
 // keepAlive looks after the connections' time limits.
 func (s *Server) keepAlive() {
-	tick := time.NewTicker(s.PingInterval / pingTicks)
+	tick := boottime.Ticker(s.PingInterval / pingTicks)
 	defer tick.Stop()
 	for {
 		select {

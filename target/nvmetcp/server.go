@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"ashlar/target"
+	"ashlar/target/boottime"
 	"ashlar/target/carrier"
 	"ashlar/target/nvme"
 )
@@ -177,7 +178,7 @@ const clockTick = 100 * time.Millisecond
 
 // keepTime looks after the time limits of connections and controllers.
 func (s *Server) keepTime() {
-	tick := time.NewTicker(clockTick)
+	tick := boottime.Ticker(clockTick)
 	defer tick.Stop()
 	for {
 		select {

@@ -11,6 +11,7 @@ import (
 
 	"ashlar/node/cluster"
 	"ashlar/replication/wire"
+	"ashlar/target/boottime"
 )
 
 // reconciler is what a leader remembers between steps.
@@ -22,7 +23,7 @@ type reconciler struct {
 }
 
 func (c *Consensus) reconcileAlways() {
-	tick := time.NewTicker(c.config.StepEvery)
+	tick := boottime.Ticker(c.config.StepEvery)
 	defer tick.Stop()
 	for {
 		select {
