@@ -187,6 +187,8 @@ func send(s *peer.Session, v wire.VolumeID, m wire.Message, now bool) {
 	}
 }
 
+var decoders = sync.Pool{New: func() any { return new(wire.Decoder) }}
+
 // data takes a message about a volume. Its buffer is kept where the message refers to it: a write does so
 // until it is on the disk.
 func (e *Engine) data(s *peer.Session, kind uint16, payload []byte) {
@@ -196,7 +198,9 @@ func (e *Engine) data(s *peer.Session, kind uint16, payload []byte) {
 		return
 	}
 	id := wire.VolumeID(binary.BigEndian.Uint64(payload))
-	m, err := wire.Unmarshal(wire.Kind(kind), payload[volumeHeader:])
+	d := decoders.Get().(*wire.Decoder)
+	m, err := d.Unmarshal(wire.Kind(kind), payload[volumeHeader:])
+	decoders.Put(d)
 	if err != nil {
 		e.Log.Warn("a malformed message", "from", s.Peer(), "error", err)
 		s.Close()

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"sync"
 )
 
 // Limits on what a message from the wire may hold. A longer one is malformed.
@@ -23,17 +22,21 @@ var ErrMalformed = errors.New("malformed message")
 func Marshal(b []byte, m Message) []byte { return m.append(b) }
 
 // Unmarshal decodes a message of a kind. Its Data is a part of b.
-func Unmarshal(kind Kind, b []byte) (Message, error) {
+func Unmarshal(kind Kind, b []byte) (Message, error) { return new(Decoder).Unmarshal(kind, b) }
+
+// Decoder is what Unmarshal needs beside the message, to be used for one after the other.
+type Decoder struct{ p parser }
+
+// Unmarshal decodes a message of a kind. Its Data is a part of b.
+func (d *Decoder) Unmarshal(kind Kind, b []byte) (Message, error) {
 	m := newMessage(kind)
 	if m == nil {
 		return nil, fmt.Errorf("%w: unknown kind %d", ErrMalformed, kind)
 	}
-	p := parsers.Get().(*parser)
-	p.b = b
-	m.parse(p)
-	left, err := len(p.b), p.err
-	*p = parser{}
-	parsers.Put(p)
+	d.p = parser{b: b}
+	m.parse(&d.p)
+	left, err := len(d.p.b), d.p.err
+	d.p = parser{}
 	if err == nil && left > 0 {
 		err = fmt.Errorf("%d bytes too many", left)
 	}
@@ -42,8 +45,6 @@ func Unmarshal(kind Kind, b []byte) (Message, error) {
 	}
 	return m, nil
 }
-
-var parsers = sync.Pool{New: func() any { return new(parser) }}
 
 // Refers says whether m, which Unmarshal gave, refers to the bytes that it was made of.
 func Refers(m Message) bool {
