@@ -2,24 +2,10 @@ package cli
 
 import (
 	"context"
-	"os"
-	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
 )
-
-// inKernel is how many goroutines of a disk wait in the kernel at a time: two that write its journal, one that writes
-// back, and one that reads. Each holds one of the processors that Go's runtime has until its monitor takes that away, which it does
-// some 100 µs later; on a machine of two, nobody answers hosts meanwhile.
-const inKernel = 4
-
-// moreProcessors gives the runtime as many more processors than the machine has, unless the environment says how many.
-func moreProcessors() {
-	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + inKernel)
-	}
-}
 
 // A node gives the kernel back, once it has little to do, what it needed while it had much. Go's runtime does that
 // too, but slowly: a node that has just made copies anew would keep a multiple of what it needs for minutes.

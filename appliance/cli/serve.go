@@ -128,7 +128,6 @@ func serve(ctx context.Context, config node.Config, version string, tell net.Lis
 	if tell != nil {
 		go http.Serve(tell, onlyMetrics(n, version))
 	}
-	moreProcessors()
 	go giveMemoryBack(ctx)
 	config.Log.Info("serving", "folder", config.Dir, "addresses", config.Addresses, "version", version)
 	select {
