@@ -34,7 +34,7 @@ type frozenGroup struct {
 func (s *Store) wantCheckpoint() {
 	if !s.wanted {
 		s.wanted = true
-		s.work.Broadcast()
+		s.due.Signal()
 	}
 }
 
@@ -43,7 +43,7 @@ func (s *Store) runCheckpoints() {
 	for {
 		s.mu.Lock()
 		for !s.wanted && !s.stopping && s.err == nil {
-			s.work.Wait()
+			s.due.Wait()
 		}
 		last, failed := s.stopping, s.err != nil
 		s.mu.Unlock()

@@ -54,7 +54,7 @@ func newStore(dev Device, sb *superblock, o Options, c *control) *Store {
 		active: newOverlay(), cache: pageCache{map[pageKey]*page{}, o.CachePages},
 		head: c.tail, tail: c.tail, nextSeq: c.nextSeq, number: c.number, failed: make(chan struct{}),
 		checkpointsDone: make(chan struct{}), beat: sb.marshal()}
-	s.queued, s.work, s.readWork = sync.NewCond(&s.mu), sync.NewCond(&s.mu), sync.NewCond(&s.mu)
+	s.queued, s.work, s.due, s.readWork = sync.NewCond(&s.mu), sync.NewCond(&s.mu), sync.NewCond(&s.mu), sync.NewCond(&s.mu)
 	for i := range c.replicas {
 		row := &c.replicas[i]
 		rep := newReplica(row.Replica, row.instance, s.id.SegmentBlocks)

@@ -48,7 +48,8 @@ type Store struct {
 	taking sync.Mutex // held by the goroutine that takes the next batch; before mu
 	mu     sync.Mutex
 	queued *sync.Cond // mayTake, closing or err changed: for the one that takes
-	work   *sync.Cond // flight, the journal's room, wanted, stopping or err changed
+	work   *sync.Cond // flight, the journal's room or err changed
+	due    *sync.Cond // wanted, stopping or err changed: for the one that makes checkpoints
 
 	replicas     map[Replica]*replica
 	promises     map[wire.VolumeID]uint64
@@ -133,6 +134,7 @@ func (s *Store) fail(err error) {
 	close(s.failed)
 	s.queued.Broadcast()
 	s.work.Broadcast()
+	s.due.Signal()
 }
 
 // Retire ends a store that the cluster does not want any more, as a failed write does: nothing is written
@@ -174,7 +176,7 @@ func (s *Store) Close() error {
 
 	s.mu.Lock()
 	s.stopping = true
-	s.work.Broadcast()
+	s.due.Signal()
 	s.mu.Unlock()
 	<-s.checkpointsDone
 
