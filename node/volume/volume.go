@@ -244,15 +244,15 @@ func (v *Volume) do(e event) { v.put(e, true, false) }
 func (v *Volume) doOpen(e event) bool { return v.put(e, true, true) }
 
 func (v *Volume) put(e event, here, open bool) bool {
-	if e.kind != evTick && !v.busy.Load() {
-		v.busy.Store(true)
-	}
 	v.mu.Lock()
 	if v.closed && open {
 		v.mu.Unlock()
 		return false
 	}
 	v.queue = append(v.queue, e)
+	if e.kind != evTick && !v.busy.Load() {
+		v.busy.Store(true) // from here on a tick comes behind e
+	}
 	mine := here && v.enter()
 	idle := !v.running
 	v.mu.Unlock()

@@ -1,5 +1,7 @@
 package mirror
 
+import "slices"
+
 // bucketBlocks is how many blocks share a list of locks: 1 MiB.
 const bucketBlocks = 256
 
@@ -54,6 +56,11 @@ func (t *lockTable) release(l *lock) {
 	l.op, l.granted = nil, nil
 	for b := l.first / bucketBlocks; b <= l.last/bucketBlocks; b++ {
 		list := t.buckets[b]
+		if l.blockers > 0 { // nobody keeps what is never granted, and the operation that it is part of
+			for _, e := range list {
+				e.blocks = slices.DeleteFunc(e.blocks, func(w *lock) bool { return w == l })
+			}
+		}
 		for i, e := range list {
 			if e == l {
 				list = append(list[:i], list[i+1:]...)

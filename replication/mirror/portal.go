@@ -187,7 +187,7 @@ func (p *Portal) Token(now int64, from wire.NodeID, token int64) {
 func (p *Portal) Waiting() int { return len(p.requests) }
 
 // Idle says whether ticks change nothing soon.
-func (p *Portal) Idle() bool { return len(p.requests)+len(p.fences)+len(p.done) == 0 }
+func (p *Portal) Idle() bool { return len(p.requests)+len(p.fences)+len(p.done)+len(p.unsaid) == 0 }
 
 // Submit takes a host's operation.
 func (p *Portal) Submit(now int64, r *Request) {

@@ -93,6 +93,36 @@ func TestWhatIsAgreedOnIsHeardSoon(t *testing.T) {
 	}
 }
 
+// The leader's connections to a follower that has begun anew are of before: raft tries again when an entry follows, or after more
+// than spreadByItself.
+func TestAFollowerThatBeganAnewIsReachedSoon(t *testing.T) {
+	l := newLab(t)
+	trio(l)
+	leader := l.leader()
+	var others []wire.NodeID
+	for id := range l.nodes {
+		if id != leader.id {
+			others = append(others, id)
+		}
+	}
+	var took []time.Duration
+	for i := range 5 {
+		for _, id := range others {
+			l.stop(l.nodes[id])
+		}
+		n := l.start(others[0], nil) // without it there is no majority
+		began := time.Now()
+		l.propose(n, host(fmt.Sprintf("round-%d", i)))
+		took = append(took, time.Since(began))
+		l.propose(l.start(others[1], nil), host(fmt.Sprintf("all-%d", i)))
+	}
+	slices.Sort(took)
+	t.Logf("a command takes %v", took)
+	if took[len(took)/2] > spreadByItself {
+		t.Errorf("a command takes %v", took[len(took)/2])
+	}
+}
+
 // Leases that the old majority gave must run out first, also those given under
 // the leader before, of whose last change a new one does not know.
 func TestVotersChangeOnlyAfterTheSpacing(t *testing.T) {

@@ -117,7 +117,7 @@ func (c *Consensus) passOn(ctx context.Context, text []byte) answer {
 // lead proposes here.
 func (c *Consensus) lead(ctx context.Context, text []byte) answer {
 	f := c.raft.Apply(text, time.Second)
-	if err := c.wait(ctx, f); err != nil {
+	if err := c.insist(ctx, f); err != nil {
 		return answer{err: fmt.Errorf("consensus: proposing as the leader: %w", err)}
 	}
 	c.spread()

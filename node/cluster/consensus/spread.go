@@ -1,10 +1,34 @@
 package consensus
 
-import "time"
+import (
+	"context"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
 
 // spreadByItself is about how long raft would take to tell the followers how far the log is committed, when nothing
-// else is agreed on meanwhile. It does so again and again while nothing happens at all.
+// else is agreed on meanwhile, and to try a follower again that it could not reach. It does so for ever while nothing happens at all.
 const spreadByItself = 500 * time.Millisecond
+
+// insistEvery is how long an entry waits for followers before another one has raft try them again.
+const insistEvery = 50 * time.Millisecond
+
+// insist waits as wait does for an entry that was just begun.
+func (c *Consensus) insist(ctx context.Context, f raft.Future) error {
+	result := make(chan error, 1)
+	go func() { result <- c.wait(ctx, f) }()
+	again := time.NewTicker(insistEvery)
+	defer again.Stop()
+	for {
+		select {
+		case err := <-result:
+			return err
+		case <-again.C:
+			c.raft.Barrier(insistEvery) // which nobody waits for
+		}
+	}
+}
 
 // spread has the followers hear soon that something was agreed on.
 func (c *Consensus) spread() {
@@ -27,8 +51,9 @@ func (c *Consensus) spreadAlways() {
 		case <-c.ctx.Done():
 			return
 		}
-		if err := c.Barrier(c.ctx); err != nil && c.ctx.Err() == nil && c.IsLeader() {
+		if err := c.insist(c.ctx, c.raft.Barrier(rpcTimeout)); err != nil && c.ctx.Err() == nil && c.IsLeader() {
 			c.config.Log.Warn("consensus: telling what is agreed on", "error", err)
+			time.AfterFunc(insistEvery, c.spread)
 		}
 	}
 }
