@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -256,12 +257,12 @@ func TestNobodyLeadsWithoutAMajority(t *testing.T) {
 // faulty is a disk that hangs or fails when told.
 type faulty struct {
 	stores
-	fault func() error
+	fault atomic.Pointer[func() error] // the entry that follows what is agreed on may be on its way
 }
 
 func (f *faulty) StoreLogs(l []*raft.Log) error {
-	if f.fault != nil {
-		if err := f.fault(); err != nil {
+	if fault := f.fault.Load(); fault != nil {
+		if err := (*fault)(); err != nil {
 			return err
 		}
 	}
@@ -283,13 +284,14 @@ func TestDiskThatHangsOrFailsIsFatal(t *testing.T) {
 				c.StepEvery = time.Hour // nobody else writes
 			}
 			n := l.found()
-			disk.fault = func() error {
+			fault := func() error {
 				if c.hang {
 					<-free
 					return nil
 				}
 				return broken
 			}
+			disk.fault.Store(&fault)
 			t.Cleanup(func() { close(free) }) // before the lab's own
 			began := time.Now()
 			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
