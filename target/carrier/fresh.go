@@ -2,12 +2,10 @@ package carrier
 
 import (
 	"errors"
-	"io"
 	"net"
 	"sync/atomic"
 
 	"ashlar/target"
-	"ashlar/target/socket"
 )
 
 // ErrStalled ends a connection: a host may have repeated on another path what its
@@ -17,7 +15,7 @@ var ErrStalled = errors.New("this process stood still: buffered bytes may be sta
 // Fresh reads a socket and refuses its bytes when this process stood still since the
 // connection was accepted.
 type Fresh struct {
-	in     io.Reader
+	nc     net.Conn
 	watch  *target.StallWatch
 	stalls uint64
 	heard  atomic.Bool
@@ -25,10 +23,7 @@ type Fresh struct {
 
 // NewFresh is of a connection that was accepted just now; a nil watch sees no stall.
 func NewFresh(nc net.Conn, w *target.StallWatch) *Fresh {
-	f := &Fresh{in: nc, watch: w}
-	if s := socket.Of(nc); s != nil {
-		f.in = s
-	}
+	f := &Fresh{nc: nc, watch: w}
 	if w != nil {
 		f.stalls = w.Stalls()
 	}
@@ -36,7 +31,7 @@ func NewFresh(nc net.Conn, w *target.StallWatch) *Fresh {
 }
 
 func (f *Fresh) Read(b []byte) (int, error) {
-	n, err := f.in.Read(b)
+	n, err := f.nc.Read(b)
 	if f.Stale() {
 		return 0, ErrStalled
 	}
