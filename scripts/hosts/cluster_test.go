@@ -100,21 +100,13 @@ END
 var disturbances = []string{"level=ERROR", "dropped", "taken this incarnation for dead", "is silent", "stall", "iscsi session ended",
 	"malformed", "not fenced", "head no more", "msg=failover"}
 
-// stalled are what a node says when its process stood still. A machine that is busy with something else may do that to it, once.
-var stalled = []string{"stood still", "buffered bytes may be stale"}
-
-// expectQuiet fails where a node's log tells of a fence, a lost lease, a second stall
-// or a session that ended otherwise.
+// expectQuiet fails where a node's log tells of a fence, a lost lease, a stall
+// or a session that ended.
 func (l *linux) expectQuiet() {
 	l.t.Helper()
 	for _, n := range l.c.Nodes {
-		once := len(n.LogLines("stood still: all connections")) == 1
-		if once {
-			l.t.Logf("%s stood still once", n.Name)
-		}
 		lines := slices.DeleteFunc(n.LogLines(disturbances...), func(line string) bool {
 			return strings.Contains(line, clusters.HostIQN) || // which asked whether the volume is served
-				once && slices.ContainsFunc(stalled, func(s string) bool { return strings.Contains(line, s) }) ||
 				strings.Contains(line, "Suffrage:Nonvoter") && strings.Contains(line, "connection refused") // a node that is joining, and does not listen yet
 		})
 		if len(lines) > 0 {

@@ -24,11 +24,7 @@ func (o *Output) Flush() {
 	if o.unwritten == nil {
 		o.unwritten = o.vector
 	}
-	switch {
-	case o.Err != nil || len(o.unwritten) == 0:
-	case o.direct != nil && o.left() <= Alone:
-		_, o.Err = o.direct.Writev(o.unwritten...)
-	default:
+	if o.Err == nil && len(o.unwritten) > 0 {
 		_, o.Err = o.unwritten.WriteTo(o.nc)
 	}
 	o.written()
@@ -50,14 +46,6 @@ func (o *Output) flushNow() bool {
 	}
 	o.written()
 	return true
-}
-
-// left is how many bytes are not written.
-func (o *Output) left() (n int) {
-	for _, b := range o.unwritten {
-		n += len(b)
-	}
-	return n
 }
 
 func (o *Output) written() {

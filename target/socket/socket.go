@@ -81,18 +81,15 @@ func (r *reader) try(fd uintptr) bool {
 	}
 }
 
-// Write is net.Conn's, of at most some 100 KiB.
-func (s *Socket) Write(p []byte) (int, error) { return s.Writev(p) }
-
-// Writev is Write of several buffers.
-func (s *Socket) Writev(buffers ...[]byte) (int, error) {
-	s.begin(buffers)
+// Write is net.Conn's. A call copies as much as there is room for, while its processor does nothing else: p is no longer than some 100 KiB.
+func (s *Socket) Write(p []byte) (int, error) {
+	s.begin(p)
 	return s.end(s.raw.Write(s.mayWrite))
 }
 
 // WriteNow writes as much as there is room for, whatever the deadline is, and returns how many bytes that was.
 func (s *Socket) WriteNow(buffers ...[]byte) (int, error) {
-	s.begin(buffers)
+	s.begin(buffers...)
 	return s.end(s.raw.Control(s.write))
 }
 
@@ -138,7 +135,7 @@ func (w *writer) advance(n int) {
 	}
 }
 
-func (w *writer) begin(buffers [][]byte) {
+func (w *writer) begin(buffers ...[]byte) {
 	w.all = append(w.all, buffers...)
 	w.left, w.sent, w.writeErr = w.all, 0, nil
 }

@@ -87,7 +87,7 @@ func TestManyBuffersAreWrittenInTheirOrder(t *testing.T) {
 	for p := want; len(p) > 0; p = p[10:] {
 		buffers = append(buffers, p[:10], nil)
 	}
-	n, err := Of(a).Writev(buffers...)
+	n, err := Of(a).WriteNow(buffers...)
 	must(t, err)
 	if n != len(want) {
 		t.Errorf("%d bytes were written of %d", n, len(want))

@@ -21,7 +21,7 @@ const (
 	// alone is before those of nodes and guests.
 	alone place = iota
 	// nodes and guests mostly wait, each for half of the machine at most, and so run
-	// side by side. When all those of nodes are done, two labs of guests do.
+	// side by side; of the nodes' only the race detector's step works, a package at a time. When all those of nodes are done, two labs of guests do.
 	nodes
 	guests
 	// beside is for steps in which no time is measured: they run beside all others, and
