@@ -47,6 +47,9 @@ func (s *Store) apply(e *entry, data []byte) error {
 }
 
 func (s *Store) applyWrite(rep *replica, e *entry, data []byte) {
+	if len(e.places) > 0 {
+		s.applyPlaces(rep, e)
+	}
 	spans(e.block, e.count, func(p span) error {
 		if !rep.isWritten(p.group) {
 			return nil
@@ -56,13 +59,29 @@ func (s *Store) applyWrite(rep *replica, e *entry, data []byte) {
 			n := p.skip + i - p.first
 			b := blockDelta{version: e.versionOf(n)}
 			if !e.zero {
-				b.crc, b.data = e.crcs[n], (*[blockSize]byte)(data[n*blockSize:])
+				b.crc, b.inPlace = e.crcs[n], e.past
+				if !e.past {
+					b.data = (*[blockSize]byte)(data[n*blockSize:])
+				}
 			}
 			d.set(i, b)
 			rep.heal(p.group, i)
 			s.setMapped(rep, g, p.group, i, !e.zero)
 		}
 		return nil
+	})
+}
+
+// applyPlaces gives chunks that were written anew elsewhere their new places, and their old ones back.
+func (s *Store) applyPlaces(rep *replica, e *entry) {
+	e.eachChunk(func(i int, group, c uint32) {
+		g := rep.group(group)
+		if old := g.place[c]; old != e.places[i] {
+			g.place[c] = e.places[i]
+			if old != noChunk {
+				s.space.release(old)
+			}
+		}
 	})
 }
 
@@ -96,7 +115,7 @@ func (s *Store) freeEmptied() {
 	for _, e := range s.emptied {
 		g := e.rep.group(e.group)
 		if g != nil && g.mapped[e.chunk] == 0 && g.place[e.chunk] != noChunk && g.reserved&(1<<e.chunk) == 0 {
-			s.chunkMap.release(g.place[e.chunk])
+			s.space.release(g.place[e.chunk])
 			g.place[e.chunk] = noChunk
 		}
 	}
@@ -113,7 +132,7 @@ func (s *Store) forget(rep *replica) {
 	rep.each(func(i uint32, g *group) {
 		for _, place := range g.place {
 			if place != noChunk {
-				s.chunkMap.release(place)
+				s.space.release(place)
 			}
 		}
 		if g.paged && !g.lost {

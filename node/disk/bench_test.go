@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 
 	"ashlar/node/disk"
 	"ashlar/replication/wire"
@@ -87,6 +88,65 @@ func BenchmarkRandomWrite4K(b *testing.B) {
 			check(b, s.Close())
 		})
 	}
+}
+
+// BenchmarkLargeWrite compares writes in order of whole chunks with the bare device, O_DIRECT|O_DSYNC.
+func BenchmarkLargeWrite(b *testing.B) {
+	for _, blocks := range []uint32{32, 64, 128, 256} {
+		for _, depth := range []int{1, 8} {
+			places := benchSegment / blocks
+			b.Run(fmt.Sprintf("bare/%dKiB/QD%d", 4*blocks, depth), func(b *testing.B) {
+				dev := filledFile(b)
+				data := alignedContent(replica(1, 0), blocks).Data
+				spread(b, depth, func(_ *rand.Rand, i uint64) {
+					if _, err := dev.WriteThrough(data, int64(uint32(i)%places)*int64(len(data))); err != nil {
+						b.Error(err)
+					}
+				})
+				b.SetBytes(int64(len(data)))
+				check(b, dev.Close())
+			})
+			b.Run(fmt.Sprintf("store/%dKiB/QD%d", 4*blocks, depth), func(b *testing.B) {
+				s, r := benchStore(b)
+				var writes []*disk.Write
+				for place := range places {
+					w := alignedContent(r, blocks)
+					w.Block = place * blocks
+					for i := range w.CRC {
+						w.CRC[i] = wire.BlockCRC(r.Volume, r.Segment, w.Block+uint32(i), w.Data[i*wire.BlockSize:][:wire.BlockSize])
+					}
+					writes = append(writes, w)
+				}
+				spread(b, depth, func(_ *rand.Rand, i uint64) {
+					w := *writes[uint32(i)%places]
+					w.Version = v(1<<40+i, 0)
+					if err := submit(s, &w); err != nil {
+						b.Error(err)
+					}
+				})
+				b.SetBytes(int64(blocks) * wire.BlockSize)
+				b.ReportMetric(float64(s.Stats().Checkpoints), "checkpoints")
+				check(b, s.Close())
+			})
+		}
+	}
+}
+
+var largeContent = alignedBytes(1 << 20)
+
+// alignedContent is a write whose data can go to the device as it is.
+func alignedContent(r disk.Replica, blocks uint32) *disk.Write {
+	return &disk.Write{Replica: r, Count: blocks, Data: largeContent[:blocks*wire.BlockSize], CRC: make([]uint32, blocks)}
+}
+
+// alignedBytes is n bytes at an address that direct I/O accepts, not all zeros.
+func alignedBytes(n int) []byte {
+	b := make([]byte, n+wire.BlockSize)
+	skip := (wire.BlockSize - int(uintptr(unsafe.Pointer(&b[0]))%wire.BlockSize)) % wire.BlockSize
+	for i := range b {
+		b[i] = byte(i >> 3)
+	}
+	return b[skip:][:n]
 }
 
 func benchStore(b *testing.B) (*disk.Store, disk.Replica) {

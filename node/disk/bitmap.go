@@ -18,6 +18,8 @@ func newBitmap(n uint32) *bitmap {
 	return b
 }
 
+func (b *bitmap) has(i uint32) bool { return b.words[i/64]&(1<<(i%64)) != 0 }
+
 func (b *bitmap) free() uint32 { return b.n - b.used }
 
 // take returns the lowest free place.

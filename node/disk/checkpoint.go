@@ -90,6 +90,7 @@ func (s *Store) makeCheckpoint() error {
 // freeze starts a new overlay and notes what the old one stands for. Records in flight belong to the new one.
 func (s *Store) freeze() *image {
 	s.wanted = false
+	s.space.freeze()
 	img := &image{overlay: s.active}
 	img.number, img.tail, img.nextSeq, img.nextInstance = s.number+1, s.head, s.nextSeq, s.nextInstance
 	if s.spare == nil {
@@ -269,6 +270,7 @@ func (s *Store) settle(img *image) {
 			rep.pages, rep.hash, rep.damaged = row.pages, row.hash, row.damaged
 		}
 	}
+	s.space.settle()
 	s.frozen, s.tail, s.number = nil, img.tail, img.number
 	s.stats.Checkpoints++
 	s.work.Broadcast()

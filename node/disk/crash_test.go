@@ -64,15 +64,18 @@ func trace(t *testing.T, r *rand.Rand, dev *disktest.Memory, base *found, writes
 		default:
 			block := r.Uint32N(testSegment)
 			w := &disk.Write{Replica: rep, Block: block, Count: 1 + r.Uint32N(min(200, testSegment-block)), Version: v(1, seq)}
-			if n > 9 {
+			switch {
+			case n > 15:
 				w = dataWrite(rep, block, 1+r.Uint32N(min(8, testSegment-block)), v(1, seq))
+			case n > 9:
+				w = largeWrite(r, rep, v(1, seq))
 			}
 			slots <- struct{}{}
 			flying.Add(1)
 			w.Done = func(w *disk.Write) {
 				if w.Err == nil {
 					tr.Mark(acked{w})
-				} else {
+				} else if !errors.Is(w.Err, disk.ErrVersion) || w.Count < 32 { // a later one has overtaken a large one
 					t.Error(w.Err)
 				}
 				<-slots
@@ -84,6 +87,17 @@ func trace(t *testing.T, r *rand.Rand, dev *disktest.Memory, base *found, writes
 	}
 	flying.Wait()
 	return tr
+}
+
+// largeWrite has whole chunks of content, and mostly some blocks beside them.
+func largeWrite(r *rand.Rand, rep disk.Replica, version disk.Version) *disk.Write {
+	const chunk = 32
+	first, count := chunk*r.Uint32N(testSegment/chunk), chunk*(2+r.Uint32N(2))
+	if r.IntN(2) == 0 {
+		first += r.Uint32N(chunk)
+		count += r.Uint32N(chunk)
+	}
+	return dataWrite(rep, first, min(count, testSegment-first), version)
 }
 
 // crashes counts what the crash test did.

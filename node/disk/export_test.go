@@ -109,9 +109,9 @@ func (s *Store) Audit() error {
 			}
 		})
 	}
-	if chunks != s.chunkMap.used || groups != s.groups || slots != s.slotMap.used {
+	if chunks != s.space.used.used || groups != s.groups || slots != s.slotMap.used {
 		return fmt.Errorf("space is lost or counted twice: chunks %d of %d, groups %d of %d, slots %d of %d",
-			chunks, s.chunkMap.used, groups, s.groups, slots, s.slotMap.used)
+			chunks, s.space.used.used, groups, s.groups, slots, s.slotMap.used)
 	}
 	return nil
 }

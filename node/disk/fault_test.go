@@ -44,6 +44,8 @@ func (c *script) run() {
 	c.write(d, 0, 20)
 	c.write(d, 100, 40)
 	c.write(a, 0, 10)
+	c.write(a, 20, 120) // past the journal, three chunks of it
+	c.write(a, 64, 96)  // and again, two of them to another place
 	c.commit(d)
 	c.promise(2)
 	c.checkpoint()

@@ -27,7 +27,8 @@ func goldenRecord() (*record, []byte) {
 	}
 	return &record{seq: 5, at: 3 * blockSize, data: data, entries: []*entry{
 		{kind: entryCreate, instance: 3, Replica: r},
-		{kind: entryWrite, instance: 3, Replica: r, block: 7, count: 2, version: Version{Epoch: 4, Seq: 5}, crcs: sums},
+		{kind: entryWrite, instance: 3, Replica: r, block: 7, count: 2, version: Version{Epoch: 4, Seq: 5}, crcs: sums, places: []uint32{0x33}},
+		{kind: entryWrite, past: true, instance: 3, Replica: r, block: 32, count: 32, version: Version{Epoch: 4, Seq: 6}, crcs: make([]uint32, 32), places: []uint32{0x44}},
 		{kind: entryWrite, zero: true, instance: 3, Replica: r, block: 9, count: 2, versions: []Version{{Epoch: 1, Seq: 2}, {Epoch: 1, Seq: 3}}},
 		{kind: entryPromise, Replica: Replica{Volume: 6}, version: Version{Epoch: 9}},
 		{kind: entryCommit, instance: 3, Replica: r, version: Version{Epoch: 4, Seq: 4}},

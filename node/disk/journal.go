@@ -28,7 +28,9 @@ type op struct {
 	write  *Write // that it is the whole of, or
 	finish func(error)
 	held   bool             // it was promised room
+	moves  bool             // a chunk that has a place gets another one
 	pages  map[uint32]*page // that checkVersions asked for, by group
+	room   [2]uint32        // of a short list of places
 }
 
 func (o *op) end(err error) {
@@ -72,7 +74,7 @@ func (s *Store) enqueueOne(o *op, hold bool) bool {
 
 // hasRoomFor promises a write room, whatever is before it in the queue: at worst each of its blocks needs a chunk and a group of its own.
 func (s *Store) hasRoomFor(o *op) bool {
-	if s.replicas[o.Replica] == nil || min(s.chunkMap.free(), s.maxGroups()-s.groups) < s.heldBlocks+o.count {
+	if s.replicas[o.Replica] == nil || min(s.space.free(), s.maxGroups()-s.groups) < s.heldBlocks+o.count {
 		return false
 	}
 	s.heldBlocks += o.count
@@ -111,6 +113,7 @@ type batch struct {
 	groups  uint32   // touched, at most
 	volumes int      // promised for the first time
 	barrier bool     // no batch is taken before this one is applied
+	moves   bool     // an op does
 	refused []refusal
 	record  record
 	header  int64 // bytes of the record's header
@@ -153,7 +156,7 @@ func (s *Store) nextBatch(b *batch) (more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for !s.mayTake() && s.err == nil {
-		if s.closing && s.queue.len() == 0 {
+		if s.closing && s.queue.len() == 0 && s.passing == 0 {
 			return false
 		}
 		s.queued.Wait()
@@ -212,6 +215,9 @@ func (s *Store) takeBatch(b *batch) {
 			}
 		}
 		s.pop()
+		if err != nil && o.past {
+			s.space.giveBack(o.places)
+		}
 		if err != nil || o.kind == 0 {
 			b.refused = append(b.refused, refusal{o, err})
 			continue
@@ -279,8 +285,9 @@ func (b *batch) add(o *op) {
 	b.entries += bytes
 	b.blocks += blocks
 	b.groups += groups
-	// Zeros may free chunks, which a later write must not count on.
-	b.barrier = b.barrier || o.kind != entryWrite || o.zero
+	// Zeros may free chunks, and a write past the journal move them, which a later write must not count on.
+	b.barrier = b.barrier || o.kind != entryWrite || o.zero || o.moves
+	b.moves = b.moves || o.moves
 }
 
 func (s *Store) maxEntries() int { return int(min(maxEntriesBytes, s.journalSize/16)) }
@@ -297,6 +304,9 @@ func (s *Store) joins(b *batch, o *op) bool {
 	}
 	switch b.ops[0].kind {
 	case entryCreate, entryRemove, entryReset:
+		return false
+	}
+	if b.movesChunkOf(o) {
 		return false
 	}
 	bytes, blocks, _ := o.needs()
@@ -379,6 +389,9 @@ func (s *Store) accept(b *batch, o *op) error {
 
 func (s *Store) acceptWrite(b *batch, o *op) error {
 	rep, err := s.replica(o.Replica)
+	if err == nil && o.past && o.instance != rep.instance {
+		err = fmt.Errorf("%w: volume %d segment %d is another one by now", ErrNoReplica, o.Volume, o.Segment)
+	}
 	if err != nil {
 		return err
 	}
@@ -399,15 +412,27 @@ func (s *Store) acceptWrite(b *batch, o *op) error {
 		return nil
 	}
 	if !o.zero || o.versions != nil {
-		if err := s.allocate(rep, o.block, o.count, !o.zero, s.heldByOthers(o)); err != nil {
+		if err := s.allocate(rep, o.block, o.count, o.hasData() && !o.past, s.heldByOthers(o)); err != nil {
 			return err
 		}
+	}
+	switch {
+	case o.past:
+		o.acceptPlaces(rep)
+	case !o.zero:
+		o.findPlaces(rep)
 	}
 	o.each(func(e *entry) {
 		e.instance = rep.instance
 		raise(rep, e)
 	})
 	return nil
+}
+
+// findPlaces notes where o's chunks are.
+func (o *op) findPlaces(rep *replica) {
+	o.places = o.room[:0]
+	o.eachChunk(func(_ int, group, c uint32) { o.places = append(o.places, rep.group(group).place[c]) })
 }
 
 // heldByOthers is what room, in chunks and in groups, a write has to leave.
@@ -581,8 +606,12 @@ func (s *Store) applyBatch(b *batch) {
 	}
 }
 
+// freedChunks is how many chunks may wait for a checkpoint before one is due for them alone: writes past the journal would
+// go round the whole device otherwise.
+const freedChunks = 1024
+
 // half says that the active overlay should be written back now, while there is room to go on meanwhile.
 func (s *Store) half() bool {
 	return s.active.bytes > s.o.DirtyBytes/2 || uint32(len(s.active.deltas)) > s.spareSlots/2 ||
-		s.head-s.tail > uint64(s.journalSize/2)
+		s.head-s.tail > uint64(s.journalSize/2) || uint32(len(s.space.freed)) > min(freedChunks, s.chunkCount/lowPart/2)
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // FormatVersion is that of a store. A program opens no other.
-const FormatVersion = 2
+const FormatVersion = 3
 
 const (
 	blockSize   = wire.BlockSize

@@ -133,7 +133,7 @@ func runModel(t *testing.T, r *rand.Rand, steps int) {
 	for range steps {
 		rep := replica(1, r.IntN(3))
 		block := r.Uint32N(testSegment)
-		count := 1 + r.Uint32N(min(testSegment-block, 60))
+		count := 1 + r.Uint32N(min(testSegment-block, 150))
 		switch n := r.IntN(100); {
 		case n < 75:
 			version := v(1, seq)

@@ -30,7 +30,8 @@ type delta struct {
 type blockDelta struct {
 	version Version
 	crc     uint32
-	data    *[blockSize]byte // nil: zeros
+	inPlace bool             // written past the journal
+	data    *[blockSize]byte // nil: in place, or zeros
 }
 
 func newOverlay() *overlay { return &overlay{deltas: map[deltaKey]*delta{}} }

@@ -251,6 +251,9 @@ func (s *Store) locateGroup(rep *replica, p span, loaded *page, out []source) bo
 		}
 		if d != nil {
 			out[i-p.first] = source{version: d.version, crc: d.crc, data: d.data}
+			if d.inPlace {
+				out[i-p.first].at = s.blockAt(g.place[i/chunkBlocks], i)
+			}
 			continue
 		}
 		if g.paged && pg == nil {

@@ -30,7 +30,7 @@ const (
 
 // entry is one change of the store. All kinds share one form; which fields count:
 //
-//	write    instance, replica, block, count, version or versions, crcs unless zero
+//	write    instance, replica, block, count, version or versions, crcs and places unless zero
 //	create   instance (new), replica
 //	remove   instance
 //	reset    instance (old), replica, version.Seq (new instance)
@@ -39,24 +39,47 @@ const (
 type entry struct {
 	kind     entryKind
 	zero     bool
+	past     bool // the data is in its place, and not in the record; whole chunks
 	instance uint64
 	Replica
 	block, count uint32
 	version      Version
 	versions     []Version
 	crcs         []uint32
+	places       []uint32 // of the chunks that it touches, in order
 }
 
 const (
 	flagZero     = 1 << 0
 	flagVersions = 1 << 1
+	flagPast     = 1 << 2
 )
 
-func (e *entry) size() int { return entryBytes + 16*len(e.versions) + 4*len(e.crcs) }
+// size is how many bytes of a record's header the entry takes; its places need not be known yet.
+func (e *entry) size() int {
+	n := entryBytes + 16*len(e.versions)
+	if e.hasData() {
+		n += 4 * int(e.count+e.chunkCount())
+	}
+	return n
+}
+
+func (e *entry) hasData() bool { return e.kind == entryWrite && !e.zero }
+
+// chunkCount is how many chunks the entry's blocks lie in.
+func (e *entry) chunkCount() uint32 { return (e.block+e.count-1)/chunkBlocks - e.block/chunkBlocks + 1 }
+
+// eachChunk calls f with the group and the number in it of each of them, in order.
+func (e *entry) eachChunk(f func(i int, group, c uint32)) {
+	first := e.block / chunkBlocks
+	for i := range e.chunkCount() {
+		f(int(i), (first+i)/groupChunks, (first+i)%groupChunks)
+	}
+}
 
 // blocks is how many blocks of data the record carries for this entry.
 func (e *entry) blocks() uint32 {
-	if e.kind != entryWrite || e.zero {
+	if !e.hasData() || e.past {
 		return 0
 	}
 	return e.count
@@ -90,6 +113,9 @@ func (e *entry) marshal(b []byte) []byte {
 	if e.versions != nil {
 		flags |= flagVersions
 	}
+	if e.past {
+		flags |= flagPast
+	}
 	le := binary.LittleEndian
 	b = append(b, byte(e.kind), flags, 0, 0)
 	b = le.AppendUint32(b, e.count)
@@ -106,6 +132,9 @@ func (e *entry) marshal(b []byte) []byte {
 	for _, c := range e.crcs {
 		b = le.AppendUint32(b, c)
 	}
+	for _, p := range e.places {
+		b = le.AppendUint32(b, p)
+	}
 	return b
 }
 
@@ -117,7 +146,7 @@ func (e *entry) unmarshal(b []byte) ([]byte, error) {
 	}
 	le := binary.LittleEndian
 	flags := b[1]
-	*e = entry{kind: entryKind(b[0]), zero: flags&flagZero != 0, count: le.Uint32(b[4:]), instance: le.Uint64(b[8:]),
+	*e = entry{kind: entryKind(b[0]), zero: flags&flagZero != 0, past: flags&flagPast != 0, count: le.Uint32(b[4:]), instance: le.Uint64(b[8:]),
 		Replica: Replica{wire.VolumeID(le.Uint64(b[16:])), wire.Segment(le.Uint32(b[24:]))}, block: le.Uint32(b[28:]),
 		version: Version{Epoch: le.Uint64(b[32:]), Seq: le.Uint64(b[40:])}}
 	b = b[entryBytes:]
@@ -131,13 +160,15 @@ func (e *entry) unmarshal(b []byte) ([]byte, error) {
 			b = b[16:]
 		}
 	}
-	if n := e.blocks(); n > 0 {
-		if uint64(len(b)) < 4*uint64(n) {
+	if e.hasData() {
+		if e.count == 0 || uint64(e.block)+uint64(e.count) > 1<<32 || uint64(len(b)) < 4*(uint64(e.count)+uint64(e.chunkCount())) {
 			return nil, errBadRecord
 		}
-		e.crcs = make([]uint32, n)
-		for i := range e.crcs {
-			e.crcs[i], b = le.Uint32(b), b[4:]
+		e.crcs, e.places = make([]uint32, e.count), make([]uint32, e.chunkCount())
+		for _, list := range [][]uint32{e.crcs, e.places} {
+			for i := range list {
+				list[i], b = le.Uint32(b), b[4:]
+			}
 		}
 	}
 	return b, nil

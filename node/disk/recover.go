@@ -50,11 +50,11 @@ func newStore(dev Device, sb *superblock, o Options, c *control) *Store {
 	o.setDefaults(&sb.geometry)
 	s := &Store{dev: &gate{Device: dev}, id: sb.id, geometry: sb.geometry, o: o,
 		replicas: map[Replica]*replica{}, promises: map[wire.VolumeID]uint64{}, commits: map[*replica]struct{}{},
-		nextInstance: c.nextInstance, chunkMap: newBitmap(sb.chunkCount), slotMap: newBitmap(sb.pageSlots),
+		nextInstance: c.nextInstance, space: newSpace(sb.chunkCount), slotMap: newBitmap(sb.pageSlots),
 		active: newOverlay(), cache: pageCache{map[pageKey]*page{}, o.CachePages},
 		head: c.tail, tail: c.tail, nextSeq: c.nextSeq, number: c.number, failed: make(chan struct{}),
 		checkpointsDone: make(chan struct{}), beat: sb.marshal()}
-	s.queued, s.work, s.due, s.readWork = sync.NewCond(&s.mu), sync.NewCond(&s.mu), sync.NewCond(&s.mu), sync.NewCond(&s.mu)
+	s.queued, s.work, s.due, s.readWork, s.largeWork = sync.NewCond(&s.mu), sync.NewCond(&s.mu), sync.NewCond(&s.mu), sync.NewCond(&s.mu), sync.NewCond(&s.mu)
 	for i := range c.replicas {
 		row := &c.replicas[i]
 		rep := newReplica(row.Replica, row.instance, s.id.SegmentBlocks)
@@ -163,7 +163,7 @@ func (s *Store) claim(rep *replica) error {
 		}
 		for c, place := range g.place {
 			if place != noChunk {
-				sound = s.chunkMap.claim(place) && sound
+				sound = s.space.claim(place) && sound
 				rep.mapped += uint64(bits.OnesCount32(g.mapped[c]))
 			}
 		}
@@ -271,14 +271,28 @@ func (s *Store) replayEntry(e *entry, data []byte) error {
 		if rep.damaged {
 			return nil
 		}
-		if !e.zero || e.versions != nil {
-			if err := s.allocate(rep, e.block, e.count, !e.zero, 0); err != nil {
-				return fmt.Errorf("%w: %w", ErrDamaged, err)
-			}
+		if err := s.allocate(rep, e.block, e.count, false, 0); err != nil {
+			return fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		if !s.claimPlaces(rep, e) {
+			return fmt.Errorf("%w: it writes to another's chunk", ErrDamaged)
 		}
 		raise(rep, e)
 	}
 	return s.apply(e, data)
+}
+
+// claimPlaces takes the chunks that a write was given when its record was made.
+func (s *Store) claimPlaces(rep *replica, e *entry) bool {
+	sound := true
+	if len(e.places) > 0 {
+		e.eachChunk(func(i int, group, c uint32) {
+			if old := rep.group(group).place[c]; old != e.places[i] {
+				sound = sound && (old == noChunk || e.past) && s.space.claim(e.places[i])
+			}
+		})
+	}
+	return sound
 }
 
 // endJournal looks behind the end, up to which all was replayed. A whole record there was in flight

@@ -14,7 +14,7 @@ import (
 // Options bound what a store takes of the node. Zero fields have defaults.
 type Options struct {
 	Readers    int   // reads in the device at once; default 32
-	Writers    int   // write-backs in the device at once; default 16
+	Writers    int   // in the device at once, of write-backs and of writes past the journal each; default 16
 	DirtyBytes int64 // most journal bytes one overlay keeps in memory, of two; default 64 MiB, at most half of the journal
 	CachePages int   // metadata pages in memory, 2.6 KiB each for 512 KiB of data; default 16,384
 }
@@ -56,10 +56,10 @@ type Store struct {
 	nextInstance uint64
 	commits      map[*replica]struct{} // commit points that no journal record carries yet
 
-	chunkMap *bitmap
-	slotMap  *bitmap
-	slotEnd  uint32 // no slot at or above it was ever taken
-	groups   uint32 // in use, at most maxGroups
+	space   space
+	slotMap *bitmap
+	slotEnd uint32 // no slot at or above it was ever taken
+	groups  uint32 // in use, at most maxGroups
 
 	active, frozen *overlay // frozen is being written back; active is newer
 	spare          *overlay // empty, or nil
@@ -87,11 +87,15 @@ type Store struct {
 	err     error
 	failed  chan struct{}
 
+	large     fifo[*op] // whose data is to be written past the journal
+	largeWork *sync.Cond
+	passing   int // of them, that the journal's queue has not yet
+
 	reads    fifo[*Read]
 	readWork *sync.Cond
 
-	journals, readers sync.WaitGroup // goroutines
-	checkpointsDone   chan struct{}
+	journals, readers, passers sync.WaitGroup // goroutines
+	checkpointsDone            chan struct{}
 
 	beating sync.Mutex // before mu
 	beat    []byte     // what Beat writes
@@ -106,6 +110,9 @@ type Store struct {
 // Identity is what Format was given.
 func (s *Store) Identity() Identity { return s.id }
 
+// lowPart of the chunks or pages is what a disk should have free.
+const lowPart = 20
+
 // start lets the goroutines loose on a recovered store.
 func (s *Store) start() {
 	s.placed, s.placedSeq = s.head, s.nextSeq
@@ -114,6 +121,10 @@ func (s *Store) start() {
 		go s.runJournal()
 	}
 	go s.runCheckpoints()
+	s.passers.Add(s.o.Writers)
+	for range s.o.Writers {
+		go s.runLarge()
+	}
 	s.readers.Add(s.o.Readers)
 	for range s.o.Readers {
 		go s.runReads()
@@ -182,6 +193,8 @@ func (s *Store) Close() error {
 
 	s.readWork.Broadcast()
 	s.readers.Wait()
+	s.largeWork.Broadcast()
+	s.passers.Wait()
 	s.labeling.Lock() // the last SetLabel is through
 	defer s.labeling.Unlock()
 	s.beating.Lock() // and the last Beat
@@ -290,9 +303,9 @@ func (s *Store) Stats() Stats {
 	defer s.mu.Unlock()
 	st := s.stats
 	st.Capacity = int64(s.chunkCount) * chunkBytes
-	st.Used = int64(s.chunkMap.used) * chunkBytes
+	st.Used = int64(s.space.used.used) * chunkBytes
 	st.Free = st.Capacity - st.Used
-	st.Low = s.chunkMap.free() < s.chunkCount/20 || s.maxGroups()-s.groups < s.maxGroups()/20
+	st.Low = s.space.free() < s.chunkCount/lowPart || s.maxGroups()-s.groups < s.maxGroups()/lowPart
 	st.JournalSize, st.JournalUsed = s.journalSize, int64(s.head-s.tail)
 	st.Dirty = s.active.bytes
 	if s.frozen != nil {

@@ -11,7 +11,7 @@ import (
 // to the same block in flight the one with the lower version may be refused.
 //
 // A write is atomic per block. It is refused as a whole, with ErrVersion, when any of its
-// blocks has a newer version; one of more than 1 MiB is several writes in this respect.
+// blocks has a newer version; one of more than 1 MiB, or with a whole chunk (32 blocks, aligned) in it, is several writes in this respect.
 //
 // With w.Cache it says whether w is held: then there will be room for it, and nothing but the end of the process, of the
 // replica, or of the disk keeps it from stable storage. A read does not see it before it is Done.
@@ -19,6 +19,9 @@ func (s *Store) Write(w *Write) (held bool) {
 	if err := s.checkWrite(w); err != nil {
 		w.Err = err
 		go w.Done(w)
+		return false
+	}
+	if s.writeLarge(w) {
 		return false
 	}
 	if n := s.partBlocks(w); w.Count > n {
@@ -166,7 +169,7 @@ func (s *Store) allocate(rep *replica, block, count uint32, data bool, leave uin
 		}
 		return nil
 	})
-	if groups > 0 && groups+leave > s.maxGroups()-s.groups || chunks > 0 && chunks+leave > s.chunkMap.free() {
+	if groups > 0 && groups+leave > s.maxGroups()-s.groups || chunks > 0 && chunks+leave > s.space.free() {
 		return ErrNoSpace
 	}
 	return spans(block, count, func(p span) error {
@@ -176,7 +179,7 @@ func (s *Store) allocate(rep *replica, block, count uint32, data bool, leave uin
 		}
 		for c := p.first / chunkBlocks; data && c <= (p.last-1)/chunkBlocks; c++ {
 			if g.place[c] == noChunk {
-				g.place[c], _ = s.chunkMap.take()
+				g.place[c], _ = s.space.take()
 			}
 		}
 		return nil
