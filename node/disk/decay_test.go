@@ -72,9 +72,11 @@ func storeThatDecays(t *testing.T, closed bool) (*disktest.Memory, *found, int64
 	check(t, s.Promise(1, 3))
 	check(t, s.SetLabel(numberedLabel(4)))
 	s.Checkpoint()
-	check(t, put(s, replica(1, 0), 100, 4, v(1, 2)))
+	// So little that no checkpoint is due.
+	check(t, put(s, replica(1, 0), 100, 3, v(1, 2)))
 	check(t, zero(s, replica(1, 1), 40, 20, v(1, 3)))
-	check(t, put(s, replica(1, 2), 290, 30, v(1, 4)))
+	check(t, put(s, replica(1, 1), 64, 64, v(1, 3))) // past the journal
+	check(t, put(s, replica(1, 2), 290, 4, v(1, 4)))
 	check(t, s.Promise(1, 5))
 	want, err := inspect(s)
 	check(t, err)

@@ -92,34 +92,54 @@ func (s *Store) largePart(places []uint32, versions bool) uint32 {
 	return uint32(n)
 }
 
-// runLarge writes data to its places, and hands it to the journal then.
+// runLarge writes data to its places. Whoever has written while nobody flushes does so, for all that is written by then.
 func (s *Store) runLarge() {
 	defer s.passers.Done()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for {
-		s.mu.Lock()
 		for s.large.len() == 0 && !s.stopping {
 			s.largeWork.Wait()
 		}
 		if s.large.len() == 0 {
-			s.mu.Unlock()
 			return
 		}
 		o := s.large.pop()
 		s.mu.Unlock()
-		if _, err := s.dev.WriteThrough(o.data, s.blockAt(o.places[0], 0)); err != nil {
-			s.fail(fmt.Errorf("data: %w", err))
-		}
-		o.data = nil
+		_, err := s.dev.WriteAt(o.data, s.blockAt(o.places[0], 0))
+		s.failIf(err)
 		s.mu.Lock()
-		s.passing--
-		err := s.err
-		if err == nil {
+		s.written = append(s.written, o)
+		if s.flushing {
+			continue
+		}
+		for s.flushing = true; len(s.written) > 0; {
+			s.flushLarge()
+		}
+		s.flushing = false
+	}
+}
+
+// flushLarge makes the data that is written durable, and hands it to the journal. mu is held, and released meanwhile.
+func (s *Store) flushLarge() {
+	list := s.written
+	s.written = nil
+	s.mu.Unlock()
+	s.failIf(s.dev.Sync())
+	s.mu.Lock()
+	s.passing -= len(list)
+	for _, o := range list {
+		if o.data = nil; s.err == nil {
 			s.push(o)
+		} else {
+			go o.end(s.err)
 		}
-		s.mu.Unlock()
-		if err != nil {
-			o.end(err)
-		}
+	}
+}
+
+func (s *Store) failIf(err error) {
+	if err != nil {
+		s.fail(fmt.Errorf("data past the journal: %w", err))
 	}
 }
 

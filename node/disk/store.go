@@ -89,6 +89,8 @@ type Store struct {
 
 	large     fifo[*op] // whose data is to be written past the journal
 	largeWork *sync.Cond
+	written   []*op // of them, and not flushed
+	flushing  bool
 	passing   int // of them, that the journal's queue has not yet
 
 	reads    fifo[*Read]

@@ -10,7 +10,7 @@ import (
 const (
 	joinersMax = 4  // copies that catch up
 	copiesMax  = 16 // runs of blocks under way, for each of them
-	runBlocks  = 32 // 128 KiB
+	runBlocks  = 64 // 256 KiB, from a multiple of it to the next at most, since stores write whole chunks sooner than parts
 )
 
 // joiner is a copy that catches up. The situation: the copy has every write up
@@ -232,7 +232,7 @@ func (h *Head) joinSource(s *segment) wire.NodeID {
 // nextRun takes blocks off both lists: a run that is to be copied, or
 // rewritten, or (empty) one block that is equal.
 func (j *joiner) nextRun() (run []uint32, rewrite bool) {
-	for len(run) < runBlocks {
+	for {
 		a, b := j.mine.list, j.its.list
 		// Beyond the last block of a list that has more pages nothing is known of it.
 		if len(a) == 0 && !j.mine.ended || len(b) == 0 && !j.its.ended || len(a) == 0 && len(b) == 0 {
@@ -249,7 +249,7 @@ func (j *joiner) nextRun() (run []uint32, rewrite bool) {
 			block, both = a[0].Block, true
 			stale, divergent = b[0].Version.Less(a[0].Version), a[0].Version.Less(b[0].Version)
 		}
-		if len(run) > 0 && (!stale && !divergent || divergent != rewrite || block != run[len(run)-1]+1) {
+		if len(run) > 0 && (!stale && !divergent || divergent != rewrite || block != run[len(run)-1]+1 || block%runBlocks == 0) {
 			return run, rewrite
 		}
 		if stale && !divergent || both {
@@ -263,7 +263,6 @@ func (j *joiner) nextRun() (run []uint32, rewrite bool) {
 		}
 		run, rewrite = append(run, block), divergent
 	}
-	return run, rewrite
 }
 
 // copyRun copies blocks to the joiner with the versions that the source has,

@@ -37,6 +37,23 @@ func TestACopyDoesNotCountBeforeItsChecksumsWereRight(t *testing.T) {
 	}
 }
 
+// Runs end where a store's chunks do: one that begins in the middle of some is made up for by the next ones.
+func TestRunsToBeCopiedEndAtMultiplesOfTheirLength(t *testing.T) {
+	changes := func(from, to uint32) (list []wire.Change) {
+		for b := from; b < to; b++ {
+			list = append(list, wire.Change{Block: b, Version: wire.Version{Epoch: 1, Seq: 1}})
+		}
+		return list
+	}
+	j := joiner{mine: pager{list: append(changes(10, 200), changes(300, 310)...), ended: true}, its: pager{ended: true}}
+	for _, want := range [][2]uint32{{10, 64}, {64, 128}, {128, 192}, {192, 200}, {300, 310}} {
+		run, rewrite := j.nextRun()
+		if rewrite || len(run) != int(want[1]-want[0]) || run[0] != want[0] {
+			t.Fatalf("run %v, want %v", run, want)
+		}
+	}
+}
+
 // A copy that has caught up, and is about to be taken into its set, gives way to an empty one of its node's, be it on the same disk. Its head may
 // hear of both at once: the empty one is not taken for the other.
 func TestACopyMadeAnewCatchesUpAnew(t *testing.T) {

@@ -62,7 +62,7 @@ func TestHostsDoNotWaitForTheAllowanceOfCopying(t *testing.T) {
 
 // What is due is copied in as many bursts as it is asked for, and no more of it in all.
 func TestCopyingGoesOnBetweenTicks(t *testing.T) {
-	const rate = 4 << 20 // a run of 128 KiB each 32 ms
+	const rate = 2 << 20 // a run of 256 KiB each 128 ms
 	c := newCluster(t, Bugs{})
 	c.agree(in(1), in(2), outside(3))
 	x := lag(c)
@@ -72,7 +72,7 @@ func TestCopyingGoesOnBetweenTicks(t *testing.T) {
 		t.Fatalf("%d blocks are copied, and nothing waits", len(x.blocks))
 	}
 	before, bursts := len(x.blocks), 0
-	for i := int64(1); i <= 9; i++ {
+	for i := int64(1); i <= 36; i++ {
 		had := len(x.blocks)
 		c.h.GoOn(c.now + i*4*Millisecond)
 		c.settle()
@@ -81,7 +81,7 @@ func TestCopyingGoesOnBetweenTicks(t *testing.T) {
 		}
 	}
 	if copied := len(x.blocks) - before; bursts == 0 || copied > 3*runBlocks {
-		t.Errorf("%d blocks in %d bursts in 36 ms", copied, bursts)
+		t.Errorf("%d blocks in %d bursts in 144 ms", copied, bursts)
 	}
 }
 
@@ -108,7 +108,7 @@ func TestWhatIsUnderWayAtOnceFitsThePace(t *testing.T) {
 		every uint32 // block of which differs
 		least int    // runs
 		most  uint64 // bytes
-	}{{16 << 20, 1, 4, 640 << 10}, {16 << 20, 2, copiesMax, 64 << 10}, {400 << 20, 1, 8, 1 << 20}, {0, 1, 8, 1 << 20}} {
+	}{{16 << 20, 1, 2, 768 << 10}, {16 << 20, 2, copiesMax, 64 << 10}, {400 << 20, 1, 4, 1 << 20}, {0, 1, 4, 1 << 20}} {
 		c := newCluster(t, Bugs{})
 		c.agree(in(1), in(2), outside(3))
 		n := lagOf(c, 256, x.every)
