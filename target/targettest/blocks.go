@@ -70,9 +70,52 @@ func each(at, n uint64, f func(chunk, from, to uint64)) {
 	}
 }
 
+// slab is neighbouring chunks, side by side in memory.
+type slab struct {
+	data [slabChunks][chunkBytes]byte
+	used [slabChunks]bool // the others were never written, or unmapped
+	n    int              // that are used
+}
+
+const slabChunks = 256
+
+// chunk is nil where nothing is kept.
+func (m *memory) chunk(c uint64) *[chunkBytes]byte {
+	if s := m.slabs[c/slabChunks]; s != nil && s.used[c%slabChunks] {
+		return &s.data[c%slabChunks]
+	}
+	return nil
+}
+
+// use is the chunk, of zeros at first.
+func (m *memory) use(c uint64) *[chunkBytes]byte {
+	s := m.slabs[c/slabChunks]
+	if s == nil {
+		s = new(slab)
+		m.slabs[c/slabChunks] = s
+	}
+	if !s.used[c%slabChunks] {
+		s.used[c%slabChunks] = true
+		s.n++
+	}
+	return &s.data[c%slabChunks]
+}
+
+// drop gives a chunk back.
+func (m *memory) drop(c uint64) {
+	if m.chunk(c) == nil {
+		return
+	}
+	s := m.slabs[c/slabChunks]
+	s.data[c%slabChunks], s.used[c%slabChunks] = [chunkBytes]byte{}, false
+	if s.n--; s.n == 0 {
+		delete(m.slabs, c/slabChunks)
+	}
+}
+
 func (m *memory) read(at uint64, data []byte) {
 	each(at, uint64(len(data)), func(c, from, to uint64) {
-		if p := m.chunks[c]; p != nil {
+		if p := m.chunk(c); p != nil {
 			copy(data, p[from:to])
 		} else {
 			clear(data[:to-from])
@@ -83,12 +126,7 @@ func (m *memory) read(at uint64, data []byte) {
 
 func (m *memory) write(at uint64, data []byte) {
 	each(at, uint64(len(data)), func(c, from, to uint64) {
-		p := m.chunks[c]
-		if p == nil {
-			p = new([chunkBytes]byte)
-			m.chunks[c] = p
-		}
-		copy(p[from:to], data)
+		copy(m.use(c)[from:to], data)
 		data = data[to-from:]
 	})
 }
@@ -96,14 +134,13 @@ func (m *memory) write(at uint64, data []byte) {
 // zero gives back whole chunks when asked to unmap.
 func (m *memory) zero(at, n uint64, unmap bool) {
 	each(at, n, func(c, from, to uint64) {
-		p := m.chunks[c]
-		switch {
+		switch p := m.chunk(c); {
 		case unmap && to-from == chunkBytes:
-			delete(m.chunks, c)
+			m.drop(c)
 		case p != nil:
 			clear(p[from:to])
 		case !unmap:
-			m.chunks[c] = new([chunkBytes]byte)
+			m.use(c)
 		}
 	})
 }
@@ -113,7 +150,7 @@ func (m *memory) differs(at uint64, data []byte) (offset uint64, found bool) {
 	var zeros [chunkBytes]byte
 	each(at, uint64(len(data)), func(c, from, to uint64) {
 		stored := &zeros
-		if p := m.chunks[c]; p != nil {
+		if p := m.chunk(c); p != nil {
 			stored = p
 		}
 		want := data[:to-from]
@@ -141,9 +178,11 @@ func (m *memory) differs(at uint64, data []byte) (offset uint64, found bool) {
 func (m *memory) status(op *target.Op, info target.Info) {
 	per := chunkBytes / uint64(info.BlockSize)
 	var mapped []uint64
-	for c := range m.chunks {
-		if c >= op.LBA/per {
-			mapped = append(mapped, c)
+	for n, s := range m.slabs {
+		for i, used := range s.used {
+			if c := n*slabChunks + uint64(i); used && c >= op.LBA/per {
+				mapped = append(mapped, c)
+			}
 		}
 	}
 	slices.Sort(mapped)

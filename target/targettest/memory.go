@@ -34,7 +34,7 @@ type Verdict struct {
 	Status target.Status // other than OK: the operation ends so, and does nothing
 }
 
-// Memory is a target.Device on a sparse map of 4 KiB chunks. Each operation is
+// Memory is a target.Device on sparse chunks of 4 KiB. Each operation is
 // carried out whole under one lock, so overlapping ones are ordered and
 // CompareAndWrite is atomic. An operation that is neither held nor delayed is
 // done before Submit returns.
@@ -46,7 +46,7 @@ type Memory struct {
 // memory is what all nodes' views of one Memory share.
 type memory struct {
 	dataMu sync.RWMutex
-	chunks map[uint64]*[chunkBytes]byte
+	slabs  map[uint64]*slab
 	claims claims // under dataMu
 
 	mu        sync.Mutex
@@ -100,7 +100,7 @@ func NewMemory(o Options) *Memory {
 		ReadOnly: o.ReadOnly, WriteCache: o.WriteCache, Atomic: 256 * o.BlockSize}
 	info.NAA, info.Serial = identity(o.ID)
 	return &Memory{local: o.Local, memory: &memory{
-		chunks:   make(map[uint64]*[chunkBytes]byte),
+		slabs:    make(map[uint64]*slab),
 		info:     info,
 		groups:   slices.Clone(o.Groups),
 		watchers: make(map[int]func(target.Event)),

@@ -80,7 +80,7 @@ func TestAnInjectedStatusDoesNothingElse(t *testing.T) {
 	if got := collect(m, target.Write, target.Nexus{}); (*got)[0] != target.MediumError {
 		t.Fatalf("write: %v", *got)
 	}
-	if len(m.chunks) != 0 {
+	if len(m.slabs) != 0 {
 		t.Fatal("a failed write took effect")
 	}
 }

@@ -17,7 +17,7 @@ const (
 )
 
 // memoryUnits are the targets whose units need no disk: nothing but the front
-// ends is compared.
+// ends is compared. All of them are full.
 type memoryUnits struct{ ours, tgt, gotgt *server }
 
 // memoryUnits starts them once.
@@ -30,7 +30,10 @@ func (b *bench) memoryUnits() (*memoryUnits, error) {
 	}
 	u := &memoryUnits{}
 	var err error
-	if u.ours, err = b.ours(); err != nil {
+	if u.ours, err = b.ours(); err == nil {
+		err = u.ours.fill(unitBytes)
+	}
+	if err != nil {
 		return nil, err
 	}
 	ports, err := freeport.Take([]string{"127.0.0.1"}, 2)

@@ -195,18 +195,24 @@ func (c *cluster) fill(bytes uint64) error {
 	if c.full >= bytes {
 		return nil
 	}
-	streams, end, err := c.head.streams(work{write: true, bytes: mib1, depth: 8, sessions: 1, inOrder: inRow, span: bytes})
+	if err := c.head.fill(bytes); err != nil {
+		return err
+	}
+	c.full = bytes
+	return nil
+}
+
+// fill writes the first bytes of the unit.
+func (s *server) fill(bytes uint64) error {
+	streams, end, err := s.streams(work{write: true, bytes: mib1, depth: 8, sessions: 1, inOrder: inRow, span: bytes})
 	if err != nil {
 		return err
 	}
 	defer end()
 	x := streams[0]
 	x.next = 0
-	if _, err := together(streams, func(*stream) { x.count(int(bytes / mib1)) }); err != nil {
-		return err
-	}
-	c.full = bytes
-	return nil
+	_, err = together(streams, func(*stream) { x.count(int(bytes / mib1)) })
+	return err
 }
 
 func eventually(ask func() error) (err error) {

@@ -46,6 +46,9 @@ func (b *bench) nvmeUnit() (*nvmeUnit, error) {
 		}
 		*c.to = &server{address: parts[0], iqn: parts[1], pids: []int{pid}}
 	}
+	if err := u.iscsi.fill(unitBytes); err != nil {
+		return nil, err
+	}
 	b.both = u
 	return u, b.startLimit()
 }
