@@ -80,6 +80,7 @@ func (s *Store) applyPlaces(rep *replica, e *entry) {
 			g.place[c] = e.places[i]
 			if old != noChunk {
 				s.space.release(old)
+				s.space.moved++
 			}
 		}
 	})

@@ -606,12 +606,12 @@ func (s *Store) applyBatch(b *batch) {
 	}
 }
 
-// freedChunks is how many chunks may wait for a checkpoint before one is due for them alone: writes past the journal would
-// go round the whole device otherwise.
-const freedChunks = 1024
+// movedChunks is how many chunks that have moved may wait for a checkpoint before one is due for them alone: writes past the
+// journal would go round the whole device otherwise.
+const movedChunks = 1024
 
 // half says that the active overlay should be written back now, while there is room to go on meanwhile.
 func (s *Store) half() bool {
 	return s.active.bytes > s.o.DirtyBytes/2 || uint32(len(s.active.deltas)) > s.spareSlots/2 ||
-		s.head-s.tail > uint64(s.journalSize/2) || uint32(len(s.space.freed)) > min(freedChunks, s.chunkCount/lowPart/2)
+		s.head-s.tail > uint64(s.journalSize/2) || s.space.moved > min(movedChunks, s.chunkCount/lowPart/2)
 }

@@ -7,6 +7,7 @@ type space struct {
 	used            *bitmap             // owned by a replica, or by a write on its way past the journal
 	spoken          *bitmap             // used, freed or freezing
 	freed, freezing map[uint32]struct{} // since the last freeze; before it, and the journal still has it
+	moved           uint32              // of freed, because they got another place
 }
 
 func newSpace(chunks uint32) space {
@@ -60,7 +61,7 @@ func (s *space) release(i uint32) {
 }
 
 // freeze begins a checkpoint, and settle ends it: the journal has forgotten what was freed before the freeze.
-func (s *space) freeze() { s.freed, s.freezing = s.freezing, s.freed }
+func (s *space) freeze() { s.freed, s.freezing, s.moved = s.freezing, s.freed, 0 }
 
 func (s *space) settle() {
 	for i := range s.freezing {
