@@ -35,6 +35,26 @@ func (b *bitmap) take() (uint32, bool) {
 	return 0, false
 }
 
+// runSearch is how many words takeRun looks at, at most.
+const runSearch = 4096
+
+// takeRun takes n places side by side, at most 64, and gives the first: about the lowest of those that lie in one word.
+func (b *bitmap) takeRun(n uint32) (first uint32, ok bool) {
+	for at := int(b.hint); at < min(len(b.words), int(b.hint)+runSearch); at++ {
+		starts := ^b.words[at]
+		for i := uint32(1); i < n && starts != 0; i++ {
+			starts &= ^b.words[at] >> i
+		}
+		if starts != 0 {
+			bit := uint32(bits.TrailingZeros64(starts))
+			b.words[at] |= (1<<n - 1) << bit
+			b.used += n
+			return uint32(at)*64 + bit, true
+		}
+	}
+	return 0, false
+}
+
 // claim takes a given place; false if it is taken or does not exist.
 func (b *bitmap) claim(i uint32) bool {
 	if i >= b.n || b.words[i/64]&(1<<(i%64)) != 0 {

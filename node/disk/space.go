@@ -25,17 +25,24 @@ func (s *space) take() (uint32, bool) {
 	return i, ok
 }
 
-// takeUnspoken gives n chunks to a write past the journal, in order, or none.
+// takeUnspoken gives n chunks to a write past the journal, in order, or none: where it can so many side by side as go to the device at once.
 func (s *space) takeUnspoken(n uint32) []uint32 {
 	list := make([]uint32, 0, n)
-	for range n {
-		i, ok := s.spoken.take()
+	for have := uint32(0); have < n; have = uint32(len(list)) {
+		run := min(n-have, largeMost)
+		first, ok := s.spoken.takeRun(run)
+		if !ok {
+			run = 1
+			first, ok = s.spoken.take()
+		}
 		if !ok {
 			s.giveBack(list)
 			return nil
 		}
-		s.used.claim(i)
-		list = append(list, i)
+		for i := range run {
+			s.used.claim(first + i)
+			list = append(list, first+i)
+		}
 	}
 	return list
 }
