@@ -15,6 +15,10 @@ const (
 	largeMost  = 8
 )
 
+// AtomicBytes is how long a write may be so that a crash leaves all of it or nothing: a large one is an entry for each run of
+// chunks and each end, and not all of them may be in one record.
+const AtomicBytes = (largeLeast - 1) * chunkBytes
+
 // writeLarge cuts a write with whole chunks in it into what goes past the journal and what does not. False if none can.
 func (s *Store) writeLarge(w *Write) bool {
 	first, end := roundUp(int64(w.Block), chunkBlocks), int64(w.Block+w.Count)&^(chunkBlocks-1)
@@ -106,7 +110,9 @@ func (s *Store) runLarge() {
 		}
 		o := s.large.pop()
 		s.mu.Unlock()
+		at := s.dev.pulse.begin(writing)
 		_, err := s.dev.WriteAt(o.data, s.blockAt(o.places[0], 0))
+		s.dev.pulse.end(writing, at, err)
 		s.failIf(err)
 		s.mu.Lock()
 		s.written = append(s.written, o)

@@ -7,6 +7,7 @@ import (
 
 	"ashlar/node/disk"
 	"ashlar/node/disk/disktest"
+	"ashlar/replication/wire"
 )
 
 // heldUp is a device that holds writes up while it is told to.
@@ -104,6 +105,22 @@ func TestALargeWriteIsWrittenOnceAndDurable(t *testing.T) {
 		isZero(t, s, r, 230, testSegment-230, v(0, 0))
 		audit(t, s)
 		holds(t, s, r, 30, 200, v(1, 1))
+	}
+}
+
+func TestWhatIsPromisedToBeAtomicIsOneRecord(t *testing.T) {
+	r, memory := replica(1, 0), disktest.NewMemory(testDevice)
+	check(t, disk.Format(memory, testIdentity, disk.FormatOptions{Journal: 16 << 20}))
+	s := open(t, memory)
+	defer s.Abandon()
+	check(t, s.Create(r))
+	for i, block := range []uint32{0, 1, 31, 32, 32} {
+		before := s.Stats()
+		check(t, put(s, r, block, disk.AtomicBytes/wire.BlockSize, v(1, uint64(i))))
+		after := s.Stats()
+		if bytes := after.JournalUsed - before.JournalUsed; after.Batches != before.Batches+1 || bytes < disk.AtomicBytes {
+			t.Errorf("at block %d it is %d records, of %d bytes in all", block, after.Batches-before.Batches, bytes)
+		}
 	}
 }
 

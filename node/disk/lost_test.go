@@ -331,3 +331,67 @@ func TestScrubLeavesTheCopiesOfPagesInMemoryAlone(t *testing.T) {
 	wantLost(t, s, r, blocks(128, 256)...)
 	check(t, s.Close())
 }
+
+// A device that has lost a page and takes no writes is still read.
+func TestALostPageOnADeviceThatTakesNoWrites(t *testing.T) {
+	r := replica(1, 0)
+	memory, _, s := withReplica(t, r)
+	check(t, put(s, r, 0, testSegment, v(1, 1)))
+	s.Checkpoint()
+	dev := disktest.NewFaulty(memory.Clone())
+	_, page := s.BlockPlace(r, 0)
+	dev.BadSector(page)
+	dev.FailWrite(1, syscall.EIO)
+	s = open(t, dev)
+	defer s.Abandon()
+	wantError(t, put(s, r, 0, 1, v(1, 2)), disk.ErrFailed)
+	holds(t, s, r, 128, testSegment-128, v(1, 1))
+	var sum *disk.ChecksumError
+	if read := get(s, r, 0, 128); !errors.As(read.Err, &sum) {
+		t.Errorf("the lost page's blocks: %v", read.Err)
+	}
+}
+
+// A page that could not be read once, and can be again, is not believed: its chunks may have others' data since.
+func TestPagesThatComeBackAreNotBelieved(t *testing.T) {
+	for name, lost := range map[string][]uint32{"one": {0}, "two": {0, 128}} {
+		t.Run(name, func(t *testing.T) {
+			r, q := replica(1, 0), replica(1, 1)
+			memory, _, s := withReplica(t, r)
+			check(t, s.Create(q))
+			check(t, put(s, r, 0, testSegment, v(1, 1)))
+			s.Checkpoint()
+			dev := disktest.NewFaulty(memory.Clone())
+			for _, block := range lost {
+				_, page := s.BlockPlace(r, block)
+				dev.BadSector(page)
+			}
+			s = open(t, dev)
+			writes := []*disk.Write{dataWrite(q, 0, testSegment, v(1, 2)), dataWrite(q, 7, 1, v(1, 3))}
+			if len(lost) == 1 {
+				writes = append(writes, dataWrite(r, 3, 1, v(1, 4)))
+			}
+			for _, w := range writes {
+				check(t, submit(s, w))
+			}
+			s.Abandon()
+
+			s = open(t, dev.Device.(*disktest.Memory).Again())
+			defer s.Abandon()
+			holds(t, s, q, 0, 7, v(1, 2))
+			holds(t, s, q, 7, 1, v(1, 3))
+			holds(t, s, q, 8, testSegment-8, v(1, 2))
+			if len(lost) == 1 {
+				holds(t, s, r, 3, 1, v(1, 4))
+				holds(t, s, r, 128, testSegment-128, v(1, 1))
+				var sum *disk.ChecksumError
+				if read := get(s, r, 0, 128); !errors.As(read.Err, &sum) || len(sum.Blocks) != 127 {
+					t.Errorf("the lost page's blocks: %v", read.Err)
+				}
+			} else {
+				wantError(t, get(s, r, 0, 1).Err, disk.ErrDamaged)
+			}
+			audit(t, s)
+		})
+	}
+}

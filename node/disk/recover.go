@@ -27,6 +27,7 @@ func Open(dev Device, want Identity, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.keepLosses()
 	s.labels = loadLabels(dev, &s.geometry, s.id.Nonce)
 	s.start()
 	return s, nil
@@ -144,6 +145,7 @@ func (s *Store) claim(rep *replica) error {
 		hash ^= pageHash(i, g.sum)
 	})
 	if !rep.damaged && (pages != rep.pages || hash != rep.hash) {
+		s.harmed = true
 		gi, sum, found := s.findLost(rep, pages, hash)
 		rep.damaged = !found
 		if found {
@@ -253,6 +255,33 @@ func (s *Store) makeRoom(size int64, groups uint32) error {
 		return fmt.Errorf("%w: write-back during recovery: %w", ErrFailed, err)
 	}
 	return nil
+}
+
+// keepLosses makes durable which pages were found lost, and which replicas damaged: their chunks are free from now on, so pages that
+// could not be read and can be again must not be believed. A device that takes no writes can still be read.
+func (s *Store) keepLosses() {
+	if !s.harmed {
+		return
+	}
+	checkpoint := func() {
+		if s.err != nil {
+			return
+		}
+		if err := s.makeCheckpoint(); err != nil {
+			s.fail(fmt.Errorf("write-back during recovery: %w", err))
+		}
+	}
+	for _, rep := range s.replicas {
+		rep.each(func(i uint32, g *group) {
+			if g.lost {
+				if uint32(len(s.active.deltas)) >= s.spareSlots {
+					checkpoint()
+				}
+				s.active.open(rep, i)
+			}
+		})
+	}
+	checkpoint()
 }
 
 func (s *Store) replayEntry(e *entry, data []byte) error {

@@ -79,6 +79,7 @@ type Store struct {
 	placed       uint64   // end of the last placed record
 	placedSeq    uint64   // number of the next to be placed
 
+	harmed   bool   // recovery found pages lost, or replicas damaged, that were not before
 	number   uint64 // of the last checkpoint
 	wanted   bool   // a checkpoint is due
 	stopping bool   // last checkpoint, then no more

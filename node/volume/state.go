@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"ashlar/node/cluster"
+	"ashlar/node/disk"
 	"ashlar/replication/mirror"
 	"ashlar/replication/wire"
 	"ashlar/target"
@@ -158,7 +159,7 @@ const company = 0x02A51A
 // info names the volume for ever: by its cluster's random identity and its number.
 func info(st *cluster.State, v *cluster.Volume) *target.Info {
 	i := &target.Info{ID: uint64(v.ID), Name: v.Name, WriteCache: v.WriteCache, BlockSize: logicalBlock, Physical: wire.BlockSize, Blocks: v.Bytes / logicalBlock,
-		Atomic: 128 << 10} // a piece of one copy, journaled whole; segments begin at multiples of it
+		Atomic: disk.AtomicBytes} // on each copy; segments begin at multiples of it
 	// NAA 6: 4 bits of type, 24 of company, 36 vendor specific, 64 more (SPC-4 7.8.6.6.5).
 	id, err := hex.DecodeString(st.ID)
 	if err != nil || len(id) < 8 {

@@ -47,7 +47,7 @@ type clock struct {
 type ahead struct{ wall, boot int64 }
 
 // tolerance is what two readings of wall may differ by although nothing changed: they are not of one instant. Boot is
-// never wrong by more than that, for a difference below it is not taken over.
+// never wrong by more than a few times that, for a difference below it is not taken over.
 const tolerance = int64(time.Millisecond)
 
 func (c *clock) now() int64 {
@@ -60,25 +60,27 @@ func (c *clock) now() int64 {
 
 func near(a, b int64) bool { return a-b <= tolerance && b-a <= tolerance }
 
-// ask finds out anew by how much the clocks are ahead.
-func (c *clock) ask() int64 {
-	wall, before := c.quick()
-	for {
+// ask finds out anew by how much the clocks are ahead. Where something changes meanwhile, or another asks, it asks again, or leaves it
+// to the next reading.
+func (c *clock) ask() (boot int64) {
+	for range 10 {
+		old := c.ahead.Load()
+		wall, before := c.quick()
 		was := wall - before
-		boot := c.boot()
-		var after int64
-		wall, after = c.quick()
-		if !near(wall-after, was) || after-before > tolerance { // something changed meanwhile
-			before = after
+		boot = c.boot()
+		wall, after := c.quick()
+		if !near(wall-after, was) || after-before > tolerance {
 			continue
 		}
 		a := &ahead{wall - after, boot - after} // the latter at least; boot - before at most
-		if old := c.ahead.Load(); old != nil && a.boot <= old.boot && old.boot <= boot-before {
+		if old != nil && a.boot <= old.boot && old.boot <= boot-before {
 			a.boot = old.boot // so that the clock never goes back
 		}
-		c.ahead.Store(a)
-		return after + a.boot
+		if c.ahead.CompareAndSwap(old, a) {
+			return after + a.boot
+		}
 	}
+	return boot
 }
 
 // beat is when the process of an idle node is woken.
