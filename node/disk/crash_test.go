@@ -75,7 +75,7 @@ func trace(t *testing.T, r *rand.Rand, dev *disktest.Memory, base *found, writes
 			w.Done = func(w *disk.Write) {
 				if w.Err == nil {
 					tr.Mark(acked{w})
-				} else if !errors.Is(w.Err, disk.ErrVersion) || w.Count < 32 { // a later one has overtaken a large one
+				} else if !errors.Is(w.Err, disk.ErrVersion) || w.Count < 64 { // a later one has overtaken a large one
 					t.Error(w.Err)
 				}
 				<-slots

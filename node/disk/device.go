@@ -101,7 +101,7 @@ type gate struct {
 func (g *gate) ReadAt(p []byte, off int64) (int, error) {
 	at := g.pulse.begin(reading)
 	n, err := g.Device.ReadAt(p, off)
-	g.pulse.end(reading, at, err)
+	g.pulse.end(reading, at)
 	return n, err
 }
 
@@ -110,7 +110,7 @@ func (g *gate) WriteAt(p []byte, off int64) (int, error) { return g.write(g.Devi
 func (g *gate) WriteThrough(p []byte, off int64) (int, error) {
 	at := g.pulse.begin(writing)
 	n, err := g.write(g.Device.WriteThrough, p, off)
-	g.pulse.end(writing, at, err)
+	g.pulse.endDurable(at, err)
 	return n, err
 }
 
@@ -153,6 +153,6 @@ func (g *gate) Sync() error {
 	if err != nil {
 		g.shut.Store(true)
 	}
-	g.pulse.end(writing, at, err)
+	g.pulse.endDurable(at, err)
 	return err
 }

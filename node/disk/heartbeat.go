@@ -2,6 +2,7 @@ package disk
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ashlar/replication/latency"
@@ -11,9 +12,9 @@ import (
 type pulse struct {
 	mu      sync.Mutex
 	reads   latency.Window
-	durable latency.Window // writes through, and syncs
-	beats   uint64         // durable writes that have ended well
-	under   [2]flying      // reads, durable writes
+	durable latency.Window // what a write waits for: writes through, syncs, and data past the journal before its sync
+	under   [2]flying      // reads, and those
+	beats   atomic.Uint64  // writes through and syncs that have ended well
 }
 
 // flying are operations in the device's hands: how many, and since when at least
@@ -46,7 +47,7 @@ func (p *pulse) begin(kind int) (at int64) {
 	return at
 }
 
-func (p *pulse) end(kind int, began int64, err error) {
+func (p *pulse) end(kind int, began int64) {
 	at := p.now()
 	p.mu.Lock()
 	p.under[kind].n--
@@ -55,11 +56,16 @@ func (p *pulse) end(kind int, began int64, err error) {
 		p.reads.Add(at, at-began)
 	} else {
 		p.durable.Add(at, at-began)
-		if err == nil {
-			p.beats++
-		}
 	}
 	p.mu.Unlock()
+}
+
+// endDurable is end of what is on stable storage now, or failed.
+func (p *pulse) endDurable(began int64, err error) {
+	p.end(writing, began)
+	if err == nil {
+		p.beats.Add(1)
+	}
 }
 
 // Latency is what a device took lately.
@@ -87,12 +93,7 @@ func (s *Store) Latency() (l Latency) {
 }
 
 // Beats counts the durable writes that the device has ended well since it was opened.
-func (s *Store) Beats() uint64 {
-	p := &s.dev.pulse
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.beats
-}
+func (s *Store) Beats() uint64 { return s.dev.pulse.beats.Load() }
 
 // Beat makes a durable write of 4 KiB, of what is there already, so that it is
 // known of an idle device, too, whether it writes. It returns when that is done.

@@ -16,7 +16,7 @@ const (
 )
 
 // AtomicBytes is how long a write may be so that a crash leaves all of it or nothing: a large one is an entry for each run of
-// chunks and each end, and not all of them may be in one record.
+// chunks and each end, and not all of them may be in one record. The journal is to be of 1 MiB at least, which Format's own is.
 const AtomicBytes = (largeLeast - 1) * chunkBytes
 
 // writeLarge cuts a write with whole chunks in it into what goes past the journal and what does not. False if none can.
@@ -112,7 +112,7 @@ func (s *Store) runLarge() {
 		s.mu.Unlock()
 		at := s.dev.pulse.begin(writing)
 		_, err := s.dev.WriteAt(o.data, s.blockAt(o.places[0], 0))
-		s.dev.pulse.end(writing, at, err)
+		s.dev.pulse.end(writing, at)
 		s.failIf(err)
 		s.mu.Lock()
 		s.written = append(s.written, o)

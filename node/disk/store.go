@@ -37,8 +37,8 @@ func (o *Options) setDefaults(g *geometry) {
 
 // Store is an open disk. All methods may be called from several goroutines.
 //
-// Three kinds of goroutine share it under mu: recordsInFlight of them write the journal and
-// apply what became durable, one writes back and makes checkpoints, some read.
+// Four kinds of goroutine share it under mu: recordsInFlight of them write the journal and
+// apply what became durable, one writes back and makes checkpoints, some write past the journal, some read.
 type Store struct {
 	dev *gate
 	id  Identity

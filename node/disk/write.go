@@ -11,7 +11,7 @@ import (
 // to the same block in flight the one with the lower version may be refused.
 //
 // A write is atomic per block. It is refused as a whole, with ErrVersion, when any of its
-// blocks has a newer version; one of more than 1 MiB, or with a whole chunk (32 blocks, aligned) in it, is several writes in this respect.
+// blocks has a newer version; one of more than 1 MiB, or with two whole chunks (32 blocks, aligned) in it, is several writes in this respect.
 //
 // With w.Cache it says whether w is held: then there will be room for it, and nothing but the end of the process, of the
 // replica, or of the disk keeps it from stable storage. A read does not see it before it is Done.
