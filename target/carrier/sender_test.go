@@ -1,11 +1,13 @@
 package carrier
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -96,10 +98,10 @@ func pair(t *testing.T, bytes int) (*coder, net.Conn) {
 	return c, host
 }
 
-// serve echoes the numbers that the host sends: each is answered by the reader or by a goroutine of its own. It returns
-// when the sender has ended, and all is answered.
-func (c *coder) serve() error {
-	in := c.sender.Input(c.nc)
+// serve echoes the numbers that the host sends: each is answered by the reader or by a goroutine of its own. It reads
+// so many bytes at once. It returns when the sender has ended, and all is answered.
+func (c *coder) serve(ahead int) error {
+	in := bufio.NewReaderSize(c.sender.Input(c.nc), ahead)
 	var workers sync.WaitGroup
 	var b [4]byte
 	var err error
@@ -138,11 +140,11 @@ func (c *coder) ended(t *testing.T) {
 // Whoever writes: each answer goes out once, whole, and PDUs in the order of their numbers, also to a host that
 // reads late.
 func TestAnswersGoOutOnceAndInOrderWhoeverWritesThem(t *testing.T) {
-	for _, bytes := range []int{64, 8 << 10} {
+	for i, bytes := range []int{64, 8 << 10, 64} {
 		const n = 2000
 		c, host := pair(t, bytes)
 		served := make(chan error, 1)
-		go func() { served <- c.serve() }()
+		go func() { served <- c.serve(16 + i<<8) }()
 		go func() {
 			var b [4]byte
 			for i := range uint32(n) {
@@ -204,7 +206,7 @@ func TestAConnectionThatEndsGivesBackWhatItHas(t *testing.T) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		c, host := pair(t, 4<<10)
 		served := make(chan struct{})
-		go func() { c.serve(); close(served) }() //nolint:errcheck // it is to fail
+		go func() { c.serve(16 + int(seed%2)<<8); close(served) }() //nolint:errcheck // it is to fail
 		go io.Copy(io.Discard, io.LimitReader(host, int64(random.IntN(1<<20))))
 		end := random.IntN(400)
 		go func() {
@@ -246,9 +248,9 @@ func TestAConnectionThatEndsGivesBackWhatItHas(t *testing.T) {
 
 // What is answered while the last item is written goes out before it or never.
 func TestNothingFollowsTheLastItem(t *testing.T) {
-	for range 300 {
+	for k := range 300 {
 		c, host := pair(t, 64)
-		go c.serve() //nolint:errcheck // it is to fail
+		go c.serve(16 + k%2<<8) //nolint:errcheck // it is to fail
 		go func() {
 			var b [4]byte
 			for i := range uint32(200) {
@@ -282,5 +284,70 @@ func TestNothingFollowsTheLastItem(t *testing.T) {
 		c.ended(t)
 		c.once(t, 201)
 		host.Close()
+	}
+}
+
+// A reader that still has commands answers those before, portion by portion, unless readers have most of the processors.
+func TestAReaderAnswersInPortions(t *testing.T) {
+	for begin := time.Now(); atWork.Load() != 0; time.Sleep(time.Millisecond) {
+		if time.Since(begin) > patience {
+			t.Fatalf("%d readers of the tests before are at work", atWork.Load())
+		}
+	}
+	for _, processors := range []int{2, 1} {
+		const bytes = 64
+		c, host := pair(t, bytes)
+		c.sender.processors = processors
+		held := make(chan struct{})
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			in := c.sender.Input(c.nc)
+			var b [8]byte
+			if _, err := in.Read(b[:]); err != nil {
+				t.Error(err)
+			}
+			for i := range uint32(2*portion + 1) {
+				c.mu.Lock()
+				c.sender.Answer(i, false)
+			}
+			<-held
+			in.Read(b[:]) //nolint:errcheck // the host sends no more
+			c.mu.Lock()
+			c.sender.Idle()
+			c.mu.Unlock()
+		}()
+		if _, err := host.Write(make([]byte, 8)); err != nil {
+			t.Fatal(err)
+		}
+		read := func(answers int) {
+			t.Helper()
+			host.SetReadDeadline(time.Now().Add(patience)) //nolint:errcheck // a dead socket fails at its first use
+			if _, err := io.ReadFull(host, make([]byte, answers*bytes)); err != nil {
+				t.Fatalf("with %d processors: %v", processors, err)
+			}
+		}
+		quiet := func() {
+			t.Helper()
+			host.SetReadDeadline(time.Now().Add(50 * time.Millisecond)) //nolint:errcheck // likewise
+			if n, err := host.Read(make([]byte, bytes)); n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatalf("with %d processors the reader wrote %d bytes more while it had commands (%v)", processors, n, err)
+			}
+		}
+		all := 2*portion + 1
+		if processors > 1 {
+			read(2 * portion)
+			all -= 2 * portion
+		}
+		quiet()
+		close(held)
+		read(all)
+		host.Close()
+		<-ended
+		c.End()
+		c.ended(t)
+	}
+	if n := atWork.Load(); n != 0 {
+		t.Errorf("%d readers are at work when all have ended", n)
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"ashlar/node/freeport"
+
+	"golang.org/x/sys/unix"
 )
 
 // cluster is real nodes on loopback with one volume, or more.
@@ -43,7 +46,7 @@ func (b *bench) clusterOf(nodes, copies int) (*cluster, error) {
 		return nil, err
 	}
 	for k := 0; k < nodes && err == nil; k++ {
-		_, err = c.order(k, "", "disk", "add", c.disk(k), "--size", strconv.Itoa(diskBytes))
+		err = c.addDisk(k)
 	}
 	iqn := ""
 	if err == nil {
@@ -99,6 +102,29 @@ func (b *bench) newCluster(name string, nodes int, create ...string) (c *cluster
 func nodeName(k int) string          { return fmt.Sprintf("node%d", k+1) }
 func (c *cluster) dir(k int) string  { return filepath.Join(c.b.scratch, c.name, c.ips[k]) }
 func (c *cluster) disk(k int) string { return filepath.Join(c.dir(k), "disk") }
+
+// addDisk gives a node a file that was written once, as the files of fio and of the peers are: the file system has
+// no space left to turn into data, block by block, while it is measured. A block device would be like that from the start.
+func (c *cluster) addDisk(k int) error {
+	path, err := c.b.file(c.dir(k), "disk", diskBytes)
+	if err != nil {
+		return err
+	}
+	if err := forget(path); err != nil {
+		return err
+	}
+	_, err = c.order(k, "", "disk", "add", path, "--force")
+	return err
+}
+
+// forget drops what the page cache holds of a file: it would be dropped piece by piece by the writes that go past it.
+func forget(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED), f.Close())
+}
 
 // serve starts a node's process.
 func (c *cluster) serve(k int) (err error) {
