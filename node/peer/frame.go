@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"sync"
+	"unsafe"
 
 	"ashlar/replication/wire"
 )
@@ -46,30 +47,55 @@ func (f *Frame) done() {
 // Buffer is a payload that its handler took over.
 type Buffer struct {
 	Bytes []byte
+	whole []byte
 	class int
 }
 
-// Buffers come in powers of two, with room for what goes with so much data.
+// Buffers come in powers of two, with room for what goes with so much data. Data is what a payload ends with: the
+// end of a long one is the end of a page of memory, so that its blocks can go to a disk from where they are.
 const (
 	smallestBuffer = 9  // 512 bytes
 	largestBuffer  = 25 // 32 MiB
 	besideData     = 1 << 10
+	longBuffer     = 16 // 64 KiB
+	besideLong     = pageBytes
+	pageBytes      = 4 << 10
 )
 
 var buffers [largestBuffer + 1]sync.Pool
 
 func newBuffer(length int) *Buffer {
-	class := max(smallestBuffer, bits.Len(uint(max(length-besideData, 1)-1)))
+	class := classOf(length - besideData)
+	if class >= longBuffer {
+		class = max(longBuffer, classOf(length-besideLong))
+	}
 	b, _ := buffers[class].Get().(*Buffer)
 	if b == nil {
-		b = &Buffer{Bytes: make([]byte, 1<<class+besideData), class: class}
+		b = &Buffer{whole: make([]byte, 1<<class+besideData), class: class}
+		if class >= longBuffer {
+			b.whole = pages(1<<class + besideLong)
+		}
 	}
-	b.Bytes = b.Bytes[:length]
+	from := 0
+	if class >= longBuffer {
+		from = len(b.whole) - length
+	}
+	b.Bytes = b.whole[from : from+length : from+length]
 	return b
+}
+
+// classOf is the power of two that has room for so many bytes.
+func classOf(bytes int) int { return max(smallestBuffer, bits.Len(uint(max(bytes, 1)-1))) }
+
+// pages is memory of whole pages.
+func pages(bytes int) []byte {
+	b := make([]byte, bytes+pageBytes)
+	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (pageBytes - 1)
+	return b[skip : skip+bytes]
 }
 
 // Release gives the buffer back. Nobody may touch Bytes after it.
 func (b *Buffer) Release() {
-	b.Bytes = b.Bytes[:0]
+	b.Bytes = nil
 	buffers[b.class].Put(b)
 }

@@ -41,7 +41,16 @@ func (b *bench) clusterOf(nodes, copies int) (*cluster, error) {
 	if c := b.clusters[kind]; c != nil {
 		return c, nil
 	}
-	c, err := b.newCluster(fmt.Sprintf("c%d-%d", nodes, copies), nodes)
+	c, err := b.clusterWithDisks(fmt.Sprintf("c%d-%d", nodes, copies), nodes, copies)
+	if err == nil {
+		b.clusters[kind] = c
+	}
+	return c, err
+}
+
+// clusterWithDisks starts one of its own.
+func (b *bench) clusterWithDisks(name string, nodes, copies int) (*cluster, error) {
+	c, err := b.newCluster(name, nodes)
 	if err != nil {
 		return nil, err
 	}
@@ -56,9 +65,6 @@ func (b *bench) clusterOf(nodes, copies int) (*cluster, error) {
 		_, err = c.order(0, "", "volume", "move-head", "v", nodeName(0))
 	}
 	c.head, c.other = c.path(0, iqn), c.path(nodes-1, iqn)
-	if err == nil {
-		b.clusters[kind] = c
-	}
 	return c, err
 }
 
