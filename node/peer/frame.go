@@ -65,33 +65,29 @@ const (
 var buffers [largestBuffer + 1]sync.Pool
 
 func newBuffer(length int) *Buffer {
-	class := classOf(length - besideData)
+	class, memory := classOf(length-besideData), short
 	if class >= longBuffer {
-		class = max(longBuffer, classOf(length-besideLong))
+		class, memory = max(longBuffer, classOf(length-besideLong)), pages
 	}
 	b, _ := buffers[class].Get().(*Buffer)
 	if b == nil {
-		b = &Buffer{whole: make([]byte, 1<<class+besideData), class: class}
-		if class >= longBuffer {
-			b.whole = pages(1<<class + besideLong)
-		}
+		b = &Buffer{whole: memory(1 << class), class: class}
 	}
-	from := 0
-	if class >= longBuffer {
-		from = len(b.whole) - length
-	}
-	b.Bytes = b.whole[from : from+length : from+length]
+	b.Bytes = b.whole[len(b.whole)-length:]
 	return b
 }
 
 // classOf is the power of two that has room for so many bytes.
 func classOf(bytes int) int { return max(smallestBuffer, bits.Len(uint(max(bytes, 1)-1))) }
 
-// pages is memory of whole pages.
-func pages(bytes int) []byte {
-	b := make([]byte, bytes+pageBytes)
+func short(data int) []byte { return make([]byte, data+besideData) }
+
+// pages is memory that ends with a page.
+func pages(data int) []byte {
+	n := data + besideLong
+	b := make([]byte, n+pageBytes)
 	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (pageBytes - 1)
-	return b[skip : skip+bytes]
+	return b[skip : skip+n]
 }
 
 // Release gives the buffer back. Nobody may touch Bytes after it.
