@@ -3,9 +3,7 @@ package carrier
 import (
 	"io"
 	"net"
-	"runtime"
 	"sync"
-	"sync/atomic"
 
 	"ashlar/target/socket"
 )
@@ -27,15 +25,13 @@ type Coder[I any] interface {
 }
 
 // Sender writes what is queued for a host, and has nobody woken for it where that can be: what came
-// together is answered together by the goroutine that reads, before it waits for more; where processors are left for the host to
-// go on meanwhile, in portions of some answers each. The only
-// answer that a host waits for is written by the goroutine that has it. None of them waits for a host that does not read: then, and where
+// together is answered together by the goroutine that reads, before it waits for more, and the only
+// answer that a host waits for is written by the goroutine that has it. Neither waits for a host that does not read: then, and where
 // much is to be written, and for all else that is queued while the reader waits, a goroutine of the sender's writes.
 type Sender[I any] struct {
 	Out Output
 
 	coder      Coder[I]
-	processors int
 	mu         sync.Locker // the connection's
 	wake, room sync.Cond   // there is something to write; there is room to queue more
 	queue      []I
@@ -52,7 +48,6 @@ type Sender[I any] struct {
 // Open is called before all else, with the connection's lock.
 func (s *Sender[I]) Open(coder Coder[I], mu sync.Locker) {
 	s.coder, s.mu = coder, mu
-	s.processors = runtime.GOMAXPROCS(0)
 	s.wake.L, s.room.L = mu, mu
 	s.ended = make(chan struct{})
 }
@@ -101,27 +96,6 @@ func (s *Sender[I]) Answer(i I, alone bool) {
 		return
 	}
 	s.Enqueue(i)
-	if s.reading && len(s.queue) >= portion && 2*int(atWork.Load()) <= s.processors && s.mayWriteNow() {
-		s.writeNow()
-	}
-}
-
-// portion is how many answers are written while the reader still has commands: the host goes on with these, beside it.
-const portion = 12
-
-// atWork counts the process's readers that are. When they have more than half of the processors, nobody has time to go on
-// beside them, and what is written in portions only takes longer.
-var atWork atomic.Int32
-
-// read says whether the reader is at work; the lock is held.
-func (s *Sender[I]) read(reading bool) {
-	switch {
-	case reading && !s.reading:
-		atWork.Add(1)
-	case !reading && s.reading:
-		atWork.Add(-1)
-	}
-	s.reading = reading
 }
 
 // Input is what the connection's reader reads from.
@@ -136,14 +110,14 @@ func (i *input[I]) Read(b []byte) (int, error) {
 	i.s.writeQueued()
 	n, err := i.r.Read(b)
 	i.s.mu.Lock()
-	i.s.read(true)
+	i.s.reading = true
 	i.s.mu.Unlock()
 	return n, err
 }
 
 // Idle says that the reader reads no more; the lock is held.
 func (s *Sender[I]) Idle() {
-	s.read(false)
+	s.reading = false
 	if s.rest || len(s.queue) > 0 {
 		s.wake.Signal()
 	}
@@ -156,7 +130,7 @@ func (s *Sender[I]) WaitForRoom(full func(queued int) bool) {
 	for full(len(s.queue)) && !s.closed {
 		s.Idle()
 		s.room.Wait()
-		s.read(true)
+		s.reading = true
 	}
 	s.mu.Unlock()
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -284,70 +283,5 @@ func TestNothingFollowsTheLastItem(t *testing.T) {
 		c.ended(t)
 		c.once(t, 201)
 		host.Close()
-	}
-}
-
-// A reader that still has commands answers those before, portion by portion, unless readers have most of the processors.
-func TestAReaderAnswersInPortions(t *testing.T) {
-	for begin := time.Now(); atWork.Load() != 0; time.Sleep(time.Millisecond) {
-		if time.Since(begin) > patience {
-			t.Fatalf("%d readers of the tests before are at work", atWork.Load())
-		}
-	}
-	for _, processors := range []int{2, 1} {
-		const bytes = 64
-		c, host := pair(t, bytes)
-		c.sender.processors = processors
-		held := make(chan struct{})
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			in := c.sender.Input(c.nc)
-			var b [8]byte
-			if _, err := in.Read(b[:]); err != nil {
-				t.Error(err)
-			}
-			for i := range uint32(2*portion + 1) {
-				c.mu.Lock()
-				c.sender.Answer(i, false)
-			}
-			<-held
-			in.Read(b[:]) //nolint:errcheck // the host sends no more
-			c.mu.Lock()
-			c.sender.Idle()
-			c.mu.Unlock()
-		}()
-		if _, err := host.Write(make([]byte, 8)); err != nil {
-			t.Fatal(err)
-		}
-		read := func(answers int) {
-			t.Helper()
-			host.SetReadDeadline(time.Now().Add(patience)) //nolint:errcheck // a dead socket fails at its first use
-			if _, err := io.ReadFull(host, make([]byte, answers*bytes)); err != nil {
-				t.Fatalf("with %d processors: %v", processors, err)
-			}
-		}
-		quiet := func() {
-			t.Helper()
-			host.SetReadDeadline(time.Now().Add(50 * time.Millisecond)) //nolint:errcheck // likewise
-			if n, err := host.Read(make([]byte, bytes)); n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Fatalf("with %d processors the reader wrote %d bytes more while it had commands (%v)", processors, n, err)
-			}
-		}
-		all := 2*portion + 1
-		if processors > 1 {
-			read(2 * portion)
-			all -= 2 * portion
-		}
-		quiet()
-		close(held)
-		read(all)
-		host.Close()
-		<-ended
-		c.End()
-		c.ended(t)
-	}
-	if n := atWork.Load(); n != 0 {
-		t.Errorf("%d readers are at work when all have ended", n)
 	}
 }
