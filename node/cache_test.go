@@ -21,6 +21,11 @@ func TestAWriteCacheIsNotOrderedOverReleasesThatDoNotKnowIt(t *testing.T) {
 	if err := nodes[0].CreateVolume(limit(t), volume); !errors.As(err, &p) || p.Code != cluster.Refused || !strings.Contains(err.Error(), `"node3"`) {
 		t.Fatalf("one of three nodes is older: %v", err)
 	}
+	alone := volume
+	alone.Copies = 1
+	if err := nodes[0].CreateVolume(limit(t), alone); !errors.As(err, &p) || p.Code != cluster.Invalid || !strings.Contains(err.Error(), "2 copies or more") {
+		t.Errorf("an order that is wrong in itself, while a node is older: %v", err)
+	}
 	createVolume(t, nodes[0], "plain", 4<<20, 2)
 	if v := state(t, nodes[0]).Version; v != cluster.CommonVersion {
 		t.Errorf("the state has version %d, and there is nothing newer", v)

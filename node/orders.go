@@ -15,21 +15,25 @@ import (
 // CreateVolume makes a volume. One with a write cache is refused while a node is up whose release does not know of them.
 func (n *Node) CreateVolume(ctx context.Context, c cluster.CreateVolume) error {
 	command := cluster.Command{CreateVolume: &c}
-	if err := n.allKnow(ctx, command.Needs()); err != nil {
+	if err := n.allKnow(ctx, command); err != nil {
 		return err
 	}
 	return n.order(ctx, command)
 }
 
-// allKnow looks whether the releases of all nodes that are up know commands of a version.
-func (n *Node) allKnow(ctx context.Context, version int) error {
+// allKnow looks whether the releases of all nodes that are up know a command. One
+// that is wrong in itself is told so first, whoever answers.
+func (n *Node) allKnow(ctx context.Context, command cluster.Command) error {
 	s, err := n.member()
 	if err != nil {
 		return err
 	}
-	state := s.consensus.State()
+	state, version := s.consensus.State(), command.Needs()
 	if version <= state.Version { // who joined since, or was started, knows it
 		return nil
+	}
+	if _, r := state.Apply(state.Index+1, command); r.Code == cluster.Invalid {
+		return problem(r.Code, "%s", r.Problem)
 	}
 	var known map[wire.NodeID]int
 	if e := s.engine.Load(); e != nil {
