@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"ashlar/target/pages"
 )
 
 // newFile is a File of n blocks of zeros on a real file system.
@@ -31,7 +33,7 @@ func somePieces(rng *rand.Rand, want []byte) (pieces []piece) {
 	for at := 0; at < len(want)/blockSize; at++ {
 		p := piece{off: int64(at) * blockSize}
 		for n := 1 + rng.IntN(chunkBlocks); len(p.blocks) < n && at < len(want)/blockSize; {
-			b := alignedBytes(min(n-len(p.blocks), len(want)/blockSize-at, 1+rng.IntN(4)) * blockSize)
+			b := pages.Make(min(n-len(p.blocks), len(want)/blockSize-at, 1+rng.IntN(4)) * blockSize)
 			for i := range b {
 				b[i] = byte(rng.Uint32())
 			}

@@ -8,10 +8,10 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-	"unsafe"
 
 	"ashlar/node/disk"
 	"ashlar/replication/wire"
+	"ashlar/target/pages"
 )
 
 const (
@@ -132,21 +132,20 @@ func BenchmarkLargeWrite(b *testing.B) {
 	}
 }
 
-var largeContent = alignedBytes(1 << 20)
+var largeContent = filledBytes(1 << 20)
 
 // alignedContent is a write whose data can go to the device as it is.
 func alignedContent(r disk.Replica, blocks uint32) *disk.Write {
 	return &disk.Write{Replica: r, Count: blocks, Data: largeContent[:blocks*wire.BlockSize], CRC: make([]uint32, blocks)}
 }
 
-// alignedBytes is n bytes at an address that direct I/O accepts, not all zeros.
-func alignedBytes(n int) []byte {
-	b := make([]byte, n+wire.BlockSize)
-	skip := (wire.BlockSize - int(uintptr(unsafe.Pointer(&b[0]))%wire.BlockSize)) % wire.BlockSize
+// filledBytes is n bytes at an address that direct I/O accepts, not all zeros.
+func filledBytes(n int) []byte {
+	b := pages.Make(n)
 	for i := range b {
 		b[i] = byte(i >> 3)
 	}
-	return b[skip:][:n]
+	return b
 }
 
 func benchStore(b *testing.B) (*disk.Store, disk.Replica) {

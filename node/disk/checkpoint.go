@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+
+	"ashlar/target/pages"
 )
 
 // A checkpoint moves a frozen overlay to chunks and pages, in this order:
@@ -209,7 +211,7 @@ func (s *Store) writePages(img *image) error {
 	for i := range img.replicas {
 		rows[img.replicas[i].instance] = &img.replicas[i]
 	}
-	buffer := alignedBytes(min(len(img.groups)*blockSize, 1<<20))
+	buffer := pages.Make(min(len(img.groups)*blockSize, 1<<20))
 	first, n := uint32(0), 0 // slots in the buffer
 	flush := func() error {
 		_, err := s.dev.WriteAt(buffer[:n*blockSize], s.pages+int64(first)*blockSize)

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"ashlar/replication/wire"
+	"ashlar/target/pages"
 )
 
 const (
@@ -47,7 +48,7 @@ type promise struct {
 // marshal: magic, CRC of all behind it, length, nonce, the fields, rows of replicas, rows of promises.
 func (c *control) marshal(nonce [16]byte) []byte {
 	length := controlHeader + len(c.replicas)*replicaRow + len(c.promises)*promiseRow
-	b := alignedBytes(int(roundUp(int64(length), blockSize)))
+	b := pages.Make(int(roundUp(int64(length), blockSize)))
 	le := binary.LittleEndian
 	le.PutUint32(b[0:], controlMagic)
 	le.PutUint32(b[8:], uint32(length))
@@ -102,7 +103,7 @@ func (r *controlReplica) unmarshal(b []byte) {
 // readControl reads one slot; ErrDamaged when it is not whole.
 func readControl(dev Device, g *geometry, nonce [16]byte, slot int64) (*control, error) {
 	at := g.control + slot*g.controlSlot
-	b := alignedBytes(blockSize)
+	b := pages.Make(blockSize)
 	if _, err := dev.ReadAt(b, at); err != nil {
 		return nil, err
 	}
@@ -112,7 +113,7 @@ func readControl(dev Device, g *geometry, nonce [16]byte, slot int64) (*control,
 		return nil, ErrDamaged
 	}
 	if length > blockSize {
-		b = alignedBytes(int(roundUp(length, blockSize)))
+		b = pages.Make(int(roundUp(length, blockSize)))
 		if _, err := dev.ReadAt(b, at); err != nil {
 			return nil, err
 		}

@@ -5,7 +5,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"unsafe"
+
+	"ashlar/target/pages"
 )
 
 // Device is what a store lies on: a block device, a file, a test's memory.
@@ -27,24 +28,6 @@ type Device interface {
 	Close() error
 }
 
-// alignedBytes returns n zero bytes at an address that direct I/O accepts.
-func alignedBytes(n int) []byte {
-	b := make([]byte, n) // whole pages of memory mostly are aligned
-	if n == 0 || isAligned(b) {
-		return b
-	}
-	b = make([]byte, n+blockSize)
-	skip := 0
-	if r := int(uintptr(unsafe.Pointer(unsafe.SliceData(b))) % blockSize); r != 0 {
-		skip = blockSize - r
-	}
-	return b[skip : skip+n : skip+n]
-}
-
-func isAligned(b []byte) bool {
-	return uintptr(unsafe.Pointer(unsafe.SliceData(b)))%blockSize == 0
-}
-
 // piece is a write of whole blocks that lie one after the other in the device, and anywhere in memory.
 type piece struct {
 	off    int64
@@ -53,7 +36,7 @@ type piece struct {
 
 // unaligned says whether direct I/O would refuse it.
 func (p piece) unaligned() bool {
-	return slices.ContainsFunc(p.blocks, func(b *[blockSize]byte) bool { return !isAligned(b[:]) })
+	return slices.ContainsFunc(p.blocks, func(b *[blockSize]byte) bool { return !pages.Aligned(b[:]) })
 }
 
 // writeSideBySide writes pieces, so many at once, and returns the first error, after which no more are begun.
@@ -71,7 +54,7 @@ func writeSideBySide(write func([]byte, int64) (int, error), pieces []piece, atO
 	var writers sync.WaitGroup
 	for range min(atOnce, len(pieces)) {
 		writers.Go(func() {
-			buffer := alignedBytes(chunkBytes)
+			buffer := pages.Make(chunkBytes)
 			for p, ok := next(); ok; p, ok = next() {
 				n := 0
 				for _, b := range p.blocks {

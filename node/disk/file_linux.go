@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+
+	"ashlar/target/pages"
 )
 
 // File is a Device on a block device or a regular file. It bypasses the page
@@ -66,7 +68,7 @@ func openForReading(path string) (*File, error) {
 // open opens the half that reads, past the page cache if that can be.
 func (f *File) open(path string, flags int) (err error) {
 	f.direct = true
-	f.bounce.New = func() any { b := alignedBytes(bounceBytes); return &b }
+	f.bounce.New = func() any { b := pages.Make(bounceBytes); return &b }
 	f.data, err = os.OpenFile(path, flags|syscall.O_DIRECT, 0)
 	if errors.Is(err, syscall.EINVAL) {
 		f.direct = false
@@ -149,7 +151,7 @@ func (f *File) write(file *os.File, p []byte, off int64) (int, error) {
 // aligned runs whole when p can go to the device as it is, else each piece by
 // piece through an aligned buffer.
 func (f *File) aligned(p []byte, piece func(at int, buffer, p []byte) error, whole func() (int, error)) (int, error) {
-	if !f.direct || isAligned(p) {
+	if !f.direct || pages.Aligned(p) {
 		return whole()
 	}
 	buffer := f.bounce.Get().(*[]byte)

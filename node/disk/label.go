@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"slices"
+
+	"ashlar/target/pages"
 )
 
 // A label is what the layer above keeps on a disk about the whole cluster. It lies in one of two slots,
@@ -94,7 +96,7 @@ func loadLabels(dev Device, g *geometry, nonce [16]byte) labels {
 // readLabel reads a slot; whole says whether its data is what its header says.
 func readLabel(dev Device, g *geometry, nonce [16]byte, slot uint64) (l label, whole bool, err error) {
 	at := g.labelAt(slot)
-	b := alignedBytes(blockSize)
+	b := pages.Make(blockSize)
 	if _, err := dev.ReadAt(b, at); err != nil {
 		return l, false, fmt.Errorf("%w: label header: %w", ErrDamaged, err)
 	}
@@ -102,7 +104,7 @@ func readLabel(dev Device, g *geometry, nonce [16]byte, slot uint64) (l label, w
 	if !ok || l.number%2 != slot || length > g.labelSlot-blockSize {
 		return l, false, fmt.Errorf("%w: label header %d", ErrDamaged, slot)
 	}
-	data := alignedBytes(int(roundUp(length, blockSize)))
+	data := pages.Make(int(roundUp(length, blockSize)))
 	if _, err := dev.ReadAt(data, at+blockSize); err != nil || crc32.Checksum(data[:length], castagnoli) != sum {
 		return l, false, nil
 	}
@@ -113,7 +115,7 @@ func readLabel(dev Device, g *geometry, nonce [16]byte, slot uint64) (l label, w
 // writeLabel puts l where no whole label lies.
 func writeLabel(dev Device, g *geometry, nonce [16]byte, l *label) error {
 	at := g.labelAt(l.number)
-	data := alignedBytes(int(roundUp(int64(len(l.data)), blockSize)))
+	data := pages.Make(int(roundUp(int64(len(l.data)), blockSize)))
 	copy(data, l.data)
 	for done := 0; done < len(data); done += labelPiece {
 		part := data[done:min(done+labelPiece, len(data))]
@@ -126,7 +128,7 @@ func writeLabel(dev Device, g *geometry, nonce [16]byte, l *label) error {
 			return err
 		}
 	}
-	header := alignedBytes(blockSize)
+	header := pages.Make(blockSize)
 	l.marshal(header, nonce)
 	_, err := dev.WriteThrough(header, at)
 	return err

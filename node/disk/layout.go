@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 
 	"ashlar/replication/wire"
+	"ashlar/target/pages"
 )
 
 // FormatVersion is that of a store. A program opens no other.
@@ -115,7 +116,7 @@ type superblock struct {
 // A superblock is magic, CRC of the rest, format version, identity, geometry. It
 // is written once, by Format, and never changes.
 func (s *superblock) marshal() []byte {
-	b := alignedBytes(blockSize)
+	b := pages.Make(blockSize)
 	copy(b, superblockMagic[:])
 	e := b[12:12]
 	e = binary.LittleEndian.AppendUint32(e, FormatVersion)
@@ -174,7 +175,7 @@ func readSuperblock(dev Device) (*superblock, error) {
 	}
 	var found *superblock
 	result := ErrNoStore
-	block := alignedBytes(blockSize)
+	block := pages.Make(blockSize)
 	for _, at := range g.superblocks() {
 		if _, err := dev.ReadAt(block, at); err != nil {
 			result = fmt.Errorf("%w: superblock at %d: %w", ErrDamaged, at, err)
@@ -251,7 +252,7 @@ func Format(dev Device, id Identity, o FormatOptions) error {
 }
 
 func writeZeros(dev Device, at [4]int64) error {
-	zeros := alignedBytes(blockSize)
+	zeros := pages.Make(blockSize)
 	for _, off := range at {
 		if _, err := dev.WriteAt(zeros, off); err != nil {
 			return err
@@ -275,7 +276,7 @@ func formatBody(dev Device, g *geometry, nonce [16]byte) error {
 			return err
 		}
 	}
-	zeros := alignedBytes(1 << 20)
+	zeros := pages.Make(1 << 20)
 	for at := int64(0); at < g.journalSize; at += int64(len(zeros)) {
 		part := zeros[:min(int64(len(zeros)), g.journalSize-at)]
 		if _, err := dev.WriteAt(part, g.journal+at); err != nil {

@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"unsafe"
+
+	"ashlar/target/pages"
 )
 
 // overlay holds what journal records changed and no checkpoint has yet: the
@@ -75,17 +77,17 @@ type bufferPool struct {
 
 // get returns n bytes at an address for direct I/O, with anything in them.
 func (p *bufferPool) get(n int) []byte {
-	if pages := n / blockSize; pages < len(p.byPages) {
-		if first, _ := p.byPages[pages].Get().(*byte); first != nil {
+	if k := n / blockSize; k < len(p.byPages) {
+		if first, _ := p.byPages[k].Get().(*byte); first != nil {
 			return unsafe.Slice(first, n)
 		}
 	}
-	return alignedBytes(n)
+	return pages.Make(n)
 }
 
 func (p *bufferPool) put(b []byte) {
-	if pages := len(b) / blockSize; pages < len(p.byPages) {
-		p.byPages[pages].Put(unsafe.SliceData(b))
+	if k := len(b) / blockSize; k < len(p.byPages) {
+		p.byPages[k].Put(unsafe.SliceData(b))
 	}
 }
 

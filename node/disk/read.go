@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"ashlar/replication/wire"
+	"ashlar/target/pages"
 )
 
 // Read fills r and calls r.Done, in any order with other reads. It sees every
@@ -327,7 +328,7 @@ func (s *Store) loadPage(rep *replica, gi uint32, keep bool) (*page, error) {
 // readPage reads the page of a group that was written to slot with CRC sum. What is not
 // that page is read once more: ErrDamaged if it still is not.
 func (s *Store) readPage(instance uint64, gi, slot, sum uint32) (*page, error) {
-	b := alignedBytes(blockSize)
+	b := pages.Make(blockSize)
 	for range 2 {
 		if _, err := s.dev.ReadAt(b, s.pages+int64(slot)*blockSize); err != nil {
 			return nil, fmt.Errorf("disk: read of a metadata page: %w", err)

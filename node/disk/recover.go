@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"ashlar/replication/wire"
+	"ashlar/target/pages"
 )
 
 // Open recovers the store on dev and owns dev from then on, unless it fails.
@@ -79,7 +80,7 @@ func (s *Store) scanPages(c *control) error {
 	}
 	newest := map[pageKey]uint64{}
 	end := min(c.pagesEnd+s.spareSlots, s.pageSlots)
-	buffer, zeros := alignedBytes(int(min(end, 256))*blockSize), alignedBytes(blockSize)
+	buffer, zeros := pages.Make(int(min(end, 256))*blockSize), pages.Make(blockSize)
 	var p page
 	for slot := uint32(0); slot < end; {
 		n := min(end-slot, uint32(len(buffer)/blockSize))
@@ -206,7 +207,7 @@ func (s *Store) nextRecord() (*record, int64, error) {
 // cannot be read counts as not whole: a write that a crash cut off may leave such blocks.
 func (s *Store) readRecord(at uint64) (*record, int64, error) {
 	off := int64(at % uint64(s.journalSize))
-	first := alignedBytes(blockSize)
+	first := pages.Make(blockSize)
 	if _, err := s.dev.ReadAt(first, s.journal+off); err != nil {
 		return nil, 0, errBadRecord
 	}
@@ -215,7 +216,7 @@ func (s *Store) readRecord(at uint64) (*record, int64, error) {
 	if err != nil || off+size > s.journalSize || at+uint64(size)-s.tail > uint64(s.journalSize) {
 		return nil, 0, errBadRecord
 	}
-	b := alignedBytes(int(size))
+	b := pages.Make(int(size))
 	if _, err := s.dev.ReadAt(b, s.journal+off); err != nil {
 		return nil, 0, errBadRecord
 	}
@@ -338,7 +339,7 @@ func (s *Store) endJournal() error {
 }
 
 func (s *Store) eraseRecords(from, to uint64) error {
-	block, zeros := alignedBytes(blockSize), alignedBytes(blockSize)
+	block, zeros := pages.Make(blockSize), pages.Make(blockSize)
 	for at := from; at < to; at += blockSize {
 		r, found := s.headerAt(at, block)
 		if !found || r.seq <= s.nextSeq {
@@ -364,7 +365,7 @@ func (s *Store) headerAt(at uint64, block []byte) (r record, found bool) {
 	if err != nil || off+header > s.journalSize {
 		return r, false
 	}
-	b := alignedBytes(int(header))
+	b := pages.Make(int(header))
 	if _, err := s.dev.ReadAt(b, s.journal+off); err != nil || r.unmarshalHeader(b) != nil {
 		return r, false
 	}

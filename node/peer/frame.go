@@ -4,9 +4,9 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"sync"
-	"unsafe"
 
 	"ashlar/replication/wire"
+	"ashlar/target/pages"
 )
 
 // A frame on the wire, big endian:
@@ -58,8 +58,7 @@ const (
 	largestBuffer  = 25 // 32 MiB
 	besideData     = 1 << 10
 	longBuffer     = 16 // 64 KiB
-	besideLong     = pageBytes
-	pageBytes      = 4 << 10
+	besideLong     = pages.Size
 )
 
 var buffers [largestBuffer + 1]sync.Pool
@@ -67,7 +66,7 @@ var buffers [largestBuffer + 1]sync.Pool
 func newBuffer(length int) *Buffer {
 	class, memory := classOf(length-besideData), short
 	if class >= longBuffer {
-		class, memory = max(longBuffer, classOf(length-besideLong)), pages
+		class, memory = max(longBuffer, classOf(length-besideLong)), whole
 	}
 	b, _ := buffers[class].Get().(*Buffer)
 	if b == nil {
@@ -82,13 +81,8 @@ func classOf(bytes int) int { return max(smallestBuffer, bits.Len(uint(max(bytes
 
 func short(data int) []byte { return make([]byte, data+besideData) }
 
-// pages is memory that ends with a page.
-func pages(data int) []byte {
-	n := data + besideLong
-	b := make([]byte, n+pageBytes)
-	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (pageBytes - 1)
-	return b[skip : skip+n]
-}
+// whole is memory that ends with a page.
+func whole(data int) []byte { return pages.Make(data + besideLong) }
 
 // Release gives the buffer back. Nobody may touch Bytes after it.
 func (b *Buffer) Release() {

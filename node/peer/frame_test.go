@@ -3,6 +3,8 @@ package peer
 import (
 	"testing"
 	"unsafe"
+
+	"ashlar/target/pages"
 )
 
 // A payload's data, which is its end, can go to a disk from where it is; and it has no more memory than it needs.
@@ -16,8 +18,8 @@ func TestALongPayloadEndsWithAPage(t *testing.T) {
 			if whole := len(b.whole); whole > 2*data+4*before+besideLong {
 				t.Errorf("%d bytes of memory for a payload of %d", whole, before+data)
 			}
-			if end := uintptr(unsafe.Pointer(unsafe.SliceData(b.Bytes))) + uintptr(before+data); data >= 64<<10 && end%pageBytes != 0 {
-				t.Errorf("a payload of %d bytes ends %d bytes into a page", before+data, end%pageBytes)
+			if end := uintptr(unsafe.Pointer(unsafe.SliceData(b.Bytes))) + uintptr(before+data); data >= 64<<10 && end%pages.Size != 0 {
+				t.Errorf("a payload of %d bytes ends %d bytes into a page", before+data, end%pages.Size)
 			}
 			for i := range b.Bytes {
 				b.Bytes[i] = byte(i)

@@ -3,11 +3,11 @@ package carrier
 import (
 	"math/bits"
 	"sync"
-	"unsafe"
+
+	"ashlar/target/pages"
 )
 
 const (
-	bufferAlign    = 4096
 	smallestBuffer = 12 // log2 bytes
 	largestBuffer  = 23
 	keptBytes      = 64 << 20 // idle buffers above this go back to the runtime
@@ -19,7 +19,7 @@ const MaxBuffer = 1 << largestBuffer
 // OwnMemory is what a connection gets of Buffers whatever the others have, bytes.
 const OwnMemory = 1 << 20
 
-// Buffers lends data buffers, aligned to 4096 bytes, within a budget.
+// Buffers lends data buffers, each of which begins with a page, within a budget.
 type Buffers struct {
 	freed chan struct{} // something came back after somebody was refused
 
@@ -66,7 +66,7 @@ func (p *Buffers) Get(n int, owed bool) []byte {
 		p.kept -= size
 		return b[:n]
 	}
-	return aligned(size)[:n]
+	return pages.Make(size)[:n]
 }
 
 // Put takes back what Get lent.
@@ -110,10 +110,4 @@ func (p *Buffers) InUse() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.lent
-}
-
-func aligned(size int) []byte {
-	b := make([]byte, size+bufferAlign)
-	skip := int(-uintptr(unsafe.Pointer(unsafe.SliceData(b))) & (bufferAlign - 1))
-	return b[skip : skip+size : skip+size]
 }

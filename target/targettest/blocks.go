@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"ashlar/target"
+	"ashlar/target/pages"
 )
 
 // perform carries out one operation.
@@ -72,7 +73,7 @@ func each(at, n uint64, f func(chunk, from, to uint64)) {
 
 // slab is neighbouring chunks, side by side in memory.
 type slab struct {
-	data [slabChunks][chunkBytes]byte
+	data []byte           // of all of them
 	used [slabChunks]bool // the others were never written, or unmapped
 	n    int              // that are used
 }
@@ -82,7 +83,7 @@ const slabChunks = 256
 // chunk is nil where nothing is kept.
 func (m *memory) chunk(c uint64) *[chunkBytes]byte {
 	if s := m.slabs[c/slabChunks]; s != nil && s.used[c%slabChunks] {
-		return &s.data[c%slabChunks]
+		return s.chunk(c)
 	}
 	return nil
 }
@@ -91,14 +92,18 @@ func (m *memory) chunk(c uint64) *[chunkBytes]byte {
 func (m *memory) use(c uint64) *[chunkBytes]byte {
 	s := m.slabs[c/slabChunks]
 	if s == nil {
-		s = new(slab)
+		s = &slab{data: pages.Make(slabChunks * chunkBytes)}
 		m.slabs[c/slabChunks] = s
 	}
 	if !s.used[c%slabChunks] {
 		s.used[c%slabChunks] = true
 		s.n++
 	}
-	return &s.data[c%slabChunks]
+	return s.chunk(c)
+}
+
+func (s *slab) chunk(c uint64) *[chunkBytes]byte {
+	return (*[chunkBytes]byte)(s.data[c%slabChunks*chunkBytes:])
 }
 
 // drop gives a chunk back.
@@ -107,7 +112,8 @@ func (m *memory) drop(c uint64) {
 		return
 	}
 	s := m.slabs[c/slabChunks]
-	s.data[c%slabChunks], s.used[c%slabChunks] = [chunkBytes]byte{}, false
+	clear(s.chunk(c)[:])
+	s.used[c%slabChunks] = false
 	if s.n--; s.n == 0 {
 		delete(m.slabs, c/slabChunks)
 	}
