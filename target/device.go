@@ -100,9 +100,16 @@ type Op struct {
 	Stamp  Stamp
 	Done   func(*Op) // called exactly once, from any goroutine; must not block
 
+	// Lends lets the Device keep Data's memory beyond Done, of a read or a write: then it need not copy what it may
+	// still want to look at. See Kept.
+	Lends bool
+
 	Request *reserve.Request // Reserve: what is asked for; it is the Device's from now on
 
-	Status   Status
+	Status Status
+	// Kept says, with Lends, that the Device may still look at what was submitted as Data, or put something there: its
+	// memory is nobody's any more. Of a read that ended OK, Data is what was read, there or in memory that the Device gives away.
+	Kept     bool
 	Offset   uint64         // Miscompare: byte offset of the first difference in Data
 	Extents  []Extent       // LBAStatus: appended to, from LBA on, at most cap(Extents) of them
 	Reserved reserve.Result // Reserve with OK: what the request came to

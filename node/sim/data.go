@@ -27,8 +27,35 @@ type envelope struct {
 
 func (s *session) send(v wire.VolumeID, m wire.Message) {
 	if !s.over {
-		s.c.send(s.side, envelope{v, m})
+		s.c.send(s.side, envelope{v, carried(m)})
 	}
+}
+
+// carried is a message as it comes out of a connection: its data in memory of its own.
+func carried(m wire.Message) wire.Message {
+	switch m := m.(type) {
+	case *wire.Submit:
+		c := *m
+		c.Data, c.Into = slices.Clone(m.Data), nil
+		return &c
+	case *wire.Write:
+		c := *m
+		c.Data = slices.Clone(m.Data)
+		return &c
+	case *wire.Read:
+		c := *m
+		c.Into = nil
+		return &c
+	case *wire.Blocks:
+		c := *m
+		c.Data = slices.Clone(m.Data)
+		return &c
+	case *wire.Done:
+		c := *m
+		c.Data, c.Returned = slices.Clone(m.Data), false
+		return &c
+	}
+	return m
 }
 
 // end is this process's decision.
@@ -196,7 +223,7 @@ func (p *process) reign(v wire.VolumeID) *reign {
 func (p *process) submitted(s *session, m *wire.Submit) {
 	r := p.reign(m.Volume)
 	if r == nil {
-		p.reply(s, m.Volume, &wire.Done{Req: m.Req, Status: wire.NotHead})
+		p.reply(s, m.Volume, &wire.Done{Req: m.Req, Status: wire.NotHead, Returned: true})
 		return
 	}
 	now := p.now()
@@ -306,7 +333,7 @@ func (p *process) carryHead(r *reign) bool {
 	for _, op := range a.Done {
 		p.w.concluded(p, r, op)
 		o := op.Private.(origin)
-		done := &wire.Done{Req: o.req, Status: op.Status, Offset: op.Miss, Runs: op.Runs}
+		done := &wire.Done{Req: o.req, Status: op.Status, Offset: op.Miss, Runs: op.Runs, Returned: op.Returned()}
 		if op.Kind == wire.OpRead {
 			done.Data = op.Data
 		}

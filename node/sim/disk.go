@@ -311,8 +311,11 @@ func (d *disk) put(r *replica, m *wire.Write, room bool) wire.Status {
 	for i := range m.Count {
 		k := block{version: version(i), crc: wire.BlockCRC(m.Volume, m.Segment, m.Block+i, zeroBlock[:])}
 		if m.Data != nil {
-			k.data = m.Data[i*wire.BlockSize:][:wire.BlockSize]
+			k.data = slices.Clone(m.Data[i*wire.BlockSize:][:wire.BlockSize])
 			k.crc = m.CRC[i]
+			if wire.BlockCRC(m.Volume, m.Segment, m.Block+i, k.data) != k.crc {
+				d.onBroken("the data of a write changed on its way")
+			}
 		}
 		old := &r.blocks[m.Block+i]
 		if !old.lost && old.version == k.version && (k.version != wire.Version{}) && (old.crc != k.crc) {
@@ -404,6 +407,10 @@ func (d *disk) read(m *wire.Read, answer func(wire.Message)) {
 	d.after(d.latency(), func() {
 		if !early {
 			b = d.look(r, m)
+		}
+		if m.Into != nil {
+			copy(m.Into, b.Data)
+			b.Data = m.Into
 		}
 		answer(b)
 	})

@@ -52,6 +52,7 @@ type hostCommand struct {
 	id   int
 	of   *command
 	sent int // how often it was sent to a head
+	into []byte
 }
 
 func (p *process) acceptHost(c *conn, h *host, v wire.VolumeID) {
@@ -81,10 +82,13 @@ func (hc *hostConn) read(msg any) {
 		}
 		p := hc.p
 		x := &hostCommand{conn: hc, id: m.id, of: m}
+		if m.kind == wire.OpRead {
+			x.into = make([]byte, m.length)
+		}
 		p.w.operations[m.id>>8-1].arrived(m.id&255, p.w.now)
 		hc.pending = append(hc.pending, x)
 		hc.portal().Submit(p.now(), &mirror.Request{Kind: m.kind, Nexus: hc.nexus(), Stamp: hc.portal().Stamp(), Read: p.now(),
-			Offset: m.offset, Length: m.length, Data: m.data, Private: x,
+			Offset: m.offset, Length: m.length, Data: m.data, Into: x.into, Private: x,
 			Cached: p.st.Volumes[hc.volume].WriteCache, FUA: m.fua, Losses: hc.losses})
 	case acknowledge:
 		hc.settle(m.id, true)
@@ -223,7 +227,13 @@ func (p *process) forwarded(m *wire.Submit) {
 	}
 }
 
+// answer gives a host its answer. The memory of its command, if it is not lent any more, is the next command's.
 func (hc *hostCommand) answer(r *mirror.Request) {
+	data := slices.Clone(r.Data)
+	if !r.Lent {
+		overwrite(hc.of.data)
+		overwrite(hc.into)
+	}
 	hc.conn.pending = slices.DeleteFunc(hc.conn.pending, func(x *hostCommand) bool { return x == hc })
 	if r.Claim != 0 {
 		hc.conn.claims[hc.id] = r.Claim
@@ -234,7 +244,14 @@ func (hc *hostCommand) answer(r *mirror.Request) {
 	}
 	a := &answer{id: hc.id, status: r.Status, from: hc.conn}
 	if r.Kind == wire.OpRead && r.Status == wire.OK {
-		a.data = r.Data
+		a.data = data
 	}
 	hc.conn.c.send(1, a)
+}
+
+// overwrite puts something else into memory, of which a reader would think that it is torn.
+func overwrite(b []byte) {
+	for i := range b {
+		b[i] = byte(i / 8)
+	}
 }

@@ -82,6 +82,21 @@ func stuckCopy(t *testing.T, bug string) *Result {
 	return s.verdict()
 }
 
+// The head's own disk keeps a write for long, and leaves: the host has its answer, or is told that the volume
+// is busy, while the disk is about to take the data from the memory that the host's command came in.
+func answeredBeforeStored(t *testing.T, bug string) *Result {
+	s := tell(t, 3, 2, bug)
+	s.leaderIs(3)
+	h := s.host(1)
+	s.busy(h, 8*second)
+	s.server(1).disk.slow = 30 * second
+	w := s.begin(h, wire.OpWrite, 0)
+	s.run(40 * second)
+	s.server(1).disk.slow = 0
+	s.ends(w)
+	return s.verdict()
+}
+
 // The head's own disk hangs for good, and can promise nothing to another head: its
 // copy leaves first.
 func stuckHead(t *testing.T, bug string) *Result {
@@ -160,6 +175,7 @@ var slowStories = []aStory{
 	{"a head on a slow disk", slowHead, []string{"SlowKept"}},
 	{"a copy that is stuck", stuckCopy, nil},
 	{"a head whose disk is stuck", stuckHead, nil},
+	{"a write that is answered before it is stored", answeredBeforeStored, []string{"ReturnedEarly", "LentForgotten"}},
 	{"a joiner that is stuck", stuckJoiner, []string{"JoinerKept"}},
 	{"all are slow alike", slowAll, nil},
 }

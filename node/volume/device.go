@@ -42,8 +42,8 @@ var kinds = [...]wire.OpKind{
 	target.LBAStatus: wire.OpExtents, target.Reserve: wire.OpReserve,
 }
 
-// Submit is target.Device's. Data is copied, because a copy may still be sent it
-// when the host has long been answered Busy.
+// Submit is target.Device's. Data is copied where it is not lent, because a copy may still be sent it
+// when the host has long been answered Busy. So it is with a write cache, with which that is so of each write.
 func (v *Volume) Submit(op *target.Op) {
 	info := v.info.Load()
 	if op.LBA > info.Blocks || uint64(op.Blocks) > info.Blocks-op.LBA {
@@ -62,16 +62,27 @@ func (v *Volume) Submit(op *target.Op) {
 	}
 	r := &mirror.Request{Kind: kinds[op.Kind], Nexus: nexus(op.Nexus), Stamp: wire.Stamp{Epoch: op.Stamp.Epoch, Token: op.Stamp.Token},
 		Read: op.Stamp.Read, Offset: op.LBA * uint64(info.BlockSize), Length: length, FUA: op.FUA, Private: op}
-	if op.Kind == target.Write || op.Kind == target.CompareAndWrite || op.Kind == target.Verify {
-		r.Data = slices.Clone(op.Data)
-	}
-	if op.Kind == target.Reserve {
+	switch op.Kind {
+	case target.Read:
+		if lends(op, info) {
+			r.Into = op.Data
+		}
+	case target.Write, target.CompareAndWrite, target.Verify:
+		if r.Data = op.Data; !lends(op, info) {
+			r.Data = slices.Clone(op.Data)
+		}
+	case target.Reserve:
 		r.Data = encode(v.reserveAsk(op.Request))
 	}
 	if !v.doOpen(event{kind: evSubmit, request: r}) {
 		op.Status = target.Gone
 		op.Done(op)
 	}
+}
+
+// lends says whether an operation's data is used where it is.
+func lends(op *target.Op, info *target.Info) bool {
+	return op.Lends && (op.Kind == target.Read || op.Kind == target.Write && !info.WriteCache)
 }
 
 func nexus(n target.Nexus) wire.Nexus {
@@ -96,6 +107,7 @@ func (v *Volume) answer(r *mirror.Request) {
 		s = target.Gone
 	}
 	op.Status, op.Offset, op.Settle = s, r.Miss, nil
+	op.Kept = r.Lent && lends(op, v.info.Load())
 	if claim := r.Claim; claim != 0 {
 		op.Settle = func(acknowledged bool) {
 			v.postOpen(event{kind: evRun, run: func() { v.portal.Settle(v.now, claim, acknowledged) }})
@@ -104,7 +116,11 @@ func (v *Volume) answer(r *mirror.Request) {
 	if s == target.OK {
 		switch op.Kind {
 		case target.Read:
-			copy(op.Data, r.Data)
+			if op.Kept {
+				op.Data = r.Data
+			} else if len(r.Data) > 0 && &r.Data[0] != &op.Data[0] {
+				copy(op.Data, r.Data)
+			}
 		case target.LBAStatus:
 			v.extentsOf(op, r)
 		case target.Reserve:

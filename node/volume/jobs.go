@@ -338,7 +338,11 @@ func (v *Volume) read(j mirror.Job, m *wire.Read) {
 		return
 	}
 	r := &reading{volume: v, store: s, job: j}
-	r.Read = disk.Read{Replica: disk.Replica{Volume: v.id, Segment: m.Segment}, Block: m.Block, Count: m.Count, Data: make([]byte, int(m.Count)*wire.BlockSize),
+	data := m.Into
+	if data == nil {
+		data = make([]byte, int(m.Count)*wire.BlockSize)
+	}
+	r.Read = disk.Read{Replica: disk.Replica{Volume: v.id, Segment: m.Segment}, Block: m.Block, Count: m.Count, Data: data,
 		CRC: r.crc[:0], Versions: r.versions[:0], Done: haveRead, Private: r}
 	s.Read(&r.Read)
 }

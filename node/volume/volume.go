@@ -500,7 +500,7 @@ type operation struct {
 
 func (v *Volume) submit(now int64, s Session, m *wire.Submit) {
 	if v.head == nil || v.head.Deposed() {
-		v.reply(s, &wire.Done{Req: m.Req, Status: wire.NotHead})
+		v.reply(s, &wire.Done{Req: m.Req, Status: wire.NotHead, Returned: true})
 		return
 	}
 	v.head.Lease(now, v.node.Lease())
@@ -602,7 +602,7 @@ func (v *Volume) carryOutHead() {
 func (v *Volume) answered(op *mirror.Op) {
 	o := op.Private.(*operation)
 	d := &o.answer
-	*d = wire.Done{Req: o.req, Status: op.Status, Offset: op.Miss, Runs: op.Runs}
+	*d = wire.Done{Req: o.req, Status: op.Status, Offset: op.Miss, Runs: op.Runs, Returned: op.Returned()}
 	switch {
 	case op.Status == wire.OK && op.Kind == wire.OpRead:
 		d.Data = op.Data

@@ -57,5 +57,7 @@ type Bugs struct {
 	FlushNothing     bool // a FLUSH waits for nothing
 	FlushUnsettled   bool // a FLUSH does not wait for what is written again after an earlier head
 	LossUntold       bool // a FLUSH does not tell of what was lost
+	ReturnedEarly    bool // a host's memory counts as returned when its operation is answered
+	LentForgotten    bool // and when it ends without its head's answer
 	ClaimsForgotten  bool // a command that nobody remembers counts as not carried out
 }

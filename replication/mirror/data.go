@@ -25,6 +25,7 @@ type fetch struct {
 	keep         bool          // keep versions and checksums
 	into         *gathering    // that it is a part of, from byte at on, or
 	at           uint64
+	room         []byte // nil, or where the first copy that is asked, this node's, puts the data
 	done         func(wire.Status)
 	gone         func() bool // nobody wants it any more
 
@@ -139,6 +140,11 @@ func (h *Head) fetch(f *fetch) {
 	})
 	c.Read = wire.Read{Req: h.lastReq, Volume: h.volume, Segment: f.seg.index, Epoch: h.epoch, Block: f.block, Count: f.count}
 	c.call = call{node: n, msg: &c.Read, fetch: f}
+	if f.room != nil && n == h.self {
+		c.Read.Into, c.call.user = f.room, f.into.op
+		f.into.op.users++
+	}
+	f.room = nil
 	h.request(h.lastReq, &c.call)
 }
 
@@ -252,6 +258,7 @@ type gathering struct {
 	blocks []byte
 	left   int // pieces that are not there
 	worst  wire.Status
+	inside bool                               // the first may use the operation's memory
 	done   func(blocks []byte, s wire.Status) // nil: it is a read, which ends with it
 	first  fetch                              // mostly the only one
 }
@@ -272,6 +279,10 @@ func (h *Head) gather(op *Op, offset, length uint64, done func(blocks []byte, s 
 			f = new(fetch)
 		}
 		f.seg, f.block, f.count, f.into, f.at = p.seg, p.block, p.count, g, p.at
+		if uint64(p.count)*wire.BlockSize == uint64(len(op.Into)) && offset%wire.BlockSize == 0 && op.Kind == wire.OpRead {
+			f.room, g.inside = op.Into, true
+			op.users++
+		}
 		g.left++
 		h.fetch(f)
 	}
@@ -298,6 +309,9 @@ func (h *Head) gathered(f *fetch, s wire.Status) {
 func (h *Head) pieceGathered(g *gathering) {
 	if g.left--; g.left > 0 {
 		return
+	}
+	if g.inside {
+		g.op.users--
 	}
 	if g.done != nil {
 		g.done(g.blocks, g.worst)

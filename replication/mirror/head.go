@@ -181,8 +181,23 @@ type call struct {
 	sent   int64
 	flight *flight
 	fetch  *fetch
+	user   *Op // whose memory the message refers to
 	reply  func(wire.Message)
 	lost   func()
+}
+
+// again is before a request is sent once more. The former one may still be at work, and who of the two answers is not
+// told: its memory is never returned, and the later one reads elsewhere.
+func (c *call) again() {
+	if c.user == nil {
+		return
+	}
+	c.user = nil
+	if r, ok := c.msg.(*wire.Read); ok {
+		elsewhere := *r
+		elsewhere.Into = nil
+		c.msg = &elsewhere
+	}
 }
 
 // reignBits is how many of a request's 64 bits count within one reign. A node's
@@ -339,6 +354,9 @@ func (h *Head) Receive(now int64, from wire.NodeID, m wire.Message) {
 		return // and answered again
 	}
 	delete(h.calls, req)
+	if c.user != nil {
+		c.user.users--
+	}
 	if ordered(c.msg) {
 		p.took.Add(now, now-c.sent)
 	}

@@ -2,9 +2,8 @@ package mirror
 
 import "ashlar/replication/wire"
 
-// Op is one operation of a host at the head. Data and the first part belong to
-// the head from Submit on; a write's Data may be read for longer than until the
-// completion, so the submitter gives it away.
+// Op is one operation of a host at the head. Data, Into and the first part belong to
+// the head from Submit on, for longer than until the completion where it is not Returned then.
 type Op struct {
 	Kind     wire.OpKind
 	Command  wire.Command
@@ -16,6 +15,7 @@ type Op struct {
 	FUA      bool   // to stable storage before the answer
 	Losses   uint64 // View.Losses when the host's session began
 	Data     []byte // write, verify: Length bytes; compare-and-write: 2 x Length; read: filled; reserve: the request
+	Into     []byte // read: where Data may lie, or nil
 	Deadline int64  // when to answer Busy
 	Private  any    // the submitter's
 
@@ -23,6 +23,7 @@ type Op struct {
 	Miss   uint64   // Miscompare: byte offset of the first difference
 	Runs   []uint32 // extents: in blocks from the one that holds Offset, alternating, the first mapped
 
+	users     int   // that may look at Data, or put something into Into, now or later
 	lock      *lock // nil, or &claim
 	claim     lock
 	begun     int64
@@ -44,5 +45,9 @@ type Op struct {
 // volume's write cache goes to stable storage: its host was promised that.
 func NewOp(now int64, m *wire.Submit, private any) Op {
 	return Op{Kind: m.Op, Command: m.Command, First: m.First, Nexus: m.Nexus, Stamp: m.Stamp, Offset: m.Offset, Length: m.Length,
-		FUA: m.FUA || !m.Cached, Losses: m.Losses, Data: m.Data, Deadline: now + m.Wait, Private: private}
+		FUA: m.FUA || !m.Cached, Losses: m.Losses, Data: m.Data, Into: m.Into, Deadline: now + m.Wait, Private: private}
 }
+
+// Returned says, of an operation that is answered, that nothing uses its submitter's memory any more: no copy of this
+// node stores Data or reads into Into, and none will be asked to.
+func (op *Op) Returned() bool { return op.users == 0 }

@@ -16,8 +16,8 @@ const fenceMax = HoldMax - 200*Millisecond
 // roomEach is how many requests try a full window again on a tick.
 const roomEach = 32
 
-// Request is one operation of a host at a portal. Data is the portal's from
-// Submit until it is in Done.
+// Request is one operation of a host at a portal. Data and Into are the portal's from
+// Submit until it is in Done, and for good where it is Lent then.
 type Request struct {
 	Kind    wire.OpKind
 	Nexus   wire.Nexus
@@ -25,7 +25,8 @@ type Request struct {
 	Read    int64      // when that was, by this node's clock
 	Offset  uint64     // bytes
 	Length  uint64     // bytes
-	Data    []byte
+	Data    []byte     // of a read that ended OK what it read, in Into or elsewhere
+	Into    []byte     // of a read: nil, or Length bytes
 	Private any
 
 	Cached bool   // the volume has a write cache
@@ -36,6 +37,7 @@ type Request struct {
 	Miss   uint64
 	Runs   []uint32
 	Claim  uint64 // to be settled; 0: nothing is
+	Lent   bool   // this node's head or copies may still look at Data as submitted, or read into Into
 
 	number  uint64 // of a command that must not be carried out twice
 	tried   bool   // it was sent to a head
@@ -48,6 +50,7 @@ type Request struct {
 	crowded bool   // its last answer was that
 	size    int    // bytes that it counts for
 	ended   bool
+	lent    int         // how often this node's head was sent it and has not said that it has returned its memory
 	submit  wire.Submit // sent the first time
 }
 
@@ -259,6 +262,12 @@ func (p *Portal) pump() {
 		*m = wire.Submit{Req: r.req, Volume: p.volume, Op: r.Kind, Nexus: r.Nexus,
 			Command: wire.Command{Portal: p.self, Number: r.number}, First: first, Stamp: stamp, Wait: r.Read + HoldMax - p.now, Offset: r.Offset, Length: r.Length, Data: r.Data,
 			Cached: r.Cached, FUA: r.FUA, Losses: r.Losses}
+		if p.head == p.self.Node {
+			if r.lent == 0 {
+				m.Into = r.Into
+			}
+			r.lent++
+		}
 		p.out.Sends = append(p.out.Sends, Send{p.head, m})
 	}
 }
@@ -274,6 +283,9 @@ func (p *Portal) Receive(now int64, from wire.NodeID, m wire.Message) {
 		}
 		delete(p.sent, m.Req)
 		r.req = 0
+		if from == p.self.Node && (m.Returned || p.bugs.ReturnedEarly) {
+			r.lent--
+		}
 		switch m.Status {
 		case wire.Old, wire.NotHead:
 			r.stale, r.refused, r.crowded = true, r.Stamp.Token, false
@@ -317,7 +329,7 @@ func (p *Portal) end(r *Request, s wire.Status) {
 	if r.ended {
 		return
 	}
-	r.ended, r.Status = true, s
+	r.ended, r.Status, r.Lent = true, s, r.lent > 0 && !p.bugs.LentForgotten
 	p.conclude(r)
 	if r.req != 0 {
 		delete(p.sent, r.req)
@@ -461,8 +473,7 @@ func (p *Portal) remove(f *fence) {
 func (p *Portal) Drop(now int64) {
 	p.now = now
 	for _, r := range p.requests {
-		r.ended = true
-		r.Status = wire.Aborted
+		r.ended, r.Status, r.Lent = true, wire.Aborted, r.lent > 0
 		p.conclude(r)
 		p.out.Done = append(p.out.Done, r)
 	}

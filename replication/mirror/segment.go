@@ -262,6 +262,7 @@ func (h *Head) prepared(node wire.NodeID, m *wire.Prepared) {
 	for _, req := range h.callsTo(node) {
 		c := h.calls[req]
 		c.sent = h.now
+		c.again()
 		h.out.Sends = append(h.out.Sends, Send{node, c.msg})
 	}
 	h.collect(node, m.Claims)
@@ -460,6 +461,9 @@ func (h *Head) store(s *segment, block, count uint32, data []byte, by *Op, fate 
 	f := &flight{segment: s, seq: s.seq, block: block, count: count, by: by, fate: fate}
 	f.pending, f.stored = f.owing[:0], f.have[:0]
 	s.flight = append(s.flight, f)
+	if by != nil {
+		by.users++
+	}
 	f.claims = h.claimsBy(s, f, block, count, by)
 	if len(f.claims) > 0 && data == nil {
 		// Zeros over what a copy never had leave no version there; a claim needs one.
@@ -501,7 +505,10 @@ func (h *Head) send(f *flight, n wire.NodeID) {
 	if h.bugs.ClaimsKept {
 		m.Claims = nil
 	}
-	c.call = call{node: n, msg: m, flight: f}
+	c.call = call{node: n, msg: m, flight: f, user: f.by}
+	if f.by != nil {
+		f.by.users++
+	}
 	f.pending.set(n, h.request(m.Req, &c.call))
 }
 
@@ -621,6 +628,7 @@ func (h *Head) settled(f *flight) {
 		fate = wire.OK
 	}
 	if f.by != nil {
+		f.by.users--
 		h.partDone(f.by, fate)
 	} else {
 		f.fate(fate)

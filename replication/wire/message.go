@@ -165,6 +165,8 @@ type Read struct {
 	Epoch   uint64
 	Block   uint32
 	Count   uint32
+
+	Into []byte // nil, or where the answer's Data is to lie: within one process, no part of the message
 }
 
 // Blocks answers Read. With status Corrupt, Bad are the blocks whose data
@@ -287,6 +289,8 @@ type Submit struct {
 	Cached bool   // the volume has a write cache; else the others are not told
 	FUA    bool   // to stable storage before the answer
 	Losses uint64 // how often the cache had been lost when the host's session began
+
+	Into []byte // OpRead: nil, or where the answer's Data may lie: within one process, no part of the message
 }
 
 // Done answers Submit.
@@ -296,6 +300,10 @@ type Done struct {
 	Offset uint64   // Miscompare: byte offset of the first difference
 	Runs   []uint32 // OpExtents, in blocks from the one that holds Offset on: alternating, the first mapped
 	Data   []byte   // OpRead, OpReserve
+
+	// Returned says that nobody uses the memory of the Submit's Data and Into any more, but for what Data is in:
+	// within one process, no part of the message.
+	Returned bool
 }
 
 // FenceScope is what a Fence covers.

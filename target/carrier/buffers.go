@@ -69,8 +69,8 @@ func (p *Buffers) Get(n int, owed bool) []byte {
 	return pages.Make(size)[:n]
 }
 
-// Put takes back what Get lent.
-func (p *Buffers) Put(b []byte) {
+// Put takes back what Get lent. What is kept is somebody else's from now on, and lent to nobody again.
+func (p *Buffers) Put(b []byte, kept bool) {
 	if b == nil {
 		return
 	}
@@ -79,7 +79,7 @@ func (p *Buffers) Put(b []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lent -= size
-	if p.kept+size <= keptBytes {
+	if !kept && p.kept+size <= keptBytes {
 		p.free[class] = append(p.free[class], b)
 		p.kept += size
 	}

@@ -137,7 +137,7 @@ func (c *conn) lend(cmd *command, n int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.memory+cap(b) > c.srv.SessionMemory {
-		c.srv.pool.Put(b)
+		c.srv.pool.Put(b, false)
 		return false
 	}
 	c.memory += cap(b)
@@ -300,7 +300,7 @@ func (c *conn) release(cmd *command) {
 	}
 	if cmd.buf != nil {
 		c.memory -= cap(cmd.buf)
-		c.srv.pool.Put(cmd.buf)
+		c.srv.pool.Put(cmd.buf, cmd.task.Op.Kept)
 		cmd.buf = nil
 	}
 	if settle := cmd.task.Op.Settle; settle != nil {

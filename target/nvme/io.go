@@ -38,11 +38,22 @@ func blocksSize(c *Controller, cmd *Command) (uint32, Status) {
 	return uint32(size), Success
 }
 
-func read(r *Request)  { r.whole(target.Read, r.Data) }
-func write(r *Request) { r.whole(target.Write, r.Data) }
+func read(r *Request)  { r.lend(target.Read, haveRead) }
+func write(r *Request) { r.lend(target.Write, (*Request).ok) }
+
+func haveRead(r *Request) {
+	r.Data = r.Op.Data
+	r.ok()
+}
 
 // compare is Compare: of the host's data with what is there.
-func compare(r *Request) { r.whole(target.Verify, r.Data) }
+func compare(r *Request) { r.whole(target.Verify, r.Data, (*Request).ok) }
+
+// lend is whole with the carrier's memory, which is the device's where the operation ends Kept.
+func (r *Request) lend(kind target.Kind, then func(*Request)) {
+	r.Op.Lends = true
+	r.whole(kind, r.Data, then)
+}
 
 // verify is Verify: what is there can be read.
 func verify(r *Request) { r.pieces(target.Verify) }
@@ -58,8 +69,8 @@ func writeZeroes(r *Request) {
 }
 
 // whole is a command of one operation on its range.
-func (r *Request) whole(kind target.Kind, data []byte) {
-	r.submit(kind, r.Command.SLBA(), uint64(r.Command.Blocks()), data, (*Request).ok)
+func (r *Request) whole(kind target.Kind, data []byte, then func(*Request)) {
+	r.submit(kind, r.Command.SLBA(), uint64(r.Command.Blocks()), data, then)
 }
 
 // pieces is a command of operations without data on its range, one after another.

@@ -9,11 +9,12 @@ import (
 // Request is one command on a queue of a controller. A carrier fills the first
 // part, gets all of the host's data that Demand asked for, then calls Execute; Done
 // is called exactly once, from any goroutine, and must not block. After it the
-// request and its buffer are the carrier's again, who may Reset and reuse it.
+// request is the carrier's again, who may Reset and reuse it, and so is the memory that Data had
+// at first, but where Op is Kept.
 type Request struct {
 	Command Command
 	Queue   uint16       // 0: the admin queue
-	Data    []byte       // as long as Demand said: the host's data, or room for what goes to it
+	Data    []byte       // as long as Demand said: the host's data, or room for what goes to it, which may be replaced
 	Stamp   target.Stamp // of the last byte of the command or of its data
 	Done    func(*Request)
 
@@ -103,7 +104,7 @@ func (r *Request) submitTo(kind target.Kind, lba, blocks uint64, data []byte, st
 	o.Kind, o.LBA, o.Blocks, o.Data = kind, lba, uint32(blocks), data
 	o.FUA = r.Queue != 0 && r.Command.DW(12)&forceUnitAccess != 0
 	o.Nexus, o.Stamp = *r.controller.nexus.Load(), stamp
-	o.Status, o.Offset = target.OK, 0
+	o.Status, o.Offset, o.Kept = target.OK, 0, false
 	o.Owner, o.Done = r, opDone
 	r.then = then
 	r.space.device.Submit(o)
@@ -114,7 +115,7 @@ const forceUnitAccess = 1 << 30
 // opDone is every operation's completion.
 func opDone(o *target.Op) {
 	r := o.Owner.(*Request)
-	o.Data, o.Owner = nil, nil
+	o.Owner, o.Lends = nil, false
 	switch s := outcomes[o.Status]; s.Code() {
 	case Success:
 		r.then(r)

@@ -412,7 +412,7 @@ func (c *conn) release(cmd *command) {
 	}
 	if cmd.buf != nil {
 		c.memory -= cap(cmd.buf)
-		c.srv.pool.Put(cmd.buf)
+		c.srv.pool.Put(cmd.buf, cmd.Op.Kept)
 	}
 	if settle := cmd.Op.Settle; settle != nil {
 		settle(false) // its answer was not sent

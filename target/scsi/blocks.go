@@ -17,11 +17,11 @@ func readBlocks(t *Task) {
 		return
 	}
 	t.Data = grow(t.Data, n*size)
-	t.submit(target.Read, t.lba, n, t.Data, readDone)
+	t.lend(target.Read, n, readDone)
 }
 
 func readDone(t *Task) {
-	t.Data = t.Data[:min(uint64(len(t.Data)), uint64(t.Limit))]
+	t.Data = t.Op.Data[:min(uint64(len(t.Op.Data)), uint64(t.Limit))]
 	t.good()
 }
 
@@ -63,7 +63,7 @@ func writeBlocks(t *Task) {
 		t.nothing()
 		return
 	}
-	t.submit(target.Write, t.lba, n, t.Data[:n*t.blockSize()], (*Task).good)
+	t.lend(target.Write, n, (*Task).good)
 }
 
 // writeAndVerify is WRITE AND VERIFY: with BYTCHK 0 the medium is read and

@@ -210,6 +210,12 @@ func (t *Task) submit(kind target.Kind, lba, blocks uint64, data []byte, then fu
 	t.submitTo(t.unit.device, t.Nexus.id, t.Stamp, kind, lba, blocks, data, then)
 }
 
+// lend is submit of the command's own range with the transport's memory, which is the device's where the operation ends Kept.
+func (t *Task) lend(kind target.Kind, blocks uint64, then func(*Task)) {
+	t.Op.Lends = true
+	t.submit(kind, t.lba, blocks, t.Data[:blocks*t.blockSize()], then)
+}
+
 // submitTo sends it to a device that may be another unit's, as a nexus that may
 // be another of the host's.
 func (t *Task) submitTo(d target.Device, as target.Nexus, stamp target.Stamp, kind target.Kind, lba, blocks uint64, data []byte, then func(*Task)) {
@@ -225,7 +231,7 @@ func (t *Task) submitTo(d target.Device, as target.Nexus, stamp target.Stamp, ki
 	o.Kind, o.LBA, o.Blocks, o.Data = kind, lba, uint32(blocks), data
 	o.FUA = t.command.fua && t.CDB[1]&0x08 != 0
 	o.Nexus, o.Stamp = as, stamp
-	o.Status, o.Offset = target.OK, 0
+	o.Status, o.Offset, o.Kept = target.OK, 0, false
 	if o.Settle != nil {
 		o.Settle(true) // the command has heard its operation's answer, and goes on
 		o.Settle = nil
@@ -238,7 +244,7 @@ func (t *Task) submitTo(d target.Device, as target.Nexus, stamp target.Stamp, ki
 // opDone is every operation's completion.
 func opDone(o *target.Op) {
 	t := o.Owner.(*Task)
-	o.Data, o.Owner = nil, nil
+	o.Owner, o.Lends = nil, false
 	if o.Status != target.OK {
 		if !t.orAgain() && !t.copyFailed() {
 			t.fail()

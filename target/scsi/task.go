@@ -18,7 +18,8 @@ const (
 // Task is one SCSI command on one I_T nexus. A carrier fills the first part,
 // gets all data-out that Demand asked for, then calls Target.Execute; Done is
 // called exactly once, from any goroutine, and must not block. After it the
-// task and its buffers are the carrier's again, who may Reset and reuse it.
+// task is the carrier's again, who may Reset and reuse it, and so is the memory that Data had
+// at first, but where Op is Kept.
 type Task struct {
 	Nexus *Nexus       // the session's, from Target.Login
 	LUN   uint64       // 8-byte LUN as on the wire (SAM-5 4.7.7)

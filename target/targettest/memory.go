@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ashlar/target"
@@ -59,6 +60,8 @@ type memory struct {
 	flight    map[uint64]target.Nexus // submitted, and Done has not returned
 	parked    map[uint64]*parkedOp    // those of them that are held or delayed
 	fences    []*fence
+	keeps     atomic.Bool
+	kept      []kept
 
 	// reserved is replaced, never changed, under mu and with dataMu held to
 	// write: what an operation was allowed is still so when it is carried out.
@@ -286,6 +289,9 @@ func (m *memory) Submit(op *target.Op) {
 // complete calls Done, then tells the fences. op is its submitter's again as
 // soon as Done is called.
 func (m *memory) complete(ticket uint64, op *target.Op) {
+	if m.keeps.Load() && op.Lends {
+		m.keep(op)
+	}
 	op.Done(op)
 	m.mu.Lock()
 	delete(m.flight, ticket)

@@ -56,6 +56,7 @@ type device struct {
 	t      *testing.T
 	size   uint64 // block size, bytes
 	blocks uint64
+	starts atomic.Uint32 // of operations: every other lends
 }
 
 func newDevice(t *testing.T, d target.Device) *device {
@@ -72,11 +73,30 @@ func (d *device) startAs(as target.Nexus, kind target.Kind, lba, blocks uint64, 
 	done := make(chan *target.Op, 1)
 	op := &target.Op{Kind: kind, LBA: lba, Blocks: uint32(blocks), Data: data, Nexus: as, Stamp: d.Stamp(),
 		Done: func(o *target.Op) { done <- o }}
+	if d.starts.Add(1)%2 == 0 && (kind == target.Read || kind == target.Write) {
+		lend(op)
+	}
 	if kind == target.LBAStatus {
 		op.Extents = make([]target.Extent, 0, 16)
 	}
 	d.Submit(op)
 	return done
+}
+
+// lend has an operation's data in memory that is used for something else as soon as it is done, unless it is kept.
+func lend(op *target.Op) {
+	data, memory, done := op.Data, bytes.Clone(op.Data), op.Done
+	op.Lends, op.Data = true, memory
+	op.Done = func(o *target.Op) {
+		copy(data, o.Data)
+		if !o.Kept {
+			for i := range memory {
+				memory[i] = 0x5A
+			}
+		}
+		o.Data = data
+		done(o)
+	}
 }
 
 // wait is the operation's result. It may be called from any goroutine.
@@ -430,13 +450,15 @@ func fences(t *testing.T, d *device) {
 		left.Store(n)
 		for i := range n {
 			data := bytes.Repeat([]byte{0xAA}, int(4*d.size))
-			d.Submit(&target.Op{Kind: target.Write, LBA: uint64(i % 9), Blocks: 4, Data: data, Nexus: nexus, Stamp: d.Stamp(),
+			op := &target.Op{Kind: target.Write, LBA: uint64(i % 9), Blocks: 4, Data: data, Nexus: nexus, Stamp: d.Stamp(),
 				Done: func(o *target.Op) {
 					if o.Status != target.OK && o.Status != target.Aborted {
 						t.Errorf("write under a fence: %v", o.Status)
 					}
 					left.Add(-1)
-				}})
+				}}
+			lend(op)
+			d.Submit(op)
 		}
 		d.fence(scope)
 		if l := left.Load(); l != 0 {
