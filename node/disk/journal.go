@@ -59,17 +59,17 @@ func (s *Store) enqueue(ops ...*op) {
 // enqueueOne is enqueue without a slice to allocate. It says whether o is held, where that is asked.
 func (s *Store) enqueueOne(o *op, hold bool) bool {
 	s.mu.Lock()
-	err := s.refuses()
+	err, held := s.refuses(), false
 	if err == nil {
-		o.held = hold && s.hasRoomFor(o)
-		s.push(o)
+		held = hold && s.hasRoomFor(o)
+		o.held = held
+		s.push(o) // from here on o may be done, and another
 	}
 	s.mu.Unlock()
 	if err != nil {
 		go o.end(err)
-		return false
 	}
-	return o.held
+	return held
 }
 
 // hasRoomFor promises a write room, whatever is before it in the queue: at worst each of its blocks needs a chunk and a group of its own.

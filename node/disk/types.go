@@ -49,6 +49,9 @@ type Write struct {
 	op op // its way through the journal
 }
 
+// Reset makes a write that is Done ready to be another.
+func (w *Write) Reset() { *w = Write{op: op{runs: w.op.runs[:0]}} }
+
 // Read is one read. The caller fills the first part and leaves all of it alone until Done is called.
 type Read struct {
 	Replica

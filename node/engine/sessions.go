@@ -189,6 +189,32 @@ func send(s *peer.Session, v wire.VolumeID, m wire.Message, now bool) {
 
 var decoders = sync.Pool{New: func() any { return new(wire.Decoder) }}
 
+var spentWrites, spentAcks sync.Pool // of *wire.Write and *wire.Ack
+
+// Spent is volume.Node's.
+func (e *Engine) Spent(m wire.Message) {
+	switch m := m.(type) {
+	case *wire.Write:
+		m.Memory, m.Data = nil, nil
+		spentWrites.Put(m)
+	case *wire.Ack:
+		spentAcks.Put(m)
+	}
+}
+
+// unmarshal is a message of another node's.
+func unmarshal(kind wire.Kind, payload []byte) (wire.Message, error) {
+	d := decoders.Get().(*wire.Decoder)
+	defer decoders.Put(d)
+	switch kind {
+	case wire.KindWrite, wire.KindCachedWrite:
+		d.Write, _ = spentWrites.Get().(*wire.Write)
+	case wire.KindAck:
+		d.Ack, _ = spentAcks.Get().(*wire.Ack)
+	}
+	return d.Unmarshal(kind, payload)
+}
+
 // data takes a message about a volume. Its buffer is kept where the message refers to it: a write does so
 // until it is on the disk.
 func (e *Engine) data(s *peer.Session, kind uint16, payload []byte) {
@@ -198,9 +224,7 @@ func (e *Engine) data(s *peer.Session, kind uint16, payload []byte) {
 		return
 	}
 	id := wire.VolumeID(binary.BigEndian.Uint64(payload))
-	d := decoders.Get().(*wire.Decoder)
-	m, err := d.Unmarshal(wire.Kind(kind), payload[volumeHeader:])
-	decoders.Put(d)
+	m, err := unmarshal(wire.Kind(kind), payload[volumeHeader:])
 	if err != nil {
 		e.Log.Warn("a malformed message", "from", s.Peer(), "error", err)
 		s.Close()

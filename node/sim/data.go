@@ -227,8 +227,12 @@ func (p *process) submitted(s *session, m *wire.Submit) {
 		return
 	}
 	now := p.now()
-	op := mirror.NewOp(now, m, origin{s, m.Req})
-	r.head.Submit(now, &op)
+	op := new(mirror.Op)
+	if n := len(p.spent) - 1; n >= 0 {
+		op, p.spent = p.spent[n], p.spent[:n]
+	}
+	*op = mirror.NewOp(now, m, origin{s, m.Req})
+	r.head.Submit(now, op)
 }
 
 func (p *process) askedToFence(s *session, m *wire.Fence) {
@@ -338,6 +342,10 @@ func (p *process) carryHead(r *reign) bool {
 			done.Data = op.Data
 		}
 		p.reply(o.session, r.volume, done)
+	}
+	for _, op := range a.Spent {
+		*op = mirror.Op{}
+		p.spent = append(p.spent, op)
 	}
 	for _, f := range a.Fenced {
 		o := f.(origin)
@@ -535,6 +543,7 @@ func (p *process) carryPortal(i int, portal *mirror.Portal) bool {
 	}
 	for _, r := range a.Done {
 		r.Private.(*hostCommand).answer(r)
+		portal.Release(r)
 	}
 	for _, id := range a.Fenced {
 		p.fenceEnds(id, true)

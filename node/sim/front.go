@@ -87,9 +87,11 @@ func (hc *hostConn) read(msg any) {
 		}
 		p.w.operations[m.id>>8-1].arrived(m.id&255, p.w.now)
 		hc.pending = append(hc.pending, x)
-		hc.portal().Submit(p.now(), &mirror.Request{Kind: m.kind, Nexus: hc.nexus(), Stamp: hc.portal().Stamp(), Read: p.now(),
+		r := hc.portal().NewRequest()
+		*r = mirror.Request{Kind: m.kind, Nexus: hc.nexus(), Stamp: hc.portal().Stamp(), Read: p.now(),
 			Offset: m.offset, Length: m.length, Data: m.data, Into: x.into, Private: x,
-			Cached: p.st.Volumes[hc.volume].WriteCache, FUA: m.fua, Losses: hc.losses})
+			Cached: p.st.Volumes[hc.volume].WriteCache, FUA: m.fua, Losses: hc.losses}
+		hc.portal().Submit(p.now(), r)
 	case acknowledge:
 		hc.settle(m.id, true)
 	case reset:

@@ -60,6 +60,7 @@ type process struct {
 	lastFence  uint64
 	relays     map[uint64]func(*wire.Prepared)
 	lastRelay  uint64
+	spent      []*mirror.Op // for operations to come
 }
 
 // reign is one Head and what it is of.

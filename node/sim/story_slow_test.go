@@ -97,6 +97,25 @@ func answeredBeforeStored(t *testing.T, bug string) *Result {
 	return s.verdict()
 }
 
+// The unit is reset through the head's own portal while both disks have a write in their hands.
+func resetUnderAWrite(t *testing.T, bug string) *Result {
+	s := tell(t, 3, 2, bug)
+	s.leaderIs(3)
+	h := s.host(1)
+	s.write(h, 0)
+	s.server(1).disk.slow, s.server(2).disk.slow = second, second
+	w := s.begin(h, wire.OpWrite, 0)
+	s.run(millisecond)
+	r := h.paths[0][0].reset()
+	s.run(3 * second)
+	s.server(1).disk.slow, s.server(2).disk.slow = 0, 0
+	s.ends(w)
+	if r.done == 0 {
+		t.Error("the reset was not answered")
+	}
+	return s.verdict()
+}
+
 // The head's own disk hangs for good, and can promise nothing to another head: its
 // copy leaves first.
 func stuckHead(t *testing.T, bug string) *Result {
@@ -175,7 +194,8 @@ var slowStories = []aStory{
 	{"a head on a slow disk", slowHead, []string{"SlowKept"}},
 	{"a copy that is stuck", stuckCopy, nil},
 	{"a head whose disk is stuck", stuckHead, nil},
-	{"a write that is answered before it is stored", answeredBeforeStored, []string{"ReturnedEarly", "LentForgotten"}},
+	{"a write that is answered before it is stored", answeredBeforeStored, []string{"ReturnedEarly", "LentForgotten", "FlightReused"}},
+	{"a reset under a write that takes long", resetUnderAWrite, []string{"SpentEarly", "RequestReused"}},
 	{"a joiner that is stuck", stuckJoiner, []string{"JoinerKept"}},
 	{"all are slow alike", slowAll, nil},
 }

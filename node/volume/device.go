@@ -42,8 +42,7 @@ var kinds = [...]wire.OpKind{
 	target.LBAStatus: wire.OpExtents, target.Reserve: wire.OpReserve,
 }
 
-// Submit is target.Device's. Data is copied where it is not lent, because a copy may still be sent it
-// when the host has long been answered Busy. So it is with a write cache, with which that is so of each write.
+// Submit is target.Device's.
 func (v *Volume) Submit(op *target.Op) {
 	info := v.info.Load()
 	if op.LBA > info.Blocks || uint64(op.Blocks) > info.Blocks-op.LBA {
@@ -51,17 +50,33 @@ func (v *Volume) Submit(op *target.Op) {
 		op.Done(op)
 		return
 	}
-	length := uint64(op.Blocks) * uint64(info.BlockSize)
+	empty := op.Blocks == 0
 	if op.Kind == target.LBAStatus {
-		length = min((info.Blocks-op.LBA)*uint64(info.BlockSize), 1<<30)
+		empty = op.LBA == info.Blocks
 	}
-	if length == 0 && op.Kind != target.Flush && op.Kind != target.Reserve {
+	if empty && op.Kind != target.Flush && op.Kind != target.Reserve {
 		op.Status = target.OK
 		op.Done(op)
 		return
 	}
-	r := &mirror.Request{Kind: kinds[op.Kind], Nexus: nexus(op.Nexus), Stamp: wire.Stamp{Epoch: op.Stamp.Epoch, Token: op.Stamp.Token},
-		Read: op.Stamp.Read, Offset: op.LBA * uint64(info.BlockSize), Length: length, FUA: op.FUA, Private: op}
+	if !v.doOpen(event{kind: evSubmit, op: op}) {
+		op.Status = target.Gone
+		op.Done(op)
+	}
+}
+
+// requestOf is the portal's, of an operation. Data is copied where it is not lent, because a copy may still be sent it
+// when the host has long been answered Busy. So it is with a write cache, with which that is so of each write.
+func (v *Volume) requestOf(op *target.Op) *mirror.Request {
+	info := v.info.Load()
+	length := uint64(op.Blocks) * uint64(info.BlockSize)
+	if op.Kind == target.LBAStatus {
+		length = min((info.Blocks-op.LBA)*uint64(info.BlockSize), 1<<30)
+	}
+	r := v.portal.NewRequest()
+	r.Kind, r.Nexus, r.Stamp, r.Read = kinds[op.Kind], nexus(op.Nexus), wire.Stamp{Epoch: op.Stamp.Epoch, Token: op.Stamp.Token}, op.Stamp.Read
+	r.Offset, r.Length, r.FUA, r.Private = op.LBA*uint64(info.BlockSize), length, op.FUA, op
+	r.Cached, r.Losses = v.agreed.WriteCache, v.knownLosses(r.Nexus)
 	switch op.Kind {
 	case target.Read:
 		if lends(op, info) {
@@ -74,10 +89,7 @@ func (v *Volume) Submit(op *target.Op) {
 	case target.Reserve:
 		r.Data = encode(v.reserveAsk(op.Request))
 	}
-	if !v.doOpen(event{kind: evSubmit, request: r}) {
-		op.Status = target.Gone
-		op.Done(op)
-	}
+	return r
 }
 
 // lends says whether an operation's data is used where it is.
@@ -127,6 +139,14 @@ func (v *Volume) answer(r *mirror.Request) {
 			v.reservedBy(op, r)
 		}
 	}
+	v.count(op)
+	op.Done(op)
+	v.portal.Release(r)
+}
+
+// refuse ends an operation that no machine has seen, because the volume is gone.
+func (v *Volume) refuse(op *target.Op) {
+	op.Status = target.Gone
 	v.count(op)
 	op.Done(op)
 }

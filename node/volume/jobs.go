@@ -20,7 +20,7 @@ const tailChanges = 128 << 10
 // for the disk runs in a goroutine of its own.
 func (v *Volume) work(j mirror.Job) {
 	if v.outranked(j.Msg) {
-		v.worked(j, mirror.RefuseStale(j.Msg))
+		v.done(j, mirror.RefuseStale(j.Msg))
 		return
 	}
 	if v.silent(j.Msg) {
@@ -35,7 +35,7 @@ func (v *Volume) work(j mirror.Job) {
 		v.read(j, m)
 		return
 	}
-	done := func(m wire.Message) { v.worked(j, m) }
+	done := func(m wire.Message) { v.done(j, m) }
 	switch m := j.Msg.(type) {
 	case *wire.Prepare:
 		if j.Promise {
@@ -83,8 +83,14 @@ func (v *Volume) work(j mirror.Job) {
 	}
 }
 
-// worked brings a job's answer back.
-func (v *Volume) worked(j mirror.Job, m wire.Message) { v.do(event{kind: evJob, job: j, msg: m}) }
+// done brings a job's answer back.
+func (v *Volume) done(j mirror.Job, m wire.Message) { v.do(event{kind: evJob, job: j, msg: m}) }
+
+// worker is memory of a job of a common kind. Its answer lies in it.
+type worker interface {
+	// recycle is called when the answer has been told.
+	recycle(v *Volume)
+}
 
 // silent says whether a request is for a copy whose disk is suspended. A promise
 // is not held: it is answered when all disks have it.
@@ -274,20 +280,21 @@ type storing struct {
 func (v *Volume) write(j mirror.Job, m *wire.Write) {
 	s := v.store(m.Segment)
 	if s == nil {
-		v.worked(j, &wire.Ack{Req: m.Req, Status: wire.Missing})
+		v.done(j, &wire.Ack{Req: m.Req, Status: wire.Missing})
 		return
 	}
 	r := disk.Replica{Volume: v.id, Segment: m.Segment}
 	if m.Commit != (wire.Version{}) && v.counts(m.Segment) {
 		s.SetCommit(r, m.Commit)
 	}
-	w := &storing{volume: v, store: s, job: j}
-	w.Write = disk.Write{Replica: r, Block: m.Block, Count: m.Count, Data: m.Data, CRC: m.CRC, Version: wire.Version{Epoch: m.Epoch, Seq: m.Seq}, Versions: m.Versions,
-		Cache: m.Cache, Done: stored, Private: w}
+	w := v.storings.get()
+	w.volume, w.store, w.job = v, s, j
+	w.Replica, w.Block, w.Count, w.Data, w.CRC, w.Version, w.Versions = r, m.Block, m.Count, m.Data, m.CRC, wire.Version{Epoch: m.Epoch, Seq: m.Seq}, m.Versions
+	w.Cache, w.Done, w.Private = m.Cache, stored, w
 	if s.Promised(v.id) < m.Epoch { // it was opened since the node promised that
 		go func() {
 			if err := s.Promise(v.id, m.Epoch); err != nil {
-				v.worked(j, &wire.Ack{Req: m.Req, Status: status(err)})
+				v.done(j, &wire.Ack{Req: m.Req, Status: status(err)})
 				return
 			}
 			s.Write(&w.Write)
@@ -307,43 +314,48 @@ func stored(d *disk.Write) {
 		w.volume.log.Warn("write", "volume", m.Volume, "segment", m.Segment, "block", m.Block, "error", w.Err)
 	}
 	w.ack = wire.Ack{Req: m.Req, Status: status(w.Err), Low: w.store.Stats().Low}
-	w.volume.worked(w.job, &w.ack)
+	w.volume.do(event{kind: evJob, job: w.job, msg: &w.ack, work: w})
+}
+
+func (w *storing) recycle(v *Volume) {
+	w.Reset()
+	w.volume, w.store, w.job = nil, nil, mirror.Job{}
+	v.storings.put(w)
 }
 
 // reading is a read on its way through the store.
 type reading struct {
 	disk.Read
-	volume   *Volume
-	store    *disk.Store
-	job      mirror.Job
-	answer   wire.Blocks
-	crc      [1]uint32 // of the only block, mostly
-	versions [1]wire.Version
+	volume *Volume
+	store  *disk.Store
+	job    mirror.Job
+	answer wire.Blocks
 }
 
 func (v *Volume) read(j mirror.Job, m *wire.Read) {
 	if !v.counts(m.Segment) {
-		v.worked(j, mirror.Refuse(m))
+		v.done(j, mirror.Refuse(m))
 		return
 	}
 	s := v.store(m.Segment)
 	if s != nil && s.Err() != nil && !v.last(m.Segment) {
 		// The cluster may have taken the copy out already, and others may have
 		// written since: only the last copy is read from a failed disk.
-		v.worked(j, &wire.Blocks{Req: m.Req, Status: wire.Failed})
+		v.done(j, &wire.Blocks{Req: m.Req, Status: wire.Failed})
 		return
 	}
 	if s == nil {
-		v.worked(j, &wire.Blocks{Req: m.Req, Status: wire.Missing})
+		v.done(j, &wire.Blocks{Req: m.Req, Status: wire.Missing})
 		return
 	}
-	r := &reading{volume: v, store: s, job: j}
 	data := m.Into
 	if data == nil {
 		data = make([]byte, int(m.Count)*wire.BlockSize)
 	}
+	r := v.readings.get()
+	r.volume, r.store, r.job = v, s, j
 	r.Read = disk.Read{Replica: disk.Replica{Volume: v.id, Segment: m.Segment}, Block: m.Block, Count: m.Count, Data: data,
-		CRC: r.crc[:0], Versions: r.versions[:0], Done: haveRead, Private: r}
+		CRC: r.CRC[:0], Versions: r.Versions[:0], Done: haveRead, Private: r}
 	s.Read(&r.Read)
 }
 
@@ -361,8 +373,21 @@ func haveRead(d *disk.Read) {
 	if b.Status == wire.OK || b.Status == wire.Corrupt {
 		b.Versions, b.CRC, b.Data = r.Versions, r.CRC, r.Data
 	}
-	r.volume.worked(r.job, b)
+	r.volume.do(event{kind: evJob, job: r.job, msg: b, work: r})
 }
+
+// recycle keeps the memory for checksums and versions: who has had the answer has copied what it keeps of them.
+func (r *reading) recycle(v *Volume) {
+	if cap(r.CRC) > keptBlocks {
+		r.CRC, r.Versions = nil, nil
+	}
+	r.Read = disk.Read{CRC: r.CRC[:0], Versions: r.Versions[:0]}
+	r.volume, r.store, r.job, r.answer = nil, nil, mirror.Job{}, wire.Blocks{}
+	v.readings.put(r)
+}
+
+// keptBlocks is of how many blocks checksums and versions are kept at most.
+const keptBlocks = 256
 
 func (v *Volume) changes(s *disk.Store, m *wire.Changes, outside bool) wire.Message {
 	p := &wire.Page{Req: m.Req}

@@ -34,6 +34,7 @@ type Node interface {
 	Send(to wire.NodeID, v wire.VolumeID, m wire.Message, now bool)
 	Store(d cluster.DiskID) *disk.Store         // nil: no such disk is open here
 	Sessions() uint32                           // number of the newest host session, the low half of its generation
+	Spent(m wire.Message)                       // a write, or an answer to one, of another node's that nobody looks at any more
 	Pace() uint64                               // of each head's copying, bytes per second; 0: as fast as it goes
 	Suspended(d cluster.DiskID) bool            // the disk is silent: its copies answer nothing
 	Stores() []*disk.Store                      // all that are open
@@ -91,12 +92,17 @@ type Volume struct {
 	handled  []event              // the memory of the local ones before
 	batch    []event              // that is handled
 	now      int64                // when the event began that is handled, node.Now
+	worked   []worker             // whose answers are on their way, and told when carryOut ends
 	held     []mirror.Job         // for disks that are silent
 	jobs     int                  // that the store has not answered
 	pausing  bool                 // an evGoOn comes
 	measured int64                // when the load was last
 	gone     bool
 	losses   []loss // since the volume was opened here
+
+	operations spare[operation]
+	storings   spare[storing]
+	readings   spare[reading]
 }
 
 // place is where the head is, for Stamp and Groups.
@@ -121,8 +127,9 @@ type event struct {
 	session Session // of a request; nil: this node's own
 	msg     wire.Message
 	state   *cluster.State
-	request *mirror.Request
+	op      *target.Op
 	job     mirror.Job
+	work    worker // that the store has done the job with; nil where it was none of the common ones
 	run     func()
 }
 
@@ -338,7 +345,7 @@ func (v *Volume) end() {
 		for i := range batch {
 			switch batch[i].kind {
 			case evSubmit:
-				v.answer(batch[i].request)
+				v.refuse(batch[i].op)
 			case evRun:
 				batch[i].run()
 			}
@@ -366,6 +373,9 @@ func (v *Volume) handle(e *event) {
 			if v.head != nil {
 				v.head.Receive(now, e.from, e.msg)
 			}
+			if e.from != v.self {
+				v.node.Spent(e.msg)
+			}
 		}
 	case evConnected:
 		v.links[e.from] = true
@@ -385,13 +395,15 @@ func (v *Volume) handle(e *event) {
 		v.replica.Done(now, e.job, e.msg)
 		if w, ok := e.job.Msg.(*wire.Write); ok && w.Memory != nil {
 			w.Memory.Release() // the store is done with it
-			w.Memory, w.Data = nil, nil
+			v.node.Spent(w)
+		}
+		if e.work != nil {
+			v.worked = append(v.worked, e.work)
 		}
 	case evHeld:
 		v.replica.Held(now, e.job)
 	case evSubmit:
-		e.request.Cached, e.request.Losses = v.agreed.WriteCache, v.knownLosses(e.request.Nexus)
-		v.portal.Submit(now, e.request)
+		v.portal.Submit(now, v.requestOf(e.op))
 	case evTick:
 		v.tick()
 	case evGoOn:
@@ -504,7 +516,8 @@ func (v *Volume) submit(now int64, s Session, m *wire.Submit) {
 		return
 	}
 	v.head.Lease(now, v.node.Lease())
-	o := &operation{session: s, req: m.Req}
+	o := v.operations.get()
+	o.session, o.req = s, m.Req
 	o.Op = mirror.NewOp(now, m, o)
 	v.head.Submit(now, &o.Op)
 }
@@ -539,6 +552,11 @@ func (v *Volume) carryOut() {
 		v.carryOutHead()
 		v.carryOutReplica()
 		if len(v.local) == 0 {
+			for _, w := range v.worked {
+				w.recycle(v)
+			}
+			clear(v.worked)
+			v.worked = v.worked[:0]
 			return
 		}
 		local := v.local
@@ -577,6 +595,11 @@ func (v *Volume) carryOutHead() {
 	}
 	for _, op := range a.Done {
 		v.answered(op)
+	}
+	for _, op := range a.Spent {
+		o := op.Private.(*operation)
+		*o = operation{}
+		v.operations.put(o)
 	}
 	for _, op := range a.Reserve {
 		v.proposeReserve(v.head, op)

@@ -59,5 +59,8 @@ type Bugs struct {
 	LossUntold       bool // a FLUSH does not tell of what was lost
 	ReturnedEarly    bool // a host's memory counts as returned when its operation is answered
 	LentForgotten    bool // and when it ends without its head's answer
+	SpentEarly       bool // an operation is its submitter's again when it is answered
+	FlightReused     bool // a write is over for good when it is done
+	RequestReused    bool // a request is a portal's again though a fence is about it
 	ClaimsForgotten  bool // a command that nobody remembers counts as not carried out
 }

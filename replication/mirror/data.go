@@ -38,7 +38,10 @@ type fetch struct {
 	bad      []repair
 	least    map[uint32]wire.Version // that a block must have: a copy has lost it
 
+	asked int                      // how many requests there were
+	loose bool                     // something may refer to it when it has ended
 	tries [usualCopies]wire.NodeID // what tried lies in, where there are no more
+	first asking[wire.Read]        // the first of them
 }
 
 // unwanted says whether nobody waits for it any more.
@@ -129,19 +132,19 @@ func (h *Head) fetch(f *fetch) {
 			h.fetchEnds(f, wire.MediumError)
 			return
 		}
-		f.passed = nil
+		f.passed, f.loose = nil, true
 		h.later(func() { h.fetch(f) })
 		return
 	}
 	h.lastReq++
-	c := new(struct {
-		call
-		wire.Read
-	})
-	c.Read = wire.Read{Req: h.lastReq, Volume: h.volume, Segment: f.seg.index, Epoch: h.epoch, Block: f.block, Count: f.count}
-	c.call = call{node: n, msg: &c.Read, fetch: f}
+	c := &f.first
+	if f.asked++; f.asked > 1 {
+		c = new(asking[wire.Read])
+	}
+	c.msg = wire.Read{Req: h.lastReq, Volume: h.volume, Segment: f.seg.index, Epoch: h.epoch, Block: f.block, Count: f.count}
+	c.call = call{node: n, msg: &c.msg, fetch: f}
 	if f.room != nil && n == h.self {
-		c.Read.Into, c.call.user = f.room, f.into.op
+		c.msg.Into, c.call.user = f.room, f.into.op
 		f.into.op.users++
 	}
 	f.room = nil
@@ -172,7 +175,10 @@ func (h *Head) fetched(f *fetch, n wire.NodeID, m *wire.Blocks) {
 	f.tried = append(f.tried, n)
 	f.lost(m, h.bugs)
 	if f.data == nil {
-		f.data, f.crc, f.versions, f.need = m.Data, m.CRC, m.Versions, m.Bad
+		f.data, f.need = m.Data, m.Bad
+		if len(m.Bad) > 0 || f.keep || f.into == nil || f.into.op.versions != nil {
+			f.crc, f.versions = slices.Clone(m.CRC), slices.Clone(m.Versions) // the answer's are somebody else's later
+		}
 	} else {
 		still := f.need[:0]
 		for _, b := range f.need {
@@ -258,14 +264,16 @@ type gathering struct {
 	blocks []byte
 	left   int // pieces that are not there
 	worst  wire.Status
-	inside bool                               // the first may use the operation's memory
+	pieces int
 	done   func(blocks []byte, s wire.Status) // nil: it is a read, which ends with it
 	first  fetch                              // mostly the only one
 }
 
 // gather reads [offset, offset+length).
 func (h *Head) gather(op *Op, offset, length uint64, done func(blocks []byte, s wire.Status)) {
-	g := &gathering{op: op, left: 1, done: done}
+	g := h.gatherings.get()
+	g.op, g.left, g.done = op, 1, done
+	op.users++
 	first, last := offset/wire.BlockSize, (offset+length-1)/wire.BlockSize
 	if n := last - first + 1; n > uint64(h.piece(first, last).count) {
 		g.blocks = make([]byte, n*wire.BlockSize)
@@ -280,9 +288,9 @@ func (h *Head) gather(op *Op, offset, length uint64, done func(blocks []byte, s 
 		}
 		f.seg, f.block, f.count, f.into, f.at = p.seg, p.block, p.count, g, p.at
 		if uint64(p.count)*wire.BlockSize == uint64(len(op.Into)) && offset%wire.BlockSize == 0 && op.Kind == wire.OpRead {
-			f.room, g.inside = op.Into, true
-			op.users++
+			f.room = op.Into
 		}
+		g.pieces++
 		g.left++
 		h.fetch(f)
 	}
@@ -310,8 +318,9 @@ func (h *Head) pieceGathered(g *gathering) {
 	if g.left--; g.left > 0 {
 		return
 	}
-	if g.inside {
-		g.op.users--
+	g.op.users--
+	if g.pieces == 1 && g.first.asked == 1 && !g.first.loose && g.done == nil {
+		h.gatherings.give(g) // nobody else has any part of it
 	}
 	if g.done != nil {
 		g.done(g.blocks, g.worst)

@@ -32,6 +32,9 @@ const (
 	WindowBytes = 64 << 20
 )
 
+// sweepAfter is how many operations may be answered, and not forgotten.
+const sweepAfter = 64
+
 // pieceBlocks is the longest single read or write of a copy: 1 MiB.
 const pieceBlocks = 256
 
@@ -104,6 +107,7 @@ type Actions struct {
 	Reserve  []*Op         // ask the cluster; the answer comes as Reserved or Unreserved
 	Fenced   []any         // what Fence was asked with: it is proven
 	Scrubbed []Scrubbed
+	Spent    []*Op // that were Done before, and are their submitter's again; not all are told
 }
 
 // Head orders the writes of one volume in one epoch.
@@ -153,6 +157,10 @@ type Head struct {
 	claims    claims
 	out       Actions
 	taken     Actions // by the last Take
+
+	flights    spare[flight]
+	gatherings spare[gathering]
+	swept      []*Op // since the last Take
 }
 
 // peer is a node that holds copies of the volume.
@@ -186,9 +194,21 @@ type call struct {
 	lost   func()
 }
 
+// asking is a request to a copy, with its message.
+type asking[M any] struct {
+	call
+	msg M
+}
+
 // again is before a request is sent once more. The former one may still be at work, and who of the two answers is not
 // told: its memory is never returned, and the later one reads elsewhere.
 func (c *call) again() {
+	if c.flight != nil {
+		c.flight.loose = true
+	}
+	if c.fetch != nil {
+		c.fetch.loose = true
+	}
 	if c.user == nil {
 		return
 	}
@@ -217,8 +237,10 @@ func NewHead(volume wire.VolumeID, epoch uint64, self wire.NodeID, bytes, segmen
 // Take gives what is to be done since the last Take. Its Sends and Done are the head's again at the next one.
 func (h *Head) Take() Actions {
 	a := h.out
-	h.out = Actions{Sends: emptied(h.taken.Sends), Done: emptied(h.taken.Done)}
-	h.taken = a
+	h.out = Actions{Sends: emptied(h.taken.Sends), Done: emptied(h.taken.Done), Spent: append(emptied(h.taken.Spent), h.swept...)}
+	h.taken, h.swept = a, emptied(h.swept)
+	h.flights.turn()
+	h.gatherings.turn()
 	return a
 }
 
@@ -464,8 +486,18 @@ func (h *Head) expire() {
 			h.drop(op, wire.Busy)
 		}
 	}
-	h.order = slices.DeleteFunc(h.order, func(op *Op) bool { return op.answered })
 	h.beyond = slices.DeleteFunc(h.beyond, func(op *Op) bool { return op.answered })
+	h.sweep()
+}
+
+// sweep forgets what is answered.
+func (h *Head) sweep() {
+	h.order = slices.DeleteFunc(h.order, func(op *Op) bool {
+		if op.answered && (op.spent() || h.bugs.SpentEarly) {
+			h.swept = append(h.swept, op)
+		}
+		return op.answered
+	})
 }
 
 // Promised says whether a node has promised this Head's epoch. One that has not
@@ -545,6 +577,9 @@ func (h *Head) Submit(now int64, op *Op) {
 		return
 	}
 	op.begun = now
+	if len(h.order) > 2*len(h.ops)+sweepAfter {
+		h.sweep()
+	}
 	h.ops[op] = struct{}{}
 	h.order = append(h.order, op)
 	op.held = op.size()
@@ -713,6 +748,7 @@ func (h *Head) conclude(op *Op, s wire.Status) {
 	}
 	op.Status = s
 	if !h.leased() {
+		op.leaseless = true
 		h.leaseless = append(h.leaseless, op)
 		return
 	}

@@ -19,7 +19,36 @@ type lock struct {
 // lockTable holds the claims on one volume.
 type lockTable struct {
 	buckets map[uint64][]*lock
+	empty   [][]*lock // the memory of some that were
 	start   func(*Op)
+}
+
+// emptyMax bounds the memory that is kept.
+const emptyMax = 256
+
+// add puts l into a bucket.
+func (t *lockTable) add(bucket uint64, l *lock) {
+	list := t.buckets[bucket]
+	if n := len(t.empty) - 1; list == nil && n >= 0 {
+		list, t.empty = t.empty[n], t.empty[:n]
+	}
+	t.buckets[bucket] = append(list, l)
+}
+
+// remove takes it out.
+func (t *lockTable) remove(bucket uint64, l *lock) {
+	list := t.buckets[bucket]
+	if i := slices.Index(list, l); i >= 0 {
+		list = slices.Delete(list, i, i+1)
+	}
+	if len(list) > 0 {
+		t.buckets[bucket] = list
+		return
+	}
+	delete(t.buckets, bucket)
+	if cap(list) > 0 && len(t.empty) < emptyMax {
+		t.empty = append(t.empty, list)
+	}
 }
 
 // acquire grants l now, or when the last blocker is released.
@@ -34,7 +63,7 @@ func (t *lockTable) acquire(l *lock) {
 			e.blocks = append(e.blocks, l)
 			l.blockers++
 		}
-		t.buckets[b] = append(t.buckets[b], l)
+		t.add(b, l)
 	}
 	if l.blockers == 0 {
 		t.grant(l)
@@ -55,23 +84,12 @@ func (t *lockTable) grant(l *lock) {
 func (t *lockTable) release(l *lock) {
 	l.op, l.granted = nil, nil
 	for b := l.first / bucketBlocks; b <= l.last/bucketBlocks; b++ {
-		list := t.buckets[b]
 		if l.blockers > 0 { // nobody keeps what is never granted, and the operation that it is part of
-			for _, e := range list {
+			for _, e := range t.buckets[b] {
 				e.blocks = slices.DeleteFunc(e.blocks, func(w *lock) bool { return w == l })
 			}
 		}
-		for i, e := range list {
-			if e == l {
-				list = append(list[:i], list[i+1:]...)
-				break
-			}
-		}
-		if len(list) == 0 {
-			delete(t.buckets, b)
-		} else {
-			t.buckets[b] = list
-		}
+		t.remove(b, l)
 	}
 	waiting := l.blocks
 	l.blocks = nil

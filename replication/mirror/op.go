@@ -23,7 +23,7 @@ type Op struct {
 	Miss   uint64   // Miscompare: byte offset of the first difference
 	Runs   []uint32 // extents: in blocks from the one that holds Offset, alternating, the first mapped
 
-	users     int   // that may look at Data, or put something into Into, now or later
+	users     int   // writes, reads and requests that belong to it: they may look at Data, or put something into Into, now or later
 	lock      *lock // nil, or &claim
 	claim     lock
 	begun     int64
@@ -35,6 +35,7 @@ type Op struct {
 	early     bool     // it was answered from memory
 	held      int      // bytes counted against the window
 	repairs   []repair
+	leaseless bool           // it has waited for the lease
 	started   bool           // it was allowed, and works on its range
 	drains    []*change      // that wait for its end
 	key       wire.Key       // of a compare-and-write
@@ -51,3 +52,9 @@ func NewOp(now int64, m *wire.Submit, private any) Op {
 // Returned says, of an operation that is answered, that nothing uses its submitter's memory any more: no copy of this
 // node stores Data or reads into Into, and none will be asked to.
 func (op *Op) Returned() bool { return op.users == 0 }
+
+// spent says whether the head is done with an operation, of those that are common: nothing refers to it any more but h.order.
+func (op *Op) spent() bool {
+	return (op.Kind == wire.OpRead || op.Kind == wire.OpWrite) && op.answered && !op.leaseless && op.users == 0 && op.parts == 0 &&
+		op.lock == nil && op.waits == nil && op.drains == nil
+}

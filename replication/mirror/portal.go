@@ -82,6 +82,7 @@ type Portal struct {
 	said     []verdict // said to the head, that may not have heard it
 	out      PortalActions
 	taken    PortalActions // by the last Take
+	spare    spare[Request]
 }
 
 // fence is one that a front end has asked for here, or one asked for elsewhere
@@ -126,7 +127,18 @@ func (p *Portal) Take() PortalActions {
 	a := p.out
 	p.out = PortalActions{Sends: emptied(p.taken.Sends), Done: emptied(p.taken.Done)}
 	p.taken = a
+	p.spare.turn()
 	return a
+}
+
+// NewRequest is an empty one.
+func (p *Portal) NewRequest() *Request { return p.spare.get() }
+
+// Release gives a request back that was in Done. Nobody may touch it any more.
+func (p *Portal) Release(r *Request) {
+	if !r.fenced || p.bugs.RequestReused { // else a fence may refer to it
+		p.spare.give(r)
+	}
 }
 
 // Stamp is for a command whose last byte is being read.

@@ -56,7 +56,11 @@ type flight struct {
 	fate    func(wire.Status) // OK: on all must-ack copies. NoSpace: on none
 	cached  *cached           // nil: it is answered when it is stored
 
-	owing [usualCopies]owing // what pending, stored and crc lie in, where there are no more
+	asked int  // requests there were
+	loose bool // something may refer to it when it is done
+
+	asks  [usualCopies]asking[wire.Write] // the first of them; and what pending, stored and crc lie in, where there are no more
+	owing [usualCopies]owing
 	have  [usualCopies]wire.NodeID
 	sum   [1]uint32
 }
@@ -192,6 +196,7 @@ func (h *Head) redirect(n wire.NodeID, which func(wire.Message) bool) {
 		}
 		delete(h.calls, req)
 		if c.fetch != nil {
+			c.fetch.loose = true
 			h.later(func() { h.fetch(c.fetch) })
 		} else {
 			c.lost()
@@ -458,7 +463,8 @@ func (h *Head) store(s *segment, block, count uint32, data []byte, by *Op, fate 
 		panic(fmt.Sprintf("mirror: write to segment %d of volume %d in state %d", s.index, h.volume, s.state))
 	}
 	s.seq++
-	f := &flight{segment: s, seq: s.seq, block: block, count: count, by: by, fate: fate}
+	f := h.flights.get()
+	f.segment, f.seq, f.block, f.count, f.by, f.fate = s, s.seq, block, count, by, fate
 	f.pending, f.stored = f.owing[:0], f.have[:0]
 	s.flight = append(s.flight, f)
 	if by != nil {
@@ -495,11 +501,14 @@ func (h *Head) store(s *segment, block, count uint32, data []byte, by *Op, fate 
 // send gives a write to a copy, which it waits for then.
 func (h *Head) send(f *flight, n wire.NodeID) {
 	h.lastReq++
-	c := new(struct {
-		call
-		wire.Write
-	})
-	m := &c.Write
+	var c *asking[wire.Write]
+	if f.asked < len(f.asks) {
+		c = &f.asks[f.asked]
+	} else {
+		c = new(asking[wire.Write])
+	}
+	f.asked++
+	m := &c.msg
 	*m = wire.Write{Req: h.lastReq, Volume: h.volume, Segment: f.segment.index, Epoch: h.epoch, Seq: f.seq,
 		Commit: h.commitFor(f.segment, n), Block: f.block, Count: f.count, Cache: f.cached != nil, Claims: f.claims, CRC: f.crc, Data: f.data}
 	if h.bugs.ClaimsKept {
@@ -551,6 +560,7 @@ const missingTicks = 5
 // be no other to take its place.
 func (h *Head) misses(f *flight, n wire.NodeID, ticks int) {
 	h.dropJoin(f.segment, n)
+	f.loose = true
 	h.later(func() {
 		if f.pending.by(n) == 0 {
 			return
@@ -571,6 +581,7 @@ func (h *Head) misses(f *flight, n wire.NodeID, ticks int) {
 // owes complains of a copy that will not store a write, until it is removed.
 func (h *Head) owes(f *flight, n wire.NodeID) {
 	h.dropJoin(f.segment, n)
+	f.loose = true
 	h.later(func() {
 		if f.pending.by(n) != 0 {
 			h.out.Complain = append(h.out.Complain, n)
@@ -610,6 +621,7 @@ func (h *Head) settled(f *flight) {
 			stored = false
 		case len(f.full) > 0:
 			h.out.Complain = append(h.out.Complain, f.full...)
+			f.loose = true
 			h.later(func() { h.settled(f) })
 			return
 		}
@@ -627,12 +639,19 @@ func (h *Head) settled(f *flight) {
 	if stored {
 		fate = wire.OK
 	}
-	if f.by != nil {
-		f.by.users--
-		h.partDone(f.by, fate)
+	if op := f.by; op != nil {
+		f.by = nil
+		op.users--
+		h.partDone(op, fate)
 	} else {
 		f.fate(fate)
 	}
+}
+
+// common says, of a write that is done, that nothing refers to it any more: it was as most are, and each request that
+// there was is answered by a copy that has stored it.
+func (f *flight) common() bool {
+	return !f.loose && f.fate == nil && f.cached == nil && len(f.claims)+len(f.changes) == 0 && f.asked <= len(f.asks) && f.asked == len(f.stored)
 }
 
 // assertStored holds invariants I2 and I3: what is about to be acknowledged is stored by
@@ -666,6 +685,11 @@ func (h *Head) advance(s *segment) {
 	done := 0
 	for done < len(s.flight) && s.flight[done].done {
 		done++
+	}
+	for _, f := range s.flight[:done] {
+		if f.common() || h.bugs.FlightReused {
+			h.flights.give(f)
+		}
 	}
 	s.flight = slices.Delete(s.flight, 0, done)
 	if s.settles > 0 {

@@ -25,11 +25,32 @@ func Marshal(b []byte, m Message) []byte { return m.append(b) }
 func Unmarshal(kind Kind, b []byte) (Message, error) { return new(Decoder).Unmarshal(kind, b) }
 
 // Decoder is what Unmarshal needs beside the message, to be used for one after the other.
-type Decoder struct{ p parser }
+type Decoder struct {
+	// Messages that nobody looks at any more, or nil: the next of their kind is decoded into them.
+	Write *Write
+	Ack   *Ack
+
+	p parser
+}
+
+// message is an empty one of a kind, nil for an unknown one.
+func (d *Decoder) message(kind Kind) Message {
+	switch {
+	case (kind == KindWrite || kind == KindCachedWrite) && d.Write != nil:
+		m := d.Write
+		*m, d.Write = Write{Cache: kind == KindCachedWrite, CRC: m.CRC[:0]}, nil
+		return m
+	case kind == KindAck && d.Ack != nil:
+		m := d.Ack
+		*m, d.Ack = Ack{}, nil
+		return m
+	}
+	return newMessage(kind)
+}
 
 // Unmarshal decodes a message of a kind. Its Data is a part of b.
 func (d *Decoder) Unmarshal(kind Kind, b []byte) (Message, error) {
-	m := newMessage(kind)
+	m := d.message(kind)
 	if m == nil {
 		return nil, fmt.Errorf("%w: unknown kind %d", ErrMalformed, kind)
 	}
@@ -236,6 +257,11 @@ func (p *parser) nexus() Nexus {
 // parseList decodes a list whose entries take at least size bytes each, so that
 // a false length cannot ask for memory that the message does not have.
 func parseList[T any](p *parser, size int, get func() T) []T {
+	return parseOnto(p, []T(nil), size, get)
+}
+
+// parseOnto is parseList into memory that may be there.
+func parseOnto[T any](p *parser, l []T, size int, get func() T) []T {
 	n := p.u32()
 	if p.err == nil && (n > ListMax || int(n)*size > len(p.b)) {
 		p.err = fmt.Errorf("a list of %d entries in %d bytes", n, len(p.b))
@@ -243,7 +269,9 @@ func parseList[T any](p *parser, size int, get func() T) []T {
 	if n == 0 || p.err != nil {
 		return nil
 	}
-	l := make([]T, 0, n)
+	if l = l[:0]; cap(l) < int(n) {
+		l = make([]T, 0, n)
+	}
 	for range n {
 		l = append(l, get())
 	}
@@ -296,7 +324,7 @@ func (m *Write) parse(p *parser) {
 	m.Commit, m.Block, m.Count = p.version(), p.u32(), p.u32()
 	m.Versions = parseList(p, 16, p.version)
 	m.Claims = parseList(p, claimSize, p.claim)
-	m.CRC = parseList(p, 4, p.u32)
+	m.CRC = parseOnto(p, m.CRC, 4, p.u32)
 	m.Data = p.bytes(DataMax)
 	if p.err != nil {
 		return
