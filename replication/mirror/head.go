@@ -643,13 +643,13 @@ func (h *Head) fresh(op *Op) bool {
 // beyond its end is of a portal that already knows that the volume has grown.
 func (h *Head) admit(op *Op) {
 	if op.Offset+op.Length > h.bytes {
-		h.beyond = append(h.beyond, op)
+		h.waitsForView(op)
 		return
 	}
 	first, last := op.Offset/wire.BlockSize, (op.Offset+op.Length-1)/wire.BlockSize
 	for i := first / h.segBlocks; i <= last/h.segBlocks; i++ {
 		if int(i) >= len(h.segments) {
-			h.beyond = append(h.beyond, op) // before the first view
+			h.waitsForView(op) // the first one
 			return
 		}
 		if seg := h.segments[i]; !h.takes(seg, op) {
@@ -667,6 +667,11 @@ func (h *Head) admit(op *Op) {
 		return
 	}
 	h.locks.acquire(op.lock)
+}
+
+func (h *Head) waitsForView(op *Op) {
+	op.loose = true
+	h.beyond = append(h.beyond, op)
 }
 
 func (h *Head) readmit(op *Op) {
@@ -748,7 +753,7 @@ func (h *Head) conclude(op *Op, s wire.Status) {
 	}
 	op.Status = s
 	if !h.leased() {
-		op.leaseless = true
+		op.loose = true
 		h.leaseless = append(h.leaseless, op)
 		return
 	}

@@ -22,6 +22,7 @@ type stand struct {
 	scrubbed   []Scrubbed
 	caught     []Caught
 	done       []*Op
+	spent      []*Op
 	complained map[wire.NodeID]int
 }
 
@@ -54,6 +55,7 @@ func (s *stand) settle() {
 	for {
 		a := s.h.Take()
 		s.caught, s.done = append(s.caught, a.Caught...), append(s.done, a.Done...)
+		s.spent = append(s.spent, a.Spent...)
 		s.scrubbed = append(s.scrubbed, a.Scrubbed...)
 		for _, n := range a.Complain {
 			s.complained[n]++

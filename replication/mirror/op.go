@@ -35,7 +35,7 @@ type Op struct {
 	early     bool     // it was answered from memory
 	held      int      // bytes counted against the window
 	repairs   []repair
-	leaseless bool           // it has waited for the lease
+	loose     bool           // something may refer to it when it is answered
 	started   bool           // it was allowed, and works on its range
 	drains    []*change      // that wait for its end
 	key       wire.Key       // of a compare-and-write
@@ -55,6 +55,6 @@ func (op *Op) Returned() bool { return op.users == 0 }
 
 // spent says whether the head is done with an operation, of those that are common: nothing refers to it any more but h.order.
 func (op *Op) spent() bool {
-	return (op.Kind == wire.OpRead || op.Kind == wire.OpWrite) && op.answered && !op.leaseless && op.users == 0 && op.parts == 0 &&
+	return (op.Kind == wire.OpRead || op.Kind == wire.OpWrite) && op.answered && !op.loose && op.users == 0 && op.parts == 0 &&
 		op.lock == nil && op.waits == nil && op.drains == nil
 }
