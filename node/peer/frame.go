@@ -82,7 +82,7 @@ func classOf(bytes int) int { return max(smallestBuffer, bits.Len(uint(max(bytes
 func short(data int) []byte { return make([]byte, data+besideData) }
 
 // whole is memory that ends with a page.
-func whole(data int) []byte { return pages.Make(data + besideLong) }
+func whole(data int) []byte { return pages.Long(data + besideLong) }
 
 // Release gives the buffer back. Nobody may touch Bytes after it.
 func (b *Buffer) Release() {

@@ -66,7 +66,7 @@ func (p *Buffers) Get(n int, owed bool) []byte {
 		p.kept -= size
 		return b[:n]
 	}
-	return pages.Make(size)[:n]
+	return pages.Long(size)[:n]
 }
 
 // Put takes back what Get lent. What is kept is somebody else's from now on, and lent to nobody again.

@@ -92,7 +92,7 @@ func (m *memory) chunk(c uint64) *[chunkBytes]byte {
 func (m *memory) use(c uint64) *[chunkBytes]byte {
 	s := m.slabs[c/slabChunks]
 	if s == nil {
-		s = &slab{data: pages.Make(slabChunks * chunkBytes)}
+		s = &slab{data: pages.Long(slabChunks * chunkBytes)}
 		m.slabs[c/slabChunks] = s
 	}
 	if !s.used[c%slabChunks] {
