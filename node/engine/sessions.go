@@ -178,8 +178,9 @@ func send(s *peer.Session, v wire.VolumeID, m wire.Message, now bool) {
 	if !ok {
 		memory = newFrame()
 	}
-	memory.bytes = wire.Marshal(binary.BigEndian.AppendUint64(memory.bytes[:0], uint64(v)), m)
-	f := peer.Frame{Kind: uint16(m.Kind()), Head: memory.bytes, Done: memory.done}
+	head, data := wire.MarshalApart(binary.BigEndian.AppendUint64(memory.bytes[:0], uint64(v)), m)
+	memory.bytes = head
+	f := peer.Frame{Kind: uint16(m.Kind()), Head: head, Body: data, Done: memory.done}
 	if now {
 		s.SendNow(f)
 	} else {

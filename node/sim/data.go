@@ -31,16 +31,16 @@ func (s *session) send(v wire.VolumeID, m wire.Message) {
 	}
 }
 
-// carried is a message as it comes out of a connection: its data in memory of its own.
+// carried is a message on its way: what it is made of is its sender's again, but not its data, which is sent from where it is.
 func carried(m wire.Message) wire.Message {
 	switch m := m.(type) {
 	case *wire.Submit:
 		c := *m
-		c.Data, c.Into = slices.Clone(m.Data), nil
+		c.Into = nil
 		return &c
 	case *wire.Write:
 		c := *m
-		c.Data = slices.Clone(m.Data)
+		c.CRC = slices.Clone(m.CRC)
 		return &c
 	case *wire.Read:
 		c := *m
@@ -48,14 +48,27 @@ func carried(m wire.Message) wire.Message {
 		return &c
 	case *wire.Blocks:
 		c := *m
-		c.Data = slices.Clone(m.Data)
 		return &c
 	case *wire.Done:
 		c := *m
-		c.Data, c.Returned = slices.Clone(m.Data), false
+		c.Returned = false
 		return &c
 	}
 	return m
+}
+
+// arrived has the message's data in memory of its own.
+func arrived(m wire.Message) {
+	switch m := m.(type) {
+	case *wire.Submit:
+		m.Data = slices.Clone(m.Data)
+	case *wire.Write:
+		m.Data = slices.Clone(m.Data)
+	case *wire.Blocks:
+		m.Data = slices.Clone(m.Data)
+	case *wire.Done:
+		m.Data = slices.Clone(m.Data)
+	}
 }
 
 // end is this process's decision.
@@ -164,6 +177,7 @@ func (p *process) accepted(c *conn, from wire.NodeID) {
 // answered takes an answer to one of this node's requests.
 func (p *process) answered(s *session, e envelope) {
 	if !s.over {
+		arrived(e.msg)
 		p.route(s.peer, e.volume, e.msg)
 	}
 }
@@ -182,6 +196,7 @@ func (p *process) route(from wire.NodeID, v wire.VolumeID, m wire.Message) {
 // asked takes a peer's request.
 func (p *process) asked(s *session, e envelope) {
 	volume := e.volume
+	arrived(e.msg)
 	switch m := e.msg.(type) {
 	case *wire.Submit:
 		p.submitted(s, m)

@@ -7,6 +7,7 @@ import (
 	"ashlar/node/disk"
 	"ashlar/replication/mirror"
 	"ashlar/replication/wire"
+	"ashlar/target/pages"
 )
 
 // pageChanges bounds one page of changes.
@@ -350,7 +351,7 @@ func (v *Volume) read(j mirror.Job, m *wire.Read) {
 	}
 	data := m.Into
 	if data == nil {
-		data = make([]byte, int(m.Count)*wire.BlockSize)
+		data = pages.Long(int(m.Count) * wire.BlockSize)
 	}
 	r := v.readings.get()
 	r.volume, r.store, r.job = v, s, j

@@ -37,7 +37,7 @@ type Request struct {
 	Miss   uint64
 	Runs   []uint32
 	Claim  uint64 // to be settled; 0: nothing is
-	Lent   bool   // this node's head or copies may still look at Data as submitted, or read into Into
+	Lent   bool   // it may still be on its way, or this node's head or copies may look at Data as submitted, or read into Into
 
 	number  uint64 // of a command that must not be carried out twice
 	tried   bool   // it was sent to a head
@@ -50,7 +50,7 @@ type Request struct {
 	crowded bool   // its last answer was that
 	size    int    // bytes that it counts for
 	ended   bool
-	lent    int         // how often this node's head was sent it and has not said that it has returned its memory
+	lent    int         // how often its memory went to a head, and did not come back
 	submit  wire.Submit // sent the first time
 }
 
@@ -274,8 +274,8 @@ func (p *Portal) pump() {
 		*m = wire.Submit{Req: r.req, Volume: p.volume, Op: r.Kind, Nexus: r.Nexus,
 			Command: wire.Command{Portal: p.self, Number: r.number}, First: first, Stamp: stamp, Wait: r.Read + HoldMax - p.now, Offset: r.Offset, Length: r.Length, Data: r.Data,
 			Cached: r.Cached, FUA: r.FUA, Losses: r.Losses}
-		if p.head == p.self.Node {
-			if r.lent == 0 {
+		if own := p.head == p.self.Node; own || len(r.Data) > 0 {
+			if own && r.lent == 0 {
 				m.Into = r.Into
 			}
 			r.lent++
@@ -295,8 +295,8 @@ func (p *Portal) Receive(now int64, from wire.NodeID, m wire.Message) {
 		}
 		delete(p.sent, m.Req)
 		r.req = 0
-		if from == p.self.Node && (m.Returned || p.bugs.ReturnedEarly) {
-			r.lent--
+		if own := from == p.self.Node; own && (m.Returned || p.bugs.ReturnedEarly) || !own && len(r.Data) > 0 {
+			r.lent-- // another node has data of its own
 		}
 		switch m.Status {
 		case wire.Old, wire.NotHead:

@@ -17,6 +17,30 @@ const (
 // ErrMalformed is wrapped by every error of Unmarshal.
 var ErrMalformed = errors.New("malformed message")
 
+// long is a message that ends with data.
+type long interface {
+	Message
+	before(b []byte) []byte // all but the data
+	data() []byte
+}
+
+func (m *Write) data() []byte  { return m.Data }
+func (m *Blocks) data() []byte { return m.Data }
+func (m *Submit) data() []byte { return m.Data }
+func (m *Done) data() []byte   { return m.Data }
+
+// Apart is from how many bytes on data is worth to be sent from where it is.
+const Apart = 32 << 10
+
+// MarshalApart is Marshal, but that a message's long data, with which it ends, is not copied: it is sent after
+// the bytes that are appended to b, and is to stay as it is until then.
+func MarshalApart(b []byte, m Message) (head, data []byte) {
+	if l, ok := m.(long); ok && len(l.data()) >= Apart {
+		return u32(l.before(b), uint32(len(l.data()))), l.data()
+	}
+	return m.append(b), nil
+}
+
 // Marshal appends m's encoding to b. Integers are big-endian; lists and data
 // are preceded by their length in 4 bytes.
 func Marshal(b []byte, m Message) []byte { return m.append(b) }
@@ -310,13 +334,14 @@ func (m *Prepared) parse(p *parser) {
 	m.Claims, m.Forgot = parseList(p, claimSize, p.claim), p.u64()
 }
 
-func (m *Write) append(b []byte) []byte {
+func (m *Write) append(b []byte) []byte { return bytesOf(m.before(b), m.Data) }
+
+func (m *Write) before(b []byte) []byte {
 	b = u64(u64(u32(u64(u64(b, m.Req), uint64(m.Volume)), uint32(m.Segment)), m.Epoch), m.Seq)
 	b = u32(u32(version(b, m.Commit), m.Block), m.Count)
 	b = list(b, m.Versions, version)
 	b = list(b, m.Claims, claim)
-	b = list(b, m.CRC, u32)
-	return bytesOf(b, m.Data)
+	return list(b, m.CRC, u32)
 }
 
 func (m *Write) parse(p *parser) {
@@ -362,9 +387,11 @@ func (m *Read) parse(p *parser) {
 	}
 }
 
-func (m *Blocks) append(b []byte) []byte {
+func (m *Blocks) append(b []byte) []byte { return bytesOf(m.before(b), m.Data) }
+
+func (m *Blocks) before(b []byte) []byte {
 	b = list(u8(u64(b, m.Req), uint8(m.Status)), m.Versions, version)
-	return bytesOf(list(list(b, m.CRC, u32), m.Bad, u32), m.Data)
+	return list(list(b, m.CRC, u32), m.Bad, u32)
 }
 
 func (m *Blocks) parse(p *parser) {
@@ -427,7 +454,9 @@ func nexus(b []byte, n Nexus) []byte {
 	return u64(u16(bytesOf(b, []byte(n.Host)), n.Port), n.Generation)
 }
 
-func (m *Submit) append(b []byte) []byte {
+func (m *Submit) append(b []byte) []byte { return bytesOf(m.before(b), m.Data) }
+
+func (m *Submit) before(b []byte) []byte {
 	b = u64(command(u64(u64(b, m.Req), uint64(m.Volume)), m.Command), m.First)
 	b = nexus(u8(b, uint8(m.Op)), m.Nexus)
 	b = u64(u64(u64(b, m.Stamp.Epoch), uint64(m.Stamp.Token)), uint64(m.Wait))
@@ -435,7 +464,7 @@ func (m *Submit) append(b []byte) []byte {
 	if m.Cached {
 		b = u64(flag(b, m.FUA), m.Losses)
 	}
-	return bytesOf(b, m.Data)
+	return b
 }
 
 func (m *Submit) parse(p *parser) {
@@ -452,8 +481,10 @@ func (m *Submit) parse(p *parser) {
 	}
 }
 
-func (m *Done) append(b []byte) []byte {
-	return bytesOf(list(u64(u8(u64(b, m.Req), uint8(m.Status)), m.Offset), m.Runs, u32), m.Data)
+func (m *Done) append(b []byte) []byte { return bytesOf(m.before(b), m.Data) }
+
+func (m *Done) before(b []byte) []byte {
+	return list(u64(u8(u64(b, m.Req), uint8(m.Status)), m.Offset), m.Runs, u32)
 }
 
 func (m *Done) parse(p *parser) {
