@@ -99,6 +99,7 @@ func (s *Store) freeze() *image {
 		s.spare = newOverlay()
 	}
 	s.frozen, s.active, s.spare = s.active, s.spare, nil
+	s.writtenBack = 0
 	for _, rep := range s.sorted() {
 		img.replicas = append(img.replicas, controlReplica{rep.Replica, rep.instance, rep.commit, rep.pages, rep.hash, rep.damaged})
 		delete(s.commits, rep)
@@ -120,7 +121,7 @@ func (s *Store) freeze() *image {
 // writeBack writes the data of all groups, and meanwhile builds their pages, several at a time.
 func (s *Store) writeBack(img *image) error {
 	written := make(chan error, 1)
-	go func() { written <- s.dev.writeEach(s.pieces(img), s.o.Writers) }()
+	go func() { written <- s.writePieces(s.pieces(img)) }()
 	work := make(chan *frozenGroup)
 	var builders sync.WaitGroup
 	for range s.o.Writers {
@@ -136,6 +137,38 @@ func (s *Store) writeBack(img *image) error {
 	close(work)
 	builders.Wait()
 	return <-written
+}
+
+// A write-back of many pieces is told in portions, none of fewer than portionLeast.
+const (
+	portions     = 32
+	portionLeast = 128
+)
+
+// writePieces writes data in place, and lets new records in as it gets on: see Store.room.
+func (s *Store) writePieces(list []piece) error {
+	for done := 0; done < len(list); {
+		n := min(len(list)-done, max(len(list)/portions, portionLeast))
+		if err := s.dev.writeEach(list[done:done+n], s.o.Writers); err != nil {
+			return err
+		}
+		done += n
+		s.mu.Lock()
+		s.writtenBack = float64(done) / float64(len(list))
+		s.work.Broadcast()
+		s.mu.Unlock()
+	}
+	return nil
+}
+
+// room is how many journal bytes the active overlay may have. It fills while another one is written back, in half of
+// its room as fast as it is asked to, and in the other half no faster than that goes: else whoever writes faster than the device takes it all
+// would be stopped for as long as a whole write-back takes. mu is held.
+func (s *Store) room() int64 {
+	if s.frozen == nil {
+		return s.o.DirtyBytes
+	}
+	return s.o.DirtyBytes/2 + int64(float64(s.o.DirtyBytes/2)*s.writtenBack)
 }
 
 // pieces are the data of all groups, by where it goes: a run of changed blocks of one chunk is one write.

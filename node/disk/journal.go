@@ -322,7 +322,7 @@ func (s *Store) hasRoom(b *batch, o *op) bool {
 	}
 	header, data := recordSize(b.entries+bytes+s.commitBytes(), b.blocks+blocks)
 	waiting, dirty := s.dirty()
-	if waiting > 0 && waiting+header+data > s.o.DirtyBytes || dirty+b.groups+groups > s.spareSlots {
+	if waiting > 0 && waiting+header+data > s.room() || dirty+b.groups+groups > s.spareSlots {
 		return false
 	}
 	return s.position(header+data)+uint64(header+data)-s.tail <= uint64(s.journalSize)

@@ -62,6 +62,7 @@ type Store struct {
 	groups  uint32 // in use, at most maxGroups
 
 	active, frozen *overlay // frozen is being written back; active is newer
+	writtenBack    float64  // which part of frozen's data is
 	spare          *overlay // empty, or nil
 	buffers        bufferPool
 	cache          pageCache
