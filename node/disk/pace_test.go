@@ -50,26 +50,25 @@ func TestWritesFollowTheWriteBack(t *testing.T) {
 		}
 		ended <- nil
 	}()
-	// stops is how many are done when no more get done.
-	stops := func() (n int64) {
-		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
-			if n = done.Load(); n > 0 {
-				if time.Sleep(200 * time.Millisecond); done.Load() == n {
-					return n
-				}
+	await := func(what string, ok func() bool) {
+		for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("not in a minute: %s", what)
 			}
 		}
-		t.Fatal("the writes do not stop")
-		return 0
+		time.Sleep(200 * time.Millisecond) // for what must not follow
 	}
-	first := stops() // half is frozen, and beside it the other half is full
-	if bytes := s.Stats().Dirty; bytes < 7<<20 || bytes > 9<<20 {
+	// Half is frozen, and beside it the other half becomes full.
+	await("both halves are full", func() bool { return s.Stats().Dirty >= 7<<20 })
+	if bytes := s.Stats().Dirty; bytes > 9<<20 {
 		t.Errorf("%d bytes wait in memory while nothing is written back, 8 MiB are expected", bytes)
 	}
+	first := done.Load()
 	for range first / 4 {
 		dev.tokens <- struct{}{}
 	}
-	if more := stops() - first; more < first/16 || more > first/3 {
+	await("writes go on when half of the first half is written back", func() bool { return done.Load() > first+first/16 })
+	if more := done.Load() - first; more > first/3 {
 		t.Errorf("%d of %d writes more are done when half of the first half is written back", more, first)
 	}
 	close(dev.tokens)

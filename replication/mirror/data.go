@@ -264,7 +264,7 @@ type gathering struct {
 	blocks []byte
 	left   int // pieces that are not there
 	worst  wire.Status
-	pieces int
+	pieces int                                // of which it is made
 	done   func(blocks []byte, s wire.Status) // nil: it is a read, which ends with it
 	first  fetch                              // mostly the only one
 }

@@ -49,8 +49,8 @@ func NewOp(now int64, m *wire.Submit, private any) Op {
 		FUA: m.FUA || !m.Cached, Losses: m.Losses, Data: m.Data, Into: m.Into, Deadline: now + m.Wait, Private: private}
 }
 
-// Returned says, of an operation that is answered, that nothing uses its submitter's memory any more: no copy of this
-// node stores Data or reads into Into, and none will be asked to.
+// Returned says, of an operation that is answered, that nothing uses its submitter's memory any more: Data is on its way to no
+// copy, none of this node stores it or reads into Into, and none will be asked to.
 func (op *Op) Returned() bool { return op.users == 0 }
 
 // spent says whether the head is done with an operation, of those that are common: nothing refers to it any more but h.order.

@@ -1,5 +1,7 @@
 package mirror
 
+import "slices"
+
 // spare is memory of things that are needed for each of a host's operations, and given back when nothing refers to them
 // any more. What is given back before a Take is had again after the next one: until then the actions that were taken may refer to it.
 type spare[T any] struct {
@@ -34,3 +36,16 @@ func (s *spare[T]) turn() {
 
 // spareMax bounds what is kept.
 const spareMax = 1024
+
+// sweepAfter is how many operations may be answered, and not forgotten.
+const sweepAfter = 64
+
+// sweep forgets what is answered.
+func (h *Head) sweep() {
+	h.order = slices.DeleteFunc(h.order, func(op *Op) bool {
+		if op.answered && (op.spent() || h.bugs.SpentEarly) {
+			h.swept = append(h.swept, op)
+		}
+		return op.answered
+	})
+}

@@ -1,35 +1,16 @@
 package iscsi
 
 import (
-	"bytes"
 	"testing"
 
+	"ashlar/target/targettest"
 	"ashlar/target/targettest/initiator"
 )
 
-// What a device keeps of a command's memory is never another command's, and what it has read is sent from where it is.
 func TestMemoryThatADeviceKeepsIsLeftAlone(t *testing.T) {
 	r := newRig(t, nil)
 	s := r.host(1, initiator.Options{})
-	r.device.Keep()
-	n := 0
-	for _, size := range []int{512, 4096, 64 << 10, 1 << 20} {
-		for i := range 8 {
-			want, got := bytes.Repeat([]byte{byte(n + 1)}, size), make([]byte, size)
-			lba := uint64(i * size / 512)
-			if err := s.Write(r.ctx, 0, lba, want, 512); err != nil {
-				t.Fatal(err)
-			}
-			if err := s.Read(r.ctx, 0, lba, got, 512); err != nil {
-				t.Fatal(err)
-			}
-			if !bytes.Equal(got, want) {
-				t.Fatalf("%d bytes at LBA %d are not what was written", size, lba)
-			}
-			n += 2
-		}
-	}
-	if pieces, intact := r.device.Kept(); pieces != n || !intact {
-		t.Errorf("of %d commands the device has the memory of %d; it has not changed: %v", n, pieces, intact)
-	}
+	targettest.MemoryIsKept(t, r.device,
+		func(at int, b []byte) error { return s.Write(r.ctx, 0, uint64(at/512), b, 512) },
+		func(at int, b []byte) error { return s.Read(r.ctx, 0, uint64(at/512), b, 512) })
 }

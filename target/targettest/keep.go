@@ -2,6 +2,7 @@ package targettest
 
 import (
 	"bytes"
+	"testing"
 
 	"ashlar/target"
 )
@@ -39,4 +40,30 @@ func (m *memory) keep(op *target.Op) {
 		m.kept = append(m.kept, kept{op.Data, content})
 	}
 	op.Kept = true
+}
+
+// MemoryIsKept writes and reads through a carrier, at byte offsets, while the device keeps what it is lent: that is never another
+// command's, and what was read is sent from where it is.
+func MemoryIsKept(t *testing.T, m *Memory, write, read func(at int, b []byte) error) {
+	t.Helper()
+	m.Keep()
+	n := 0
+	for _, size := range []int{512, 4096, 64 << 10, 1 << 20} {
+		for i := range 8 {
+			want, got := bytes.Repeat([]byte{byte(n + 1)}, size), make([]byte, size)
+			if err := write(i*size, want); err != nil {
+				t.Fatal(err)
+			}
+			if err := read(i*size, got); err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(got, want) {
+				t.Fatalf("%d bytes at %d are not what was written", size, i*size)
+			}
+			n += 2
+		}
+	}
+	if pieces, intact := m.Kept(); pieces != n || !intact {
+		t.Errorf("of %d commands the device has the memory of %d; it has not changed: %v", n, pieces, intact)
+	}
 }
