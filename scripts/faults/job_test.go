@@ -16,8 +16,8 @@ import (
 // comes to that nothing disturbs.
 func TestAJobOutlivesTheDeathOfTheNodeThatItWasOrderedAt(t *testing.T) {
 	t.Parallel()
-	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood(), SegmentSize: "4M", DiskSize: "4G"})
-	v := c.Publish("v", "2G", 3)
+	c := clusters.New(t, clusters.Plan{Addresses: neighbourhood(), SegmentSize: "16M", DiskSize: "4G"})
+	v := c.Publish("v", "6G", 3) // it takes several times as long as until a job is noted first
 	load := clusters.NewLoad(t, v.IQN, volumeBytes, c.Nodes...)
 	load.Start()
 	load.AwaitWrites(200, time.Minute)
