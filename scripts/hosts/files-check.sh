@@ -3,7 +3,13 @@ set -eu
 touch /tmp/files/stop
 deadline=$(($(date +%s) + 60))
 until [ -e /tmp/files/ended ]; do
-	[ "$(date +%s)" -lt "$deadline" ] || { echo "writing a file does not end"; exit 1; }
+	[ "$(date +%s)" -lt "$deadline" ] || {
+		echo "writing a file does not end, after $(cat /tmp/files/count)"
+		ps -eo pid,stat,wchan:30,args | grep -v "\[" || true
+		cat "/sys/class/block/$(basename "$(readlink -f "$DISK")")/stat" || true
+		dmesg | tail -30
+		exit 1
+	}
 	sleep .1
 done
 if [ -e /tmp/files/failed ]; then
