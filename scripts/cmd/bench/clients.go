@@ -123,7 +123,9 @@ type stream struct {
 	lun     uint64
 	random  *rand.Rand
 	next    uint64
-	done    chan *slot
+	done    chan *slot // of what is paced
+
+	mu      sync.Mutex
 	latency []int64 // ns
 	err     error
 }
@@ -142,18 +144,38 @@ func newStream(session *initiator.Session, lun uint64, w work, seed uint64) *str
 }
 
 func (x *stream) run(end time.Time) {
-	for range x.w.depth {
-		x.submit(x.slot(), time.Now())
-	}
-	for left := x.w.depth; left > 0; {
-		k := <-x.done
-		now := x.ended(k)
-		if now.Before(end) && x.err == nil {
-			x.submit(k, now)
-		} else {
-			left--
+	x.keepFull(x.w.depth, func(now time.Time) bool { return now.Before(end) })
+}
+
+// keepFull keeps so many operations under way for as long as there are to be more. Who has read an answer asks for the
+// next, as the clients of the other protocols do: another goroutine would have to be woken for it.
+func (x *stream) keepFull(under int, more func(now time.Time) bool) {
+	var left sync.WaitGroup
+	left.Add(under)
+	var all []*slot
+	for range under {
+		k := x.slot()
+		k.Done = func(*initiator.Command) {
+			x.mu.Lock()
+			now := x.ended(k)
+			again := x.err == nil && more(now)
+			if again {
+				x.plan(k, now)
+			}
+			x.mu.Unlock()
+			if again {
+				x.session.Submit(&k.Command)
+			} else {
+				left.Done()
+			}
 		}
+		x.plan(k, time.Now())
+		all = append(all, k)
 	}
+	for _, k := range all {
+		x.session.Submit(&k.Command)
+	}
+	left.Wait()
 }
 
 // slot is room for one operation. What is written is no zeros, which might cost less.
@@ -184,6 +206,12 @@ func (x *stream) ended(k *slot) (now time.Time) {
 
 // submit sends an operation that is due at a time.
 func (x *stream) submit(k *slot, due time.Time) {
+	x.plan(k, due)
+	x.session.Submit(&k.Command)
+}
+
+// plan says what an operation is to be.
+func (x *stream) plan(k *slot, due time.Time) {
 	op := byte(opRead)
 	if x.w.write {
 		op = opWrite
@@ -197,7 +225,6 @@ func (x *stream) submit(k *slot, due time.Time) {
 	}
 	k.CDB = initiator.CDB16(op, place*uint64(x.w.bytes)/sector, uint32(x.w.bytes/sector))
 	k.begin = due
-	x.session.Submit(&k.Command)
 }
 
 var perfRate = regexp.MustCompile(`iops average (\d+)`)

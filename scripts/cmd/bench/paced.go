@@ -12,19 +12,11 @@ const mostUnderWay = 1024
 // count does so many operations.
 func (x *stream) count(n int) {
 	under := min(n, x.w.depth)
-	for range under {
-		x.submit(x.slot(), time.Now())
-	}
-	for n -= under; under > 0; {
-		k := <-x.done
-		now := x.ended(k)
-		if n > 0 && x.err == nil {
-			n--
-			x.submit(k, now)
-		} else {
-			under--
-		}
-	}
+	n -= under
+	x.keepFull(under, func(time.Time) bool {
+		n--
+		return n >= 0
+	})
 }
 
 // pace begins operations on a schedule, whatever became of those before, until it is over.
