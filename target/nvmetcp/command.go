@@ -53,7 +53,7 @@ func (c *conn) begin(in *nvme.Command) *command {
 	}
 	cmd.Command, cmd.Queue, cmd.Request.Done = *in, c.queueID, cmd.done
 	cmd.state = gathering
-	c.commands[in.ID()] = cmd
+	c.commands[uint32(in.ID())] = cmd
 	return cmd
 }
 
@@ -342,7 +342,7 @@ func (c *conn) hostData() error {
 	var p pdu.Data
 	p.Unmarshal(c.header[:c.common.HeaderLength])
 	c.mu.Lock()
-	cmd := c.commands[p.CommandID]
+	cmd := c.commands[uint32(p.CommandID)]
 	if cmd == nil || cmd.state != gathering || !cmd.asked || cmd.tag != p.Tag {
 		left, known := c.orphans[p.Tag]
 		if known {
@@ -397,7 +397,7 @@ func (cmd *command) finished(*nvme.Request) {
 
 // remove takes a command off the table; mu is held.
 func (c *conn) remove(cmd *command) {
-	delete(c.commands, cmd.Command.ID())
+	delete(c.commands, uint32(cmd.Command.ID()))
 	cmd.state = free
 	if len(c.waiting) > 0 {
 		c.waiting = slices.DeleteFunc(c.waiting, func(o *command) bool { return o == cmd })

@@ -47,7 +47,7 @@ type conn struct {
 	mu       sync.Mutex
 	sender   carrier.Sender[item]
 	flow     queue.Flow
-	commands map[uint16]*command // by CID
+	commands map[uint32]*command // by CID, in the width whose keys Go has a fast hash for
 	waiting  []*command          // for memory, in order
 	orphans  map[uint16]uint32   // bytes still to come, by tag
 	free     []*command
@@ -62,7 +62,7 @@ type conn struct {
 func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{
 		srv: s, nc: nc, fresh: carrier.NewFresh(nc, s.Watch),
-		commands: make(map[uint16]*command),
+		commands: make(map[uint32]*command),
 	}
 	c.sender.Open(c, &c.mu)
 	c.writer.out = &c.sender.Out

@@ -66,7 +66,7 @@ func (c *conn) capsule() error {
 	c.tenure.controller.Heard()
 	c.mu.Lock()
 	c.flow.Take()
-	known := c.commands[in.ID()] != nil
+	known := c.commands[uint32(in.ID())] != nil
 	full := !c.flow.Room(len(c.commands))
 	var cmd *command
 	if !known && !full {

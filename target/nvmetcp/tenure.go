@@ -244,7 +244,7 @@ func (t *tenure) ResetController(i nvme.Instance, done func(error)) {
 // abort ends a command of this queue.
 func (c *conn) abort(id uint16, done func(ended bool)) {
 	c.mu.Lock()
-	cmd := c.commands[id]
+	cmd := c.commands[uint32(id)]
 	switch {
 	case cmd == nil || cmd.state == answering || cmd.second || cmd.state == gathering && cmd.Command.Fuse() != nvme.FuseNone:
 		c.mu.Unlock()

@@ -139,7 +139,8 @@ func driveQueue(s *server, w work, seed uint64, end time.Time) (latency []int64,
 		return err
 	}
 	out.Write((&pdu.ICReq{}).Marshal(header[:])) //nolint:errcheck // the next one fails as well
-	o.Host = nvmehost.DefaultHost
+	// Then a read's data says that it has ended, as iSCSI's does; an answer of its own would be written and read for it.
+	o.Host, o.NoFlow = nvmehost.DefaultHost, true
 	connect := nvmehost.Connect(&o, s.iqn, 1, admin.ID)
 	if err := send(&connect.Command, connect.Out, true, len(connect.Out)); err != nil {
 		return nil, err
@@ -216,6 +217,10 @@ func (q *queueClient) response() (id uint16, came int, err error) {
 				return 0, 0, err
 			}
 			came += int(common.Length) - len(h)
+			var d pdu.Data
+			if d.Unmarshal(h[:]); d.Success {
+				return d.CommandID, came, nil
+			}
 		case pdu.TypeCapsuleResp:
 			var r pdu.CapsuleResp
 			if r.Unmarshal(h[:]); r.Status != 0 {
