@@ -123,10 +123,9 @@ type stream struct {
 	lun     uint64
 	random  *rand.Rand
 	next    uint64
-	done    chan *slot // of what is paced
 
-	mu      sync.Mutex
-	latency []int64 // ns
+	mu      sync.Mutex // of keepFull
+	latency []int64    // ns
 	err     error
 }
 
@@ -136,7 +135,7 @@ type slot struct {
 }
 
 func newStream(session *initiator.Session, lun uint64, w work, seed uint64) *stream {
-	x := &stream{session: session, w: w, lun: lun, random: rand.New(rand.NewPCG(seed, 7)), done: make(chan *slot, max(w.depth, mostUnderWay))}
+	x := &stream{session: session, w: w, lun: lun, random: rand.New(rand.NewPCG(seed, 7))}
 	if w.inOrder {
 		x.next = x.random.Uint64N(w.span / uint64(w.bytes))
 	}
@@ -182,7 +181,6 @@ func (x *stream) keepFull(under int, more func(now time.Time) bool) {
 func (x *stream) slot() *slot {
 	k := &slot{}
 	k.LUN = x.lun
-	k.Done = func(*initiator.Command) { x.done <- k }
 	data := make([]byte, x.w.bytes)
 	if x.w.write {
 		for at := 0; at < len(data); at += 8 {

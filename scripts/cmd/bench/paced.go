@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"time"
+
+	"ashlar/target/targettest/initiator"
 )
 
 // mostUnderWay bounds the operations of a session that begin on a schedule. One that has to wait
@@ -24,6 +26,7 @@ func (x *stream) count(n int) {
 // not only by those that were under way.
 func (x *stream) pace(rate float64, over func(now time.Time) bool) {
 	var free []*slot
+	done := make(chan *slot, mostUnderWay)
 	begin, every := time.Now(), time.Duration(float64(time.Second)/rate)
 	next, under := begin, 0
 	timer := time.NewTimer(0)
@@ -33,7 +36,9 @@ func (x *stream) pace(rate float64, over func(now time.Time) bool) {
 		ends := x.err != nil || over(now)
 		for !ends && !next.After(now) && under < mostUnderWay {
 			if len(free) == 0 {
-				free = append(free, x.slot())
+				k := x.slot()
+				k.Done = func(*initiator.Command) { done <- k }
+				free = append(free, k)
 			}
 			k := free[len(free)-1]
 			free = free[:len(free)-1]
@@ -50,7 +55,7 @@ func (x *stream) pace(rate float64, over func(now time.Time) bool) {
 			due = timer.C
 		}
 		select {
-		case k := <-x.done:
+		case k := <-done:
 			x.ended(k)
 			free = append(free, k)
 			under--
