@@ -135,7 +135,7 @@ func (b *bench) cases() (all []benchCase) {
 	}
 	all = append(all, b.byTool("a-perf-read-32", "iscsi-perf", iscsiPerf, work{bytes: kib4, depth: 32, sessions: 1},
 		goal{what: "rate", of: rate, ours: ours, to: tgt, atLeast: 2}))
-	for _, more := range [][]benchCase{b.durableCases(), b.cacheCases(), b.sharedCases(), b.rebuildCases(), b.pacedCases(), b.idleCases(), b.growthCases()} {
+	for _, more := range [][]benchCase{b.durableCases(), b.cacheCases(), b.sharedCases(), b.rebuildCases(), b.pacedCases(), b.idleCases(), b.growthCases(), b.failoverCases()} {
 		all = append(all, more...)
 	}
 	return all

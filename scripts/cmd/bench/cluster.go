@@ -105,7 +105,18 @@ func (b *bench) newCluster(name string, nodes int, create ...string) (c *cluster
 	return c, err
 }
 
-func nodeName(k int) string          { return fmt.Sprintf("node%d", k+1) }
+func nodeName(k int) string { return fmt.Sprintf("node%d", k+1) }
+
+// node is the one of a name.
+func (c *cluster) node(name string) (int, error) {
+	for k := range c.ips {
+		if nodeName(k) == name {
+			return k, nil
+		}
+	}
+	return 0, fmt.Errorf("%q is no node of %s", name, c.name)
+}
+
 func (c *cluster) dir(k int) string  { return filepath.Join(c.b.scratch, c.name, c.ips[k]) }
 func (c *cluster) disk(k int) string { return filepath.Join(c.dir(k), "disk") }
 
@@ -188,9 +199,9 @@ func (c *cluster) cached(copies int) (*server, error) {
 	if err := c.ask(&v, "volume", "show", "cached"); err != nil {
 		return nil, err
 	}
-	k := slices.IndexFunc(c.ips, func(ip string) bool { return v.Head == nodeName(slices.Index(c.ips, ip)) })
-	if k < 0 {
-		return nil, fmt.Errorf("the head of the volume with a write cache is %q, no node of this cluster", v.Head)
+	k, err := c.node(v.Head)
+	if err != nil {
+		return nil, err
 	}
 	c.memory = c.path(k, iqn)
 	return c.memory, nil

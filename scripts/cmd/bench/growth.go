@@ -30,15 +30,7 @@ func (b *bench) grown(name string, segments uint64, volumes int) (c *cluster, er
 	if c, err = b.newCluster(name, 1, "--segment-size", "1M"); err != nil {
 		return nil, err
 	}
-	f, err := os.Create(c.disk(0))
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if err := f.Truncate(emptyDisk); err != nil {
-		return nil, err
-	}
-	if _, err := c.order(0, "", "disk", "add", c.disk(0)); err != nil {
+	if err := c.addEmptyDisk(0); err != nil {
 		return nil, err
 	}
 	iqn, err := c.volume("v", growthSpan, 1)
@@ -61,6 +53,20 @@ func (b *bench) grown(name string, segments uint64, volumes int) (c *cluster, er
 		}
 	}
 	return c, nil
+}
+
+// addEmptyDisk gives a node a file without content.
+func (c *cluster) addEmptyDisk(k int) error {
+	f, err := os.Create(c.disk(k))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Truncate(emptyDisk); err != nil {
+		return err
+	}
+	_, err = c.order(k, "", "disk", "add", c.disk(k))
+	return err
 }
 
 // quiet waits until a node does next to nothing any more, for a minute at most.
