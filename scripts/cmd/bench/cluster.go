@@ -29,6 +29,7 @@ type cluster struct {
 
 	head, other *server // paths of the volume v
 	full        uint64  // bytes of v that are written
+	aged        bool    // the journals have gone round twice
 	memory      *server // a path of a volume like v with a write cache, once there is one
 }
 
@@ -243,6 +244,25 @@ func (c *cluster) fill(bytes uint64) error {
 	}
 	c.full = bytes
 	return nil
+}
+
+// journalBytes is what a store takes for its journal of a disk of diskBytes.
+const journalBytes = diskBytes / 16
+
+// age writes to the volume v until the journals of all disks have gone round twice: from then on a record is put
+// where another was, and what is older is written back meanwhile. Writes of 4 KiB take that much of the journal at least.
+func (c *cluster) age(copies int) error {
+	if c.aged {
+		return nil
+	}
+	streams, end, err := c.head.streams(work{write: true, bytes: kib4, depth: 32, sessions: 1, span: volumeBytes})
+	if err != nil {
+		return err
+	}
+	defer end()
+	_, err = together(streams, func(x *stream) { x.count(2 * journalBytes / kib4 * len(c.ips) / copies) })
+	c.aged = err == nil
+	return err
 }
 
 // fill writes the first bytes of the unit.

@@ -106,6 +106,11 @@ func (b *bench) durableCases() (all []benchCase) {
 			if err != nil {
 				return nil, err
 			}
+			if w.write {
+				if err := c.age(copies); err != nil {
+					return nil, err
+				}
+			}
 			// A read asks one copy.
 			var paths []string
 			for i := range copies {
@@ -193,6 +198,9 @@ func (b *bench) cacheCases() (all []benchCase) {
 				if err != nil {
 					return nil, err
 				}
+				if err := c.age(2); err != nil {
+					return nil, err
+				}
 				cached, err := c.cached(2)
 				if err != nil {
 					return nil, err
@@ -215,7 +223,7 @@ func (b *bench) sharedCases() (all []benchCase) {
 			if err != nil {
 				return nil, err
 			}
-			if err := c.fill(rowSpan); err != nil {
+			if err := c.age(1); err != nil {
 				return nil, err
 			}
 			for _, n := range counts {

@@ -44,7 +44,7 @@ func (b *bench) failoverCases() []benchCase {
 func (b *bench) mortal(segments int) (*cluster, error) {
 	c, err := b.newCluster(fmt.Sprintf("failover%d", segments), 3, "--segment-size", "1M")
 	for k := 0; k < 3 && err == nil; k++ {
-		err = c.addEmptyDisk(k)
+		err = c.addEmptyDisk(k, diskBytes)
 	}
 	iqn := ""
 	if err == nil {

@@ -30,7 +30,7 @@ func (b *bench) grown(name string, segments uint64, volumes int) (c *cluster, er
 	if c, err = b.newCluster(name, 1, "--segment-size", "1M"); err != nil {
 		return nil, err
 	}
-	if err := c.addEmptyDisk(0); err != nil {
+	if err := c.addEmptyDisk(0, emptyDisk); err != nil {
 		return nil, err
 	}
 	iqn, err := c.volume("v", growthSpan, 1)
@@ -56,13 +56,13 @@ func (b *bench) grown(name string, segments uint64, volumes int) (c *cluster, er
 }
 
 // addEmptyDisk gives a node a file without content.
-func (c *cluster) addEmptyDisk(k int) error {
+func (c *cluster) addEmptyDisk(k int, bytes int64) error {
 	f, err := os.Create(c.disk(k))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if err := f.Truncate(emptyDisk); err != nil {
+	if err := f.Truncate(bytes); err != nil {
 		return err
 	}
 	_, err = c.order(k, "", "disk", "add", c.disk(k))
