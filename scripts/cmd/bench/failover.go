@@ -10,7 +10,7 @@ import (
 	"ashlar/target/targettest/initiator"
 )
 
-// The node that is killed has copies of two thirds of the segments, which come back some ten a second.
+// The node that is killed has copies of two thirds of the segments, which come back some dozens a second.
 const (
 	smallVolume = 16 // segments
 	largeVolume = 1000
