@@ -1,9 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -94,8 +97,8 @@ func (b *bench) measure(c benchCase) (result, error) {
 			if round == 0 {
 				length = min(length, 300*time.Millisecond)
 			}
-			s, err := r.run(length)
-			if err != nil {
+			var s sample
+			if err := patiently(func() (err error) { s, err = r.run(length); return err }); err != nil {
 				return result{}, fmt.Errorf("%s: %w", r.name, err)
 			}
 			if round > 0 {
@@ -115,6 +118,16 @@ func (b *bench) measure(c benchCase) (result, error) {
 	}
 	b.results[c.name] = out
 	return out, nil
+}
+
+// patiently does work once more whose session was lost: a node drops its sessions where the machine had it stand still.
+func patiently(work func() error) error {
+	err := work()
+	if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) {
+		fmt.Fprintln(os.Stderr, "a session was lost, and it is measured once more:", err)
+		err = work()
+	}
+	return err
 }
 
 func summarize(name string, all []sample) outcome {

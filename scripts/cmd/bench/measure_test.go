@@ -1,7 +1,13 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -54,5 +60,24 @@ func TestQuantilesAreInMicroseconds(t *testing.T) {
 	}
 	if q := pick(latency); q[0] != 501 || q[1] != 991 || q[2] != 1000 {
 		t.Errorf("%v", q)
+	}
+}
+
+func TestWhatLostItsSessionIsMeasuredOnceMore(t *testing.T) {
+	lost := &net.OpError{Op: "read", Err: os.NewSyscallError("read", syscall.ECONNRESET)}
+	other := errors.New("something else")
+	for _, c := range []struct {
+		errs []error
+		want error
+	}{
+		{[]error{nil}, nil},
+		{[]error{fmt.Errorf("a stream: %w", lost), nil}, nil},
+		{[]error{io.EOF, other}, other},
+		{[]error{other}, other},
+	} {
+		n := 0
+		if err := patiently(func() error { n++; return c.errs[n-1] }); err != c.want || n != len(c.errs) {
+			t.Errorf("%v: done %d times, in the end %v", c.errs, n, err)
+		}
 	}
 }
