@@ -255,12 +255,15 @@ func (c *cluster) age(copies int) error {
 	if c.aged {
 		return nil
 	}
-	streams, end, err := c.head.streams(work{write: true, bytes: kib4, depth: 32, sessions: 1, span: volumeBytes})
-	if err != nil {
+	err := patiently(func() error {
+		streams, end, err := c.head.streams(work{write: true, bytes: kib4, depth: 32, sessions: 1, span: volumeBytes})
+		if err != nil {
+			return err
+		}
+		defer end()
+		_, err = together(streams, func(x *stream) { x.count(2 * journalBytes / kib4 * len(c.ips) / copies) })
 		return err
-	}
-	defer end()
-	_, err = together(streams, func(x *stream) { x.count(2 * journalBytes / kib4 * len(c.ips) / copies) })
+	})
 	c.aged = err == nil
 	return err
 }

@@ -107,7 +107,7 @@ func (b *bench) durableCases() (all []benchCase) {
 				return nil, err
 			}
 			if w.write {
-				if err := patiently(func() error { return c.age(copies) }); err != nil {
+				if err := c.age(copies); err != nil {
 					return nil, err
 				}
 			}
@@ -198,7 +198,7 @@ func (b *bench) cacheCases() (all []benchCase) {
 				if err != nil {
 					return nil, err
 				}
-				if err := patiently(func() error { return c.age(2) }); err != nil {
+				if err := c.age(2); err != nil {
 					return nil, err
 				}
 				cached, err := c.cached(2)
@@ -223,7 +223,7 @@ func (b *bench) sharedCases() (all []benchCase) {
 			if err != nil {
 				return nil, err
 			}
-			if err := patiently(func() error { return c.age(1) }); err != nil {
+			if err := c.age(1); err != nil {
 				return nil, err
 			}
 			for _, n := range counts {

@@ -19,6 +19,9 @@ const (
 	large = "1,000 segments"
 
 	watched = 5 * time.Second // after the death
+
+	busy          = 0x08 // SAM-5 table 33
+	unitAttention = 0x6  // SPC-4 table 45: as that the head is elsewhere now
 )
 
 // failoverCases kill the process of a volume's head.
@@ -40,7 +43,7 @@ func (b *bench) failoverCases() []benchCase {
 		goals: []goal{{what: "p50", of: p50, ours: large, to: small, atMost: 1.2}}}}
 }
 
-// mortal is a cluster whose nodes can be killed, with a volume v of so many segments, all of whose copies are made.
+// mortal is a cluster whose nodes can be killed, with a volume v of so many segments.
 func (b *bench) mortal(segments int) (*cluster, error) {
 	c, err := b.newCluster(fmt.Sprintf("failover%d", segments), 3, "--segment-size", "1M")
 	for k := 0; k < 3 && err == nil; k++ {
@@ -123,8 +126,8 @@ func (s *server) pauseOf(event func() error) (longest time.Duration, err error) 
 			event = nil
 		}
 		var status *initiator.StatusError
-		if err := host.Write(ctx, 0, n*kib4/sector%(smallVolume*mib1/sector), data, sector); errors.As(err, &status) {
-			continue // BUSY, after which a host sends it again
+		if err := host.Write(ctx, 0, n*kib4/sector%(smallVolume*mib1/sector), data, sector); errors.As(err, &status) && (status.Status == busy || status.Key == unitAttention) {
+			continue // hosts send it again
 		} else if err != nil {
 			return 0, err
 		}

@@ -124,7 +124,7 @@ func (b *bench) measure(c benchCase) (result, error) {
 func patiently(work func() error) error {
 	err := work()
 	if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) {
-		fmt.Fprintln(os.Stderr, "a session was lost, and it is measured once more:", err)
+		fmt.Fprintln(os.Stderr, "a session was lost, and its work is done once more:", err)
 		err = work()
 	}
 	return err
